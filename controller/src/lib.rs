@@ -1,0 +1,13 @@
+//! Kubernetes objects, from files or an API server, to a model and a report; the command line.
+//!
+//! ```text
+//!  files ---+
+//!           +--> Resources --translate--> Translation { model, report } --> snapshot --> proxy
+//!  watch ---+    (typed objects)   (pure)                      +--> check, explain, /problems, metrics
+//! ```
+//!
+//! Only `main.rs` and the `run` command touch the proxy crate. Nothing here knows pingora.
+
+pub mod resources;
+pub mod settings;
+pub mod translate;

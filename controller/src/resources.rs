@@ -1,0 +1,183 @@
+//! Resources: typed objects by kind and key. Nothing is decided here.
+//!
+//! Files and the API server fill it; [`translate`](crate::translate) reads it. Objects are behind [`Arc`]s, so a
+//! snapshot of all resources is cheap.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use gateway_api::apis::standard::gatewayclasses::GatewayClass;
+use gateway_api::apis::standard::gateways::Gateway;
+use gateway_api::apis::standard::httproutes::HttpRoute;
+use gateway_api::apis::standard::referencegrants::ReferenceGrant;
+use genkan_routing::name::ObjectRef;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// A namespace and a name. The namespace is empty for cluster-scoped kinds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamespacedName {
+    /// `metadata.namespace`.
+    pub namespace: Arc<str>,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+}
+
+impl NamespacedName {
+    /// A key; pass an empty namespace for a cluster-scoped kind.
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for NamespacedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident($type:ty) in $field:ident, $kind:literal, namespaced: $namespaced:literal;)*) => {
+        /// The kinds of objects that Genkan reads.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: &[Kind] = &[$(Kind::$variant),*];
+
+            /// The API's name of the kind.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Kind::$variant => $kind,)* }
+            }
+
+            /// Whether its objects live in namespaces.
+            pub fn namespaced(self) -> bool {
+                match self { $(Kind::$variant => $namespaced,)* }
+            }
+        }
+
+        /// An object of any kind that Genkan reads.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Object {
+            $($(#[$doc])* $variant(Arc<$type>),)*
+        }
+
+        impl Object {
+            /// Its kind.
+            pub fn kind(&self) -> Kind {
+                match self { $(Object::$variant(_) => Kind::$variant,)* }
+            }
+
+            /// Its metadata.
+            pub fn metadata(&self) -> &ObjectMeta {
+                match self { $(Object::$variant(object) => &object.metadata,)* }
+            }
+        }
+
+        /// Every object that is known, and the addresses of names outside the cluster.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Resources {
+            $($(#[$doc])* pub $field: BTreeMap<NamespacedName, Arc<$type>>,)*
+            /// Addresses of ExternalName Services' names, as DNS last gave them. Names that were asked for and have no
+            /// address are present and empty.
+            pub dns: BTreeMap<Arc<str>, Vec<IpAddr>>,
+        }
+
+        impl Resources {
+            /// Adds or replaces an object. Returns whether anything changed.
+            pub fn apply(&mut self, object: Object) -> bool {
+                let key = Key::of(&object).name;
+                match object {
+                    $(Object::$variant(object) => match self.$field.get(&key) {
+                        Some(present) if *present == object => false,
+                        _ => { self.$field.insert(key, object); true }
+                    },)*
+                }
+            }
+
+            /// Removes an object. Returns whether it was there.
+            pub fn remove(&mut self, key: &Key) -> bool {
+                match key.kind { $(Kind::$variant => self.$field.remove(&key.name).is_some(),)* }
+            }
+
+            /// The keys of all objects, by kind.
+            pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+                let keys: Vec<Box<dyn Iterator<Item = Key> + '_>> = vec![
+                    $(Box::new(self.$field.keys().map(|name| Key { kind: Kind::$variant, name: name.clone() })),)*
+                ];
+                keys.into_iter().flatten()
+            }
+        }
+    };
+}
+
+kinds! {
+    /// networking.k8s.io/v1 Ingress.
+    Ingress(Ingress) in ingresses, "Ingress", namespaced: true;
+    /// networking.k8s.io/v1 IngressClass.
+    IngressClass(IngressClass) in ingress_classes, "IngressClass", namespaced: false;
+    /// v1 Service.
+    Service(Service) in services, "Service", namespaced: true;
+    /// discovery.k8s.io/v1 EndpointSlice.
+    EndpointSlice(EndpointSlice) in endpoint_slices, "EndpointSlice", namespaced: true;
+    /// v1 Secret.
+    Secret(Secret) in secrets, "Secret", namespaced: true;
+    /// v1 ConfigMap.
+    ConfigMap(ConfigMap) in config_maps, "ConfigMap", namespaced: true;
+    /// v1 Namespace.
+    Namespace(Namespace) in namespaces, "Namespace", namespaced: false;
+    /// gateway.networking.k8s.io/v1 GatewayClass.
+    GatewayClass(GatewayClass) in gateway_classes, "GatewayClass", namespaced: false;
+    /// gateway.networking.k8s.io/v1 Gateway.
+    Gateway(Gateway) in gateways, "Gateway", namespaced: true;
+    /// gateway.networking.k8s.io/v1 HTTPRoute.
+    HttpRoute(HttpRoute) in http_routes, "HTTPRoute", namespaced: true;
+    /// gateway.networking.k8s.io/v1 (or v1beta1) ReferenceGrant.
+    ReferenceGrant(ReferenceGrant) in reference_grants, "ReferenceGrant", namespaced: true;
+}
+
+/// An object's kind, namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace and name.
+    pub name: NamespacedName,
+}
+
+impl Key {
+    /// A key from its parts.
+    pub fn new(kind: Kind, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { kind, name: NamespacedName::new(namespace, name) }
+    }
+
+    /// The key of an object. A namespaced object without a namespace is in `default`, as for kubectl.
+    pub fn of(object: &Object) -> Self {
+        let kind = object.kind();
+        let metadata = object.metadata();
+        let namespace = match (kind.namespaced(), metadata.namespace.as_deref()) {
+            (false, _) => "",
+            (true, None | Some("")) => "default",
+            (true, Some(namespace)) => namespace,
+        };
+        Self::new(kind, namespace, metadata.name.as_deref().unwrap_or_default())
+    }
+
+    /// The same as a reference for problems.
+    pub fn object_ref(&self) -> ObjectRef {
+        ObjectRef::new(self.kind.as_str(), self.name.namespace.clone(), self.name.name.clone())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.name)
+    }
+}

@@ -1,0 +1,80 @@
+//! Settings: what the flags say about translation. The same for files and for a cluster.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::resources::NamespacedName;
+
+/// Inputs of translation that are not objects. Names and defaults are ingress-nginx's flags where one exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `--ingress-class`: the value of the annotation `kubernetes.io/ingress.class` that is ours (`nginx`).
+    pub ingress_class: String,
+    /// `--controller-class`: the `spec.controller` of IngressClasses that are ours (`k8s.io/ingress-nginx`).
+    /// `genkan.dev/ingress-controller` is ours besides.
+    pub controller_class: String,
+    /// `--ingress-class-by-name`: IngressClasses named like `ingress_class` are ours too (false).
+    pub ingress_class_by_name: bool,
+    /// `--watch-ingress-without-class` (false; true in directory mode).
+    pub watch_ingress_without_class: bool,
+    /// `--annotations-prefix` (`nginx.ingress.kubernetes.io`).
+    pub annotations_prefix: String,
+    /// `--gateway-controller-name`: the `spec.controllerName` of GatewayClasses that are ours
+    /// (`genkan.dev/gateway-controller`).
+    pub gateway_controller_name: String,
+    /// `--configmap`.
+    pub config_map: Option<NamespacedName>,
+    /// `--default-backend-service`.
+    pub default_backend_service: Option<NamespacedName>,
+    /// `--default-ssl-certificate`.
+    pub default_ssl_certificate: Option<NamespacedName>,
+    /// `--disable-catch-all` (false).
+    pub disable_catch_all: bool,
+    /// `--disable-svc-external-name` (false).
+    pub disable_external_name: bool,
+    /// `--bind-address`; empty binds every address.
+    pub bind_addresses: Vec<IpAddr>,
+    /// `--http-port` (80; 8080 in directory mode).
+    pub http_port: u16,
+    /// `--https-port` (443; 8443 in directory mode).
+    pub https_port: u16,
+    /// Gateway listener ports that are served on another port: 80 on `http_port` and 443 on `https_port` in directory
+    /// mode, where those ports need privileges.
+    pub gateway_ports: BTreeMap<u16, u16>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ingress_class: "nginx".to_owned(),
+            controller_class: "k8s.io/ingress-nginx".to_owned(),
+            ingress_class_by_name: false,
+            watch_ingress_without_class: false,
+            annotations_prefix: "nginx.ingress.kubernetes.io".to_owned(),
+            gateway_controller_name: "genkan.dev/gateway-controller".to_owned(),
+            config_map: None,
+            default_backend_service: None,
+            default_ssl_certificate: None,
+            disable_catch_all: false,
+            disable_external_name: false,
+            bind_addresses: Vec::new(),
+            http_port: 80,
+            https_port: 443,
+            gateway_ports: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// The defaults of directory mode: unprivileged ports, Ingresses without a class are served.
+    pub fn directory_mode() -> Self {
+        let (http_port, https_port) = (8080, 8443);
+        Self {
+            watch_ingress_without_class: true,
+            http_port,
+            https_port,
+            gateway_ports: BTreeMap::from([(80, http_port), (443, https_port)]),
+            ..Self::default()
+        }
+    }
+}

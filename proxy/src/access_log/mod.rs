@@ -1,0 +1,1 @@
+//! Access log: format text compiled once, one line per request, written in batches.

@@ -1,0 +1,39 @@
+//! Configuration of the proxy that is fixed at start.
+
+use std::time::Duration;
+
+/// What does not change while the proxy runs.
+#[derive(Clone, Debug)]
+pub struct ProxyConfig {
+    /// Worker threads, each with its own accept queues, connections and upstream pools. 0 means one per CPU that this
+    /// process may use.
+    pub workers: usize,
+    /// How long connections are still accepted after a drain began (`--shutdown-grace-period`, 0).
+    pub drain_delay: Duration,
+    /// How long running requests may take once connections are no longer accepted (`worker-shutdown-timeout`, 240 s).
+    pub drain_timeout: Duration,
+    /// Where access log lines go.
+    pub access_log: AccessLogOutput,
+}
+
+/// Where access log lines go.
+#[derive(Clone, Debug)]
+pub enum AccessLogOutput {
+    /// Standard output.
+    Stdout,
+    /// A channel (tests): one message per line, without its newline.
+    Channel(std::sync::mpsc::Sender<String>),
+    /// Nowhere.
+    Off,
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            drain_delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(240),
+            access_log: AccessLogOutput::Stdout,
+        }
+    }
+}

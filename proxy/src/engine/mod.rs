@@ -1,0 +1,1 @@
+//! The engine: HTTP on both sides. The only module that names pingora.

@@ -1,0 +1,3 @@
+//! One request's life, on plain heads.
+
+pub(crate) mod context;

@@ -1,0 +1,1 @@
+//! Listeners: sockets, PROXY protocol, TLS by SNI, client streams with deadlines.

@@ -1,0 +1,1 @@
+//! Metrics under the names that dashboards of ingress-nginx know.

@@ -1,0 +1,1 @@
+//! The table: what one publish swaps.

@@ -1,0 +1,1 @@
+//! Clusters at run time: balancing and endpoint state.

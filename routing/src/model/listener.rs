@@ -1,0 +1,74 @@
+//! Listeners, their sections, and the tables of hosts that they serve.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Match;
+use crate::name::{CertificateId, HostPattern, ListenerId, TableId};
+
+/// Addresses, a port and a protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listener {
+    /// Its id.
+    pub id: ListenerId,
+    /// The addresses to bind; empty means every address of the machine, IPv6 and IPv4.
+    pub addresses: Vec<IpAddr>,
+    /// The port to bind. 0 lets the system choose (tests).
+    pub port: u16,
+    /// The port that clients used to get here, for `X-Forwarded-Port` and redirects: 80 for `http`, 443 for `https`
+    /// listeners of Ingress whatever their own number (as ingress-nginx), a Gateway listener's own port.
+    pub public_port: u16,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Which hosts lead to which tables. A request belongs to the sections with the most specific hostname that covers
+    /// its host, and never falls through to a less specific one (Gateway API listener isolation).
+    pub sections: Vec<Section>,
+    /// Certificates by server name: exact before wildcard; several for one name differ in key type. HTTPS only.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<HostPattern, Vec<CertificateId>>,
+    /// The certificate for server names that no other covers, and for clients that send none. Without it such
+    /// handshakes are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_certificate: Option<CertificateId>,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// HTTP/1.0, 1.1 and HTTP/2 by prior knowledge, in plaintext.
+    Http,
+    /// The same over TLS, HTTP/2 by ALPN.
+    Https,
+}
+
+/// A part of a listener: the hosts of one Gateway listener, or those of all Ingresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Section {
+    /// Which hosts belong here.
+    pub hostname: HostPattern,
+    /// What they lead to. When sections have the same hostname, tables are asked host by host in the order of the
+    /// sections.
+    pub table: TableId,
+}
+
+/// Hosts and their matches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Table {
+    /// From each host to its matches. A request is tried against the hosts that cover it from the most to the least
+    /// specific: exact, one-label wildcard, suffix wildcard (longest first), any. The first match wins.
+    pub hosts: BTreeMap<HostPattern, Arc<Host>>,
+}
+
+/// The matches of one host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Host {
+    /// In order of rank: the first that matches wins. Front ends sort; see [`PathMatch`](super::PathMatch) for the
+    /// usual order.
+    pub matches: Vec<Match>,
+}

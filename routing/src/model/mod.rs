@@ -1,0 +1,69 @@
+//! The model: what the manifests mean, in Genkan's words. Plain, ordered, comparable, readable as YAML.
+//!
+//! ```text
+//!  Model
+//!   +- listeners: port, protocol, sections -----> tables: hosts -> matches in order of rank -> RuleId
+//!   |                 +- certificates by host                                                   |
+//!   +- rules: filters, policies, backends <---------------------------------------------------+
+//!   |                               +-------> ClusterId
+//!   +- clusters: endpoints, protocol, balancing
+//!   +- certificates
+//! ```
+//!
+//! Parts are behind [`Arc`]s, so that an incremental translation shares what did not change and a snapshot can tell so
+//! by pointer. All text is parsed before it gets here; compiling a model into a snapshot cannot fail.
+
+mod certificate;
+mod cluster;
+mod listener;
+mod matching;
+mod rule;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub use certificate::{Certificate, PrivateKey};
+pub use cluster::{Cluster, Endpoint, HttpVersion, ServiceRef, UpstreamTls};
+pub use listener::{Host, Listener, Protocol, Section, Table};
+pub use matching::{HeaderMatch, Match, PathMatch, PathPrefix, PathPrefixError, QueryMatch, ValueMatch};
+pub use rule::{Action, Backend, Deny, DirectResponse, Filter, Forward, Rule, RuleLabels, Stage, Target};
+
+use crate::name::{CertificateId, ClusterId, ListenerId, RuleId, TableId};
+use crate::policy::access_log::AccessLog;
+use crate::policy::client::ClientSettings;
+use crate::policy::forwarded::Forwarded;
+use crate::policy::upstream::UpstreamSettings;
+
+/// Everything that the proxy serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Model {
+    /// What is listened on.
+    pub listeners: BTreeMap<ListenerId, Arc<Listener>>,
+    /// Hosts and their matches; several listeners may serve one table.
+    pub tables: BTreeMap<TableId, Arc<Table>>,
+    /// What the matches lead to.
+    pub rules: BTreeMap<RuleId, Arc<Rule>>,
+    /// What the rules' backends refer to.
+    pub clusters: BTreeMap<ClusterId, Arc<Cluster>>,
+    /// What the listeners' certificates refer to. Private keys are never printed.
+    pub certificates: BTreeMap<CertificateId, Arc<Certificate>>,
+    /// Settings of the whole proxy.
+    pub settings: Arc<ProxySettings>,
+}
+
+/// Settings of the whole proxy, from the ConfigMap and the flags.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxySettings {
+    /// Client connections.
+    pub client: ClientSettings,
+    /// Kept upstream connections.
+    pub upstream: UpstreamSettings,
+    /// Whom to believe about the client.
+    pub forwarded: Forwarded,
+    /// The line per request.
+    pub access_log: AccessLog,
+}
