@@ -8,9 +8,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+// The experimental channel's HTTPRoute has every field of the standard one, and those that would else be dropped unread:
+// `retry`, `sessionPersistence`, external authentication.
+use gateway_api::apis::experimental::httproutes::HttpRoute;
 use gateway_api::apis::standard::gatewayclasses::GatewayClass;
 use gateway_api::apis::standard::gateways::Gateway;
-use gateway_api::apis::standard::httproutes::HttpRoute;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
 use genkan_routing::name::ObjectRef;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
