@@ -1,0 +1,21 @@
+# The commands of this repository. Each is a script under scripts/ that says what it does when read from the top.
+
+.PHONY: test lint fuzz quickstart bench dist
+
+test: ## Every check that CI runs: formatting, lints, all tests, fuzz targets
+	scripts/test
+
+lint: ## Formatting and lints only
+	scripts/lint
+
+fuzz: ## Every fuzz target, a minute each
+	scripts/fuzz
+
+quickstart: ## Serve the quickstart example
+	cargo run --release -- run examples/quickstart
+
+bench: ## Measure against nginx, HAProxy, Envoy and two minimal proxies; writes bench/RESULTS.md
+	bench/run
+
+dist: ## The executable that ships: target/dist/genkan
+	cargo build --profile dist -p genkan-controller
