@@ -5,6 +5,10 @@ use std::net::IpAddr;
 
 use crate::resources::NamespacedName;
 
+/// The ConfigMap that directory mode reads without `--configmap`: the one that ingress-nginx's chart makes, so that
+/// manifests exported from a cluster mean the same here.
+pub const DEFAULT_CONFIG_MAP: &str = "ingress-nginx/ingress-nginx-controller";
+
 /// Inputs of translation that are not objects. Names and defaults are ingress-nginx's flags where one exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -24,6 +28,8 @@ pub struct Settings {
     pub gateway_controller_name: String,
     /// `--configmap`.
     pub config_map: Option<NamespacedName>,
+    /// Whether a missing ConfigMap is a problem: not when its name is only a default (true).
+    pub config_map_required: bool,
     /// `--default-backend-service`.
     pub default_backend_service: Option<NamespacedName>,
     /// `--default-ssl-certificate`.
@@ -53,6 +59,7 @@ impl Default for Settings {
             annotations_prefix: "nginx.ingress.kubernetes.io".to_owned(),
             gateway_controller_name: "genkan.dev/gateway-controller".to_owned(),
             config_map: None,
+            config_map_required: true,
             default_backend_service: None,
             default_ssl_certificate: None,
             disable_catch_all: false,
