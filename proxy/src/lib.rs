@@ -28,4 +28,4 @@ pub(crate) mod shared;
 pub(crate) mod table;
 pub(crate) mod upstream;
 
-pub use proxy::{Proxy, Published};
+pub use proxy::{Proxy, Published, StartError};

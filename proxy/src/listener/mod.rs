@@ -1,1 +1,12 @@
 //! Listeners: sockets, PROXY protocol, TLS by SNI, client streams with deadlines.
+//!
+//! ```text
+//!  ports -> socket (one per worker) -> accept -> establish: PROXY header, TLS by SNI, HTTP version -> ClientStream
+//!              ^ opened and closed by publish       ^ one ListenerTable per connection          to the engine
+//! ```
+//!
+//! Nothing here knows what a request means: it hands the engine complete, strictly checked HTTP/1 heads or HTTP/2, and
+//! refuses the rest by itself.
+
+pub(crate) mod stream;
+pub(crate) mod table;
