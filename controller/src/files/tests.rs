@@ -1,0 +1,235 @@
+//! What a folder of manifests becomes.
+
+use std::fs;
+use std::path::Path;
+
+use genkan_routing::report::Severity;
+use tempfile::TempDir;
+
+use super::*;
+use crate::resources::{Kind, NamespacedName};
+
+pub(super) fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for (name, text) in files {
+        write(folder.path(), name, text);
+    }
+    folder
+}
+
+pub(super) fn write(folder: &Path, name: &str, text: &str) {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+pub(super) fn service(name: &str, port: u16) -> String {
+    format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  ports:\n  - port: {port}\n")
+}
+
+fn key(kind: Kind, name: &str) -> Key {
+    Key::new(kind, "default", name)
+}
+
+fn load_text(text: &str) -> Loaded {
+    load(folder(&[("a.yaml", text)]).path())
+}
+
+fn only_problem(loaded: &Loaded) -> &FileProblem {
+    assert_eq!(loaded.problems.len(), 1, "{:#?}", loaded.problems);
+    &loaded.problems[0]
+}
+
+#[test]
+fn nested_folders_documents_lists_and_json_are_read() {
+    let list = format!("apiVersion: v1\nkind: List\nitems:\n- {}", service("c", 3).replace('\n', "\n  "));
+    let typed = "{\"apiVersion\": \"v1\", \"kind\": \"ServiceList\", \"items\": [{\"metadata\": {\"name\": \"d\"}}]}";
+    let folder = folder(&[
+        ("a.yaml", &format!("{}---\n{}", service("a", 1), service("b", 2))),
+        ("deep/er/list.yml", &list),
+        ("deep/typed.json", typed),
+        ("notes.txt", "not read"),
+        (".hidden.yaml", "not: [read"),
+        (".git/x.yaml", "not: [read"),
+    ]);
+    let loaded = load(folder.path());
+    assert_eq!(loaded.problems, []);
+    let names: Vec<_> = loaded.resources.services.keys().map(|key| key.name.to_string()).collect();
+    assert_eq!(names, ["a", "b", "c", "d"]);
+    assert_eq!(loaded.sources[&key(Kind::Service, "b")], Source { file: folder.path().join("a.yaml").into(), line: 9 });
+    assert_eq!(loaded.sources[&key(Kind::Service, "c")].line, 4);
+}
+
+#[test]
+fn one_file_can_be_named_outright() {
+    let folder = folder(&[("a.manifest", &service("a", 1)), ("b.yaml", &service("b", 2))]);
+    let loaded = load(folder.path().join("a.manifest"));
+    assert_eq!(loaded.resources.services.len(), 1);
+    assert_eq!(loaded.problems, []);
+}
+
+#[test]
+fn a_path_that_does_not_exist_is_a_problem() {
+    let loaded = load("does/not/exist");
+    assert_eq!(only_problem(&loaded).reason, "UnreadableFile");
+}
+
+#[test]
+fn every_kind_can_be_decoded_and_has_one_entry() {
+    for kind in Kind::ALL {
+        let entries = decode::ENTRIES.iter().filter(|entry| entry.kind == *kind).count();
+        assert_eq!(entries, 1, "{kind:?}: decode.rs needs an entry for it");
+    }
+}
+
+#[test]
+fn objects_without_a_namespace_are_in_default() {
+    let loaded = load_text(&service("a", 1));
+    let service = &loaded.resources.services[&NamespacedName::new("default", "a")];
+    assert_eq!(service.metadata.namespace.as_deref(), Some("default"));
+}
+
+#[test]
+fn cluster_scoped_objects_have_no_namespace() {
+    let loaded = load_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: x, namespace: y}\n");
+    assert_eq!(loaded.resources.namespaces[&NamespacedName::new("", "x")].metadata.namespace, None);
+}
+
+#[test]
+fn other_kinds_are_counted_and_left_alone() {
+    let loaded = load_text(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n---\napiVersion: apps/v1\nkind: Deployment\n---\n\
+         apiVersion: v1\nkind: Pod\n---\napiVersion: networking.internal.knative.dev/v1\nkind: Ingress\n",
+    );
+    assert_eq!(loaded.problems, []);
+    let kinds: Vec<_> = loaded.other_kinds.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
+    assert_eq!(kinds, [("Deployment.apps", 2), ("Ingress.networking.internal.knative.dev", 1), ("Pod", 1)]);
+}
+
+#[test]
+fn old_versions_are_reported_with_the_one_to_write() {
+    for version in ["extensions/v1beta1", "networking.k8s.io/v1beta1"] {
+        let loaded = load_text(&format!("kind: Ingress\napiVersion: {version}\nmetadata: {{name: a}}\n"));
+        let problem = only_problem(&loaded);
+        assert_eq!((problem.reason, problem.line, problem.severity), ("UnsupportedVersion", 2, Severity::Error));
+        assert!(problem.message.contains("networking.k8s.io/v1"), "{problem}");
+    }
+    let loaded = load_text("kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1alpha2\nmetadata: {name: a}\n");
+    assert_eq!(only_problem(&loaded).reason, "UnsupportedVersion");
+}
+
+#[test]
+fn v1beta1_of_gateway_api_is_read_as_v1() {
+    let loaded = load_text(
+        "apiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata: {name: a, namespace: b}\n\
+         spec:\n  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: c}]\n  to: [{group: '', kind: Secret}]\n",
+    );
+    assert_eq!(loaded.problems, []);
+    assert_eq!(loaded.resources.reference_grants.len(), 1);
+}
+
+#[test]
+fn type_errors_name_field_line_and_column() {
+    let loaded = load_text(
+        "# a comment\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: web\n  annotations:\n    \
+         nginx.ingress.kubernetes.io/ssl-redirect: true\n",
+    );
+    let problem = only_problem(&loaded);
+    assert_eq!(problem.field, "metadata.annotations[nginx.ingress.kubernetes.io/ssl-redirect]");
+    assert_eq!((problem.line, problem.column), (7, 47));
+    assert_eq!(problem.key, Some(key(Kind::Ingress, "web")));
+    assert_eq!(problem.mend, "put the value in quotes");
+    let reported = problem.problem().to_string();
+    assert!(reported.contains("a.yaml: line 7, column 47: Ingress default/web: metadata.annotations["), "{reported}");
+
+    let loaded = load_text(&service("a", 1).replace("port: 1", "port: http"));
+    assert_eq!((only_problem(&loaded).field.as_str(), only_problem(&loaded).line), ("spec.ports[0].port", 7));
+    assert!(loaded.resources.services.is_empty());
+}
+
+#[test]
+fn a_gateway_with_a_wrong_field_is_located() {
+    let loaded = load_text(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec:\n  gatewayClassName: x\n  \
+         listeners:\n  - name: http\n    protocol: HTTP\n    port: eighty\n",
+    );
+    assert_eq!((only_problem(&loaded).field.as_str(), only_problem(&loaded).line), ("spec.listeners[0].port", 9));
+}
+
+#[test]
+fn names_are_checked() {
+    for metadata in ["{}", "{name: A}", "{name: a_b}", "{generateName: x-}", "{name: 5}", "{name: a, namespace: B}"] {
+        let loaded = load_text(&format!("apiVersion: v1\nkind: Service\nmetadata: {metadata}\n"));
+        assert_eq!(only_problem(&loaded).reason, "InvalidName", "{metadata}");
+    }
+}
+
+#[test]
+fn string_data_of_secrets_is_merged_and_wins() {
+    let loaded = load_text(
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: b2xk, b: b2xk}\nstringData: {a: new}\n",
+    );
+    let secret = &loaded.resources.secrets[&NamespacedName::new("default", "s")];
+    let data = secret.data.as_ref().unwrap();
+    assert_eq!((data["a"].0.as_slice(), data["b"].0.as_slice()), (&b"new"[..], &b"old"[..]));
+    assert_eq!(secret.string_data, None);
+}
+
+#[test]
+fn secret_values_are_never_quoted() {
+    for text in
+        ["data: {tls.key: 12345678}", "data: {tls.key: '*secret*'}", "data: '*secret*'", "stringData: {a: 12345678}"]
+    {
+        let loaded = load_text(&format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n{text}\n"));
+        let told = format!("{:?} {}", loaded.problems, only_problem(&loaded));
+        assert!(!told.contains("*secret*") && !told.contains("12345678"), "{told}");
+    }
+}
+
+#[test]
+fn the_first_of_two_definitions_in_path_order_wins() {
+    let folder = folder(&[("b.yaml", &service("x", 2)), ("a/z.yaml", &service("x", 1)), ("c.yaml", &service("x", 1))]);
+    let loaded = load(folder.path());
+    assert_eq!(loaded.sources[&key(Kind::Service, "x")].file.as_ref(), folder.path().join("a/z.yaml"));
+    assert_eq!(loaded.problems.len(), 2);
+    let (different, same) = (&loaded.problems[0], &loaded.problems[1]);
+    assert_eq!((different.reason, different.severity), ("DuplicateObject", Severity::Error));
+    assert!(different.file.ends_with("b.yaml") && different.message.contains("a/z.yaml line 1"), "{different}");
+    assert_eq!((same.reason, same.severity), ("DuplicateObject", Severity::Warning));
+}
+
+#[test]
+fn what_is_no_object_is_told_but_a_foreign_map_is_no_error() {
+    let loaded = load_text("image: nginx\n---\nkind: Service\n---\njust text\n");
+    let told: Vec<_> = loaded.problems.iter().map(|problem| (problem.line, problem.severity)).collect();
+    assert_eq!(told, [(1, Severity::Warning), (3, Severity::Error), (5, Severity::Error)]);
+}
+
+#[test]
+fn text_that_is_not_utf8_is_located() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("a.yaml"), b"a: 1\nb: \xff\n").unwrap();
+    assert_eq!(only_problem(&load(folder.path())).line, 2);
+}
+
+#[test]
+fn a_mounted_config_map_is_read_once() {
+    let folder = folder(&[("..2026_01/a.yaml", &service("a", 1)), ("..2026_01/b.yaml", &service("b", 1))]);
+    let path = folder.path();
+    std::os::unix::fs::symlink("..2026_01", path.join("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/a.yaml", path.join("a.yaml")).unwrap();
+    std::os::unix::fs::symlink("..data/b.yaml", path.join("b.yaml")).unwrap();
+    let loaded = load(path);
+    assert_eq!(loaded.problems, []);
+    assert_eq!(loaded.resources.services.len(), 2);
+    assert_eq!(loaded.sources[&key(Kind::Service, "a")].file.as_ref(), path.join("a.yaml"));
+}
+
+#[test]
+fn a_link_back_to_a_parent_ends() {
+    let folder = folder(&[("in/a.yaml", &service("a", 1))]);
+    std::os::unix::fs::symlink("..", folder.path().join("in/loop")).unwrap();
+    let loaded = load(folder.path());
+    assert_eq!(loaded.problems, []);
+    assert_eq!(loaded.resources.services.len(), 1);
+}
