@@ -8,6 +8,7 @@
 //!
 //! Only `main.rs` and the `run` command touch the proxy crate. Nothing here knows pingora.
 
+pub mod certificate;
 pub mod files;
 pub mod resources;
 pub mod settings;

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use genkan_routing::model::Certificate;
 
 use crate::resources::NamespacedName;
 
@@ -34,6 +37,9 @@ pub struct Settings {
     pub default_backend_service: Option<NamespacedName>,
     /// `--default-ssl-certificate`.
     pub default_ssl_certificate: Option<NamespacedName>,
+    /// What is shown where no usable `default_ssl_certificate` is: made at start, see
+    /// [`generate_fallback`](crate::certificate::generate_fallback). Without it such handshakes are refused.
+    pub fallback_certificate: Option<Arc<Certificate>>,
     /// `--disable-catch-all` (false).
     pub disable_catch_all: bool,
     /// `--disable-svc-external-name` (false).
@@ -62,6 +68,7 @@ impl Default for Settings {
             config_map_required: true,
             default_backend_service: None,
             default_ssl_certificate: None,
+            fallback_certificate: None,
             disable_catch_all: false,
             disable_external_name: false,
             bind_addresses: Vec::new(),

@@ -4,14 +4,34 @@
 //! [`translate`] is the specification. [`Translator`] gives the same answer after a change by redoing only what read
 //! something that changed: every read of [`Resources`] by a unit of work goes through [`reader::Reader`], which
 //! records it; a unit is redone when one of its recorded reads is among the changes.
+//!
+//! ```text
+//!  changes --> dirty dependencies --> config --> front ends: ingress, gateway --> batch of contributions
+//!                                                                                       |
+//!                 model, report <-- listeners <-- clusters (one unit each) <-- assembly
+//! ```
+//!
+//! Each step may make further dependencies dirty for the steps after it, and stops the wave where its output stayed
+//! equal.
 
+pub mod assembly;
+pub mod certificate;
+pub mod cluster;
+pub mod config;
+pub mod gateway;
+pub mod ingress;
+mod listeners;
+pub mod memo;
 pub mod reader;
+mod translator;
+pub mod world;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use genkan_routing::model::Model;
 use genkan_routing::report::Report;
+
+pub use translator::Translator;
 
 use crate::resources::{Key, Resources};
 use crate::settings::Settings;
@@ -36,26 +56,5 @@ pub enum Change {
 
 /// Translates everything.
 pub fn translate(resources: &Resources, settings: &Settings) -> Translation {
-    let _ = (resources, settings);
-    Translation::default()
-}
-
-/// Translates again and again, redoing only what changes touch.
-#[derive(Debug)]
-pub struct Translator {
-    settings: Settings,
-}
-
-impl Translator {
-    /// A translator that has seen nothing.
-    pub fn new(settings: Settings) -> Self {
-        Self { settings }
-    }
-
-    /// Brings the translation up to `resources`, which differ from those of the last call by exactly `changes`.
-    /// Equal to [`translate`] of the same resources.
-    pub fn update(&mut self, resources: &Resources, changes: &BTreeSet<Change>) -> Translation {
-        let _ = changes;
-        translate(resources, &self.settings)
-    }
+    Translator::new(settings.clone()).update(resources, &Default::default())
 }

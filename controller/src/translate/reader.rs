@@ -1,1 +1,156 @@
 //! Reader: access to resources that remembers what was asked for, also what was not there.
+//!
+//! Every unit of work reads the world through a fresh [`Reader`]. What it asked for becomes the unit's
+//! [`Dependency`] set; a change makes exactly those units stale whose set it meets. The reader decides nothing.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use gateway_api::apis::experimental::httproutes::HttpRoute;
+use gateway_api::apis::standard::gatewayclasses::GatewayClass;
+use gateway_api::apis::standard::gateways::Gateway;
+use gateway_api::apis::standard::referencegrants::ReferenceGrant;
+use genkan_routing::name::HostPattern;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use rustc_hash::FxHashSet;
+
+use super::certificate::CertificateOutcome;
+use super::config::Config;
+use super::world::World;
+use crate::resources::{Key, Kind, NamespacedName, Resources};
+use crate::settings::Settings;
+
+/// Something that a unit of work looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dependency {
+    /// One object, also when it was absent.
+    Object(Key),
+    /// The list of all objects of a kind.
+    All(Kind),
+    /// The list of a kind's objects in a namespace.
+    AllIn(Kind, Arc<str>),
+    /// The EndpointSlices of a Service.
+    Slices(NamespacedName),
+    /// The addresses of a name outside the cluster.
+    Dns(Arc<str>),
+    /// The settings that the ConfigMap gives.
+    Config,
+    /// Which Ingresses have something for a host, and what each of them says.
+    IngressHost(HostPattern),
+    /// The certificate that the Ingresses of a host chose.
+    IngressTls(HostPattern),
+}
+
+/// The dependencies that a round of changes meets.
+pub type Dirty = FxHashSet<Dependency>;
+
+/// Access to the world for one unit of work; see the [module](self).
+#[derive(Debug)]
+pub struct Reader<'a> {
+    world: &'a World<'a>,
+    reads: RefCell<FxHashSet<Dependency>>,
+}
+
+macro_rules! getters {
+    ($($(#[$doc:meta])* $get:ident: $type:ty, $field:ident, $kind:ident;)*) => {
+        /// One object by name. An absent object is a dependency too.
+        impl<'a> Reader<'a> {
+            $(
+                $(#[$doc])*
+                pub fn $get(&self, name: &NamespacedName) -> Option<&'a Arc<$type>> {
+                    self.note(Dependency::Object(Key { kind: Kind::$kind, name: name.clone() }));
+                    self.world.resources.$field.get(name)
+                }
+            )*
+        }
+    };
+}
+
+getters! {
+    /// An Ingress.
+    ingress: Ingress, ingresses, Ingress;
+    /// An IngressClass; its namespace is empty.
+    ingress_class: IngressClass, ingress_classes, IngressClass;
+    /// A Service.
+    service: Service, services, Service;
+    /// A Secret.
+    secret: Secret, secrets, Secret;
+    /// A ConfigMap.
+    config_map: ConfigMap, config_maps, ConfigMap;
+    /// A Namespace; its namespace is empty.
+    namespace: Namespace, namespaces, Namespace;
+    /// A GatewayClass; its namespace is empty.
+    gateway_class: GatewayClass, gateway_classes, GatewayClass;
+    /// A Gateway.
+    gateway: Gateway, gateways, Gateway;
+    /// An HTTPRoute.
+    http_route: HttpRoute, http_routes, HttpRoute;
+}
+
+impl<'a> Reader<'a> {
+    /// A reader that has recorded nothing.
+    pub fn new(world: &'a World<'a>) -> Self {
+        Self { world, reads: RefCell::default() }
+    }
+
+    /// What was asked for.
+    pub fn into_reads(self) -> FxHashSet<Dependency> {
+        self.reads.into_inner()
+    }
+
+    /// Records a dependency of something that is not read through this reader.
+    pub fn note(&self, dependency: Dependency) {
+        self.reads.borrow_mut().insert(dependency);
+    }
+
+    /// The flags. They never change while a translator lives, so they are no dependency.
+    pub fn settings(&self) -> &'a Settings {
+        self.world.settings
+    }
+
+    /// All objects of a kind: note the kind, then pick its map.
+    pub fn all(&self, kind: Kind) -> &'a Resources {
+        self.note(Dependency::All(kind));
+        self.world.resources
+    }
+
+    /// The ReferenceGrants of a namespace.
+    pub fn reference_grants_in(&self, namespace: &Arc<str>) -> impl Iterator<Item = &'a Arc<ReferenceGrant>> + use<'a> {
+        self.note(Dependency::AllIn(Kind::ReferenceGrant, namespace.clone()));
+        let namespace = namespace.clone();
+        self.world
+            .resources
+            .reference_grants
+            .range(NamespacedName::new(namespace.clone(), "")..)
+            .take_while(move |(name, _)| name.namespace == namespace)
+            .map(|(_, grant)| grant)
+    }
+
+    /// The EndpointSlices of a Service, in order of name.
+    pub fn endpoint_slices(&self, service: &NamespacedName) -> impl Iterator<Item = &'a Arc<EndpointSlice>> + use<'a> {
+        self.note(Dependency::Slices(service.clone()));
+        let resources = self.world.resources;
+        self.world.slices.of(service).filter_map(move |slice| resources.endpoint_slices.get(slice))
+    }
+
+    /// The addresses of a name outside the cluster; `None` when it was never resolved.
+    pub fn dns(&self, name: &Arc<str>) -> Option<&'a [IpAddr]> {
+        self.note(Dependency::Dns(name.clone()));
+        self.world.resources.dns.get(name).map(Vec::as_slice)
+    }
+
+    /// The certificate of a Secret.
+    pub fn certificate(&self, secret: &NamespacedName) -> CertificateOutcome {
+        let object = self.secret(secret);
+        self.world.certificates.read(secret, object)
+    }
+
+    /// The settings that the ConfigMap gives; the defaults while it is being read.
+    pub fn config(&self) -> Arc<Config> {
+        self.note(Dependency::Config);
+        self.world.config.cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,226 @@
+//! Assembly: the parts of the model while they change. Front ends hand in what each of their units contributes; the
+//! assembly keeps every part that stayed equal at its old pointer, counts who needs which cluster and certificate, and
+//! gives a new model that shares all else with the one before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use genkan_routing::model::{Certificate, Host, Rule, Table};
+use genkan_routing::name::{CertificateId, ClusterId, HostPattern, Origin, RuleId, TableId};
+use genkan_routing::report::{Problem, Report};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::cluster::ClusterSpec;
+use super::memo::{Changed, Output};
+
+/// What one unit of a front end adds to the model and the report. Rule ids and hosts of a table belong to one unit at
+/// a time; clusters and certificates may be shared.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Contribution {
+    /// Hosts of tables.
+    pub hosts: Vec<(TableId, HostPattern, Arc<Host>)>,
+    /// Rules that the hosts' matches lead to.
+    pub rules: Vec<Arc<Rule>>,
+    /// Clusters that the rules refer to.
+    pub clusters: Vec<ClusterWant>,
+    /// Certificates that listeners refer to.
+    pub certificates: Vec<Arc<Certificate>>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// A reference to a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterWant {
+    /// What the cluster is made from.
+    pub spec: ClusterSpec,
+    /// The field that refers to it: problems of the cluster are told there.
+    pub origin: Origin,
+}
+
+impl Output for Contribution {
+    fn share(&mut self, old: &Self) {
+        let rules: FxHashMap<_, _> = old.rules.iter().map(|rule| (&rule.id, rule)).collect();
+        for rule in &mut self.rules {
+            if let Some(old) = rules.get(&rule.id).filter(|old| **old == rule) {
+                *rule = Arc::clone(old);
+            }
+        }
+        let hosts: FxHashMap<_, _> = old.hosts.iter().map(|(table, name, host)| ((table, name), host)).collect();
+        for (table, name, host) in &mut self.hosts {
+            if let Some(old) = hosts.get(&(&*table, &*name)).filter(|old| **old == host) {
+                *host = Arc::clone(old);
+            }
+        }
+    }
+}
+
+/// Units whose contributions changed in a round. Collected first and applied together, so that a rule may move from one
+/// unit to another.
+#[derive(Debug, Default)]
+pub struct Batch(Vec<Changed<Contribution>>);
+
+impl Batch {
+    /// Adds the change of a unit.
+    pub fn push(&mut self, changed: Option<Changed<Contribution>>) {
+        self.0.extend(changed);
+    }
+}
+
+/// A cluster that is referred to, and from where.
+#[derive(Debug)]
+pub struct Wanted {
+    /// What it is made from.
+    pub spec: ClusterSpec,
+    /// Who refers to it, and how often.
+    pub origins: BTreeMap<Origin, usize>,
+}
+
+/// The parts of the model that units contribute to.
+#[derive(Debug, Default)]
+pub struct Assembly {
+    /// Hosts by table.
+    pub tables: BTreeMap<TableId, Arc<Table>>,
+    /// Rules.
+    pub rules: BTreeMap<RuleId, Arc<Rule>>,
+    /// Certificates that somebody needs.
+    pub certificates: BTreeMap<CertificateId, Arc<Certificate>>,
+    certificate_uses: FxHashMap<CertificateId, usize>,
+    wanted: FxHashMap<ClusterId, Wanted>,
+    touched_clusters: BTreeSet<ClusterId>,
+    problems: BTreeMap<Problem, usize>,
+    problems_touched: bool,
+}
+
+impl Assembly {
+    /// Applies the changes of a round.
+    pub fn apply(&mut self, batch: Batch) {
+        for changed in &batch.0 {
+            if let Some(old) = &changed.old {
+                self.withdraw(old, changed.new.as_deref());
+            }
+        }
+        for changed in &batch.0 {
+            if let Some(new) = &changed.new {
+                self.contribute(new);
+            }
+        }
+    }
+
+    /// Takes back what a unit contributed, except what `new` keeps at the same pointer.
+    fn withdraw(&mut self, old: &Contribution, new: Option<&Contribution>) {
+        let kept: FxHashSet<_> = new.into_iter().flat_map(|new| &new.rules).map(Arc::as_ptr).collect();
+        for rule in old.rules.iter().filter(|rule| !kept.contains(&Arc::as_ptr(rule))) {
+            self.rules.remove(&rule.id);
+        }
+        let kept: FxHashSet<_> =
+            new.into_iter().flat_map(|new| &new.hosts).map(|(.., host)| Arc::as_ptr(host)).collect();
+        for (table, name, _) in old.hosts.iter().filter(|(.., host)| !kept.contains(&Arc::as_ptr(host))) {
+            if let Some(present) = self.tables.get_mut(table) {
+                Arc::make_mut(present).hosts.remove(name);
+                if present.hosts.is_empty() {
+                    self.tables.remove(table);
+                }
+            }
+        }
+        for certificate in &old.certificates {
+            if let Some(uses) = self.certificate_uses.get_mut(&certificate.id) {
+                *uses -= 1;
+                if *uses == 0 {
+                    self.certificate_uses.remove(&certificate.id);
+                    self.certificates.remove(&certificate.id);
+                }
+            }
+        }
+        for want in &old.clusters {
+            self.unwant(want);
+        }
+        self.remove_problems(&old.problems);
+    }
+
+    fn contribute(&mut self, new: &Contribution) {
+        for rule in &new.rules {
+            self.rules.insert(rule.id.clone(), rule.clone());
+        }
+        for (table, name, host) in &new.hosts {
+            let present = self.tables.entry(table.clone()).or_default();
+            if present.hosts.get(name).is_none_or(|present| !Arc::ptr_eq(present, host)) {
+                Arc::make_mut(present).hosts.insert(name.clone(), host.clone());
+            }
+        }
+        for certificate in &new.certificates {
+            *self.certificate_uses.entry(certificate.id.clone()).or_default() += 1;
+            self.certificates.insert(certificate.id.clone(), certificate.clone());
+        }
+        for want in &new.clusters {
+            let id = want.spec.id();
+            let wanted = self
+                .wanted
+                .entry(id.clone())
+                .or_insert_with(|| Wanted { spec: want.spec.clone(), origins: BTreeMap::new() });
+            *wanted.origins.entry(want.origin.clone()).or_default() += 1;
+            self.touched_clusters.insert(id);
+        }
+        self.add_problems(&new.problems);
+    }
+
+    fn unwant(&mut self, want: &ClusterWant) {
+        let id = want.spec.id();
+        if let Some(wanted) = self.wanted.get_mut(&id) {
+            if let Some(uses) = wanted.origins.get_mut(&want.origin) {
+                *uses -= 1;
+                if *uses == 0 {
+                    wanted.origins.remove(&want.origin);
+                }
+            }
+            if wanted.origins.is_empty() {
+                self.wanted.remove(&id);
+            }
+        }
+        self.touched_clusters.insert(id);
+    }
+
+    /// A cluster that somebody refers to.
+    pub fn wanted(&self, id: &ClusterId) -> Option<&Wanted> {
+        self.wanted.get(id)
+    }
+
+    /// The clusters whose referrers changed since the last call.
+    pub fn take_touched_clusters(&mut self) -> BTreeSet<ClusterId> {
+        std::mem::take(&mut self.touched_clusters)
+    }
+
+    /// Adds to the report. The same problem may be told by several units.
+    pub fn add_problems(&mut self, problems: &[Problem]) {
+        self.problems_touched |= !problems.is_empty();
+        for problem in problems {
+            match self.problems.get_mut(problem) {
+                Some(count) => *count += 1,
+                None => {
+                    self.problems.insert(problem.clone(), 1);
+                }
+            }
+        }
+    }
+
+    /// Takes back from the report what was added.
+    pub fn remove_problems(&mut self, problems: &[Problem]) {
+        self.problems_touched |= !problems.is_empty();
+        for problem in problems {
+            if let Some(count) = self.problems.get_mut(problem) {
+                *count -= 1;
+                if *count == 0 {
+                    self.problems.remove(problem);
+                }
+            }
+        }
+    }
+
+    /// The report; `previous` where nothing changed.
+    pub fn report(&mut self, previous: &Arc<Report>) -> Arc<Report> {
+        if !std::mem::take(&mut self.problems_touched) || self.problems.keys().eq(&previous.problems) {
+            return previous.clone();
+        }
+        Arc::new(Report { problems: self.problems.keys().cloned().collect() })
+    }
+}

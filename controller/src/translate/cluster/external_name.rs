@@ -1,0 +1,112 @@
+//! ExternalName: Services that stand for a name outside the cluster. Names are resolved elsewhere; names and addresses
+//! of this machine are refused, since they would show its own ports to whoever may write a Service.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use genkan_routing::model::Endpoint;
+use genkan_routing::name::Hostname;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+
+use super::{ClusterIssue, ClusterSpec, is_external};
+use crate::resources::{NamespacedName, Resources};
+use crate::translate::reader::Reader;
+
+/// The names whose addresses translation wants to find in [`Resources::dns`], in canonical form.
+pub fn external_names(resources: &Resources) -> BTreeSet<Arc<str>> {
+    let target = |service: &Arc<Service>| match understand(external_name(service)?) {
+        Ok(Name::Dns(name)) => Some(name),
+        _ => None,
+    };
+    resources.services.values().filter(|service| is_external(service)).filter_map(target).collect()
+}
+
+/// What an external name is.
+enum Name {
+    Dns(Arc<str>),
+    Address(IpAddr),
+}
+
+pub(super) fn endpoints(
+    name: &NamespacedName,
+    service: &Service,
+    port: Option<&ServicePort>,
+    spec: &ClusterSpec,
+    reader: &Reader<'_>,
+) -> Result<Vec<Endpoint>, ClusterIssue> {
+    let external = external_name(service).unwrap_or_default();
+    let refused = |why| ClusterIssue::ExternalNameRefused { service: name.clone(), name: external.to_owned(), why };
+    if reader.settings().disable_external_name {
+        return Err(refused("ExternalName Services are turned off (--disable-svc-external-name)"));
+    }
+    // A Service without ports takes whatever number the route names.
+    let number = port.and_then(target_port).or_else(|| spec.service.port.parse().ok());
+    let Some(number) = number.and_then(|number| u16::try_from(number).ok()) else {
+        let (service, port) = (name.clone(), spec.service.port.clone());
+        return Err(ClusterIssue::NoPort { service, port, known: String::new() });
+    };
+    let addresses = match understand(external).map_err(refused)? {
+        Name::Address(address) => vec![address],
+        Name::Dns(dns) => reader.dns(&dns).unwrap_or_default().to_vec(),
+    };
+    if addresses.is_empty() {
+        return Err(ClusterIssue::ExternalNameUnresolved { service: name.clone(), name: external.to_owned() });
+    }
+    let allowed: BTreeSet<_> = addresses.into_iter().filter(|address| !is_own(*address)).collect();
+    if allowed.is_empty() {
+        return Err(refused("it leads to this machine"));
+    }
+    Ok(allowed.into_iter().map(|address| Endpoint { address: SocketAddr::new(address, number) }).collect())
+}
+
+fn target_port(port: &ServicePort) -> Option<i32> {
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+    match port.target_port {
+        Some(IntOrString::Int(number)) if number > 0 => Some(number),
+        _ => Some(port.port),
+    }
+}
+
+fn external_name(service: &Service) -> Option<&str> {
+    service.spec.as_ref()?.external_name.as_deref()
+}
+
+fn understand(text: &str) -> Result<Name, &'static str> {
+    let name = Hostname::parse(text).map_err(|_| "it is no hostname")?;
+    match name.as_str().parse::<IpAddr>() {
+        Ok(address) if is_own(address) => Err("it leads to this machine"),
+        Ok(address) => Ok(Name::Address(address)),
+        Err(_) if is_own_name(name.as_str()) => Err("it leads to this machine"),
+        Err(_) => Ok(Name::Dns(name.as_str().into())),
+    }
+}
+
+/// `localhost` and names below it (RFC 6761, section 6.3), and the old spellings that systems map to it.
+fn is_own_name(name: &str) -> bool {
+    matches!(name, "localhost" | "localhost.localdomain" | "ip6-localhost" | "ip6-loopback")
+        || name.ends_with(".localhost")
+}
+
+/// Loopback, unspecified and link-local addresses (the last hold cloud metadata services).
+fn is_own(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_unspecified() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unspecified() || v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_addresses_of_this_machine_are_refused() {
+        for text in ["localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "::1", "169.254.169.254", "0.0.0.0"] {
+            assert!(understand(text).is_err(), "{text}");
+        }
+        assert!(is_own("::ffff:127.0.0.1".parse().unwrap()));
+        assert!(matches!(understand("httpbin.org"), Ok(Name::Dns(_))));
+        assert!(matches!(understand("192.0.2.1"), Ok(Name::Address(_))));
+    }
+}

@@ -1,0 +1,286 @@
+//! Clusters: a Service's port to endpoints, protocol and balancing. One unit of work each, so that a change of endpoints
+//! touches no rule.
+
+mod endpoints;
+mod external_name;
+mod protocol;
+
+use std::fmt;
+use std::sync::Arc;
+
+use genkan_routing::model::{Cluster, HttpVersion, ServiceRef, UpstreamTls};
+use genkan_routing::name::{ClusterId, Origin};
+use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
+use genkan_routing::report::Problem;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+pub use external_name::external_names;
+
+use super::memo::Output;
+use super::reader::Reader;
+use crate::resources::NamespacedName;
+
+/// What a cluster is made from. Equal specs make one cluster; anything that sets two apart is in [`ClusterSpec::id`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClusterSpec {
+    /// The Service and its port as the route writes it.
+    pub service: ServiceRef,
+    /// What the endpoints speak; `None` leaves it to the Service port's `appProtocol`.
+    pub transport: Option<Transport>,
+    /// How an endpoint is chosen.
+    pub load_balance: LoadBalance,
+    /// Send to the Service's own address instead of its endpoints (`service-upstream`).
+    pub service_upstream: bool,
+}
+
+/// What endpoints speak.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Transport {
+    /// The HTTP version.
+    pub version: HttpVersion,
+    /// TLS towards them; `None` is plaintext.
+    pub tls: Option<UpstreamTls>,
+}
+
+impl ClusterSpec {
+    /// A Service's port with nothing else said about it.
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>, port: impl Into<Arc<str>>) -> Self {
+        Self {
+            service: ServiceRef { namespace: namespace.into(), name: name.into(), port: port.into() },
+            transport: None,
+            load_balance: LoadBalance::default(),
+            service_upstream: false,
+        }
+    }
+
+    /// The cluster's id: `default/web:80`, with `+` and a word for every setting that is not the default.
+    pub fn id(&self) -> ClusterId {
+        ClusterId::new(self.to_string())
+    }
+}
+
+impl fmt::Display for ClusterSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ServiceRef { namespace, name, port } = &self.service;
+        write!(f, "{namespace}/{name}:{port}")?;
+        if let Some(Transport { version, tls }) = &self.transport {
+            f.write_str(match (version, tls) {
+                (HttpVersion::Http1, None) => "+http",
+                (HttpVersion::Http1, Some(_)) => "+https",
+                (HttpVersion::Http2, None) => "+grpc",
+                (HttpVersion::Http2, Some(_)) => "+grpcs",
+            })?;
+            if let Some(UpstreamTls { server_name, verify }) = tls {
+                if let Some(name) = server_name {
+                    write!(f, "+sni={name}")?;
+                }
+                f.write_str(if *verify { "+verify" } else { "" })?;
+            }
+        }
+        match &self.load_balance {
+            LoadBalance::RoundRobin => {}
+            LoadBalance::LeastConnections => f.write_str("+least-connections")?,
+            LoadBalance::PeakEwma => f.write_str("+ewma")?,
+            LoadBalance::ConsistentHash(key) => match key {
+                HashKey::ClientAddress => f.write_str("+hash=address")?,
+                HashKey::RequestUri => f.write_str("+hash=uri")?,
+                HashKey::Host => f.write_str("+hash=host")?,
+                HashKey::Header(name) => write!(f, "+hash=header:{name}")?,
+                HashKey::Cookie(name) => write!(f, "+hash=cookie:{name}")?,
+            },
+        }
+        f.write_str(if self.service_upstream { "+service" } else { "" })
+    }
+}
+
+/// A cluster, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Built {
+    /// The cluster; without endpoints where something is wrong.
+    pub cluster: Arc<Cluster>,
+    /// What is wrong.
+    pub issues: Vec<ClusterIssue>,
+}
+
+impl Output for Built {
+    fn share(&mut self, old: &Self) {
+        if self.cluster == old.cluster {
+            self.cluster = old.cluster.clone();
+        }
+    }
+}
+
+/// Why a cluster is not what its referrers want. Told at each of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterIssue {
+    /// There is no such Service.
+    #[error("Service {0} does not exist; requests are answered with 503")]
+    NoService(NamespacedName),
+    /// The Service has no such port.
+    #[error("Service {service} has no port {port}; requests are answered with 503")]
+    NoPort {
+        /// The Service.
+        service: NamespacedName,
+        /// The port as the route writes it.
+        port: Arc<str>,
+        /// The ports that it has.
+        known: String,
+    },
+    /// Nothing is ready.
+    #[error("Service {0} has no ready endpoint; requests are answered with 503")]
+    NoEndpoints(NamespacedName),
+    /// `service-upstream` on a Service without an address.
+    #[error("Service {0} is headless and has no address for service-upstream; its endpoints are used")]
+    NoAddress(NamespacedName),
+    /// An ExternalName that is not served.
+    #[error("the external name {name:?} of Service {service} is refused: {why}; requests are answered with 503")]
+    ExternalNameRefused {
+        /// The Service.
+        service: NamespacedName,
+        /// `spec.externalName`.
+        name: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// An ExternalName without addresses.
+    #[error("the external name {name:?} of Service {service} has no address; requests are answered with 503")]
+    ExternalNameUnresolved {
+        /// The Service.
+        service: NamespacedName,
+        /// `spec.externalName`.
+        name: String,
+    },
+    /// An `appProtocol` that Genkan does not speak.
+    #[error("appProtocol {protocol:?} of Service {service} is not known; HTTP/1.1 in plaintext is spoken")]
+    UnknownProtocol {
+        /// The Service.
+        service: NamespacedName,
+        /// `spec.ports[].appProtocol`.
+        protocol: String,
+    },
+}
+
+impl ClusterIssue {
+    /// The problem at a field that refers to the cluster.
+    pub fn problem(&self, origin: &Origin) -> Problem {
+        let (origin, message) = (origin.clone(), self.to_string());
+        match self {
+            Self::NoService(_) => Problem::error(origin, "ServiceNotFound", message),
+            Self::NoPort { known, .. } => {
+                let problem = Problem::error(origin, "ServicePortNotFound", message);
+                if known.is_empty() { problem } else { problem.with_mend(format!("its ports are {known}")) }
+            }
+            Self::NoEndpoints(_) => Problem::warning(origin, "NoEndpoints", message),
+            Self::NoAddress(_) => Problem::warning(origin, "NoServiceAddress", message),
+            Self::ExternalNameRefused { .. } => Problem::error(origin, "ExternalNameRefused", message),
+            Self::ExternalNameUnresolved { .. } => Problem::warning(origin, "ExternalNameUnresolved", message),
+            Self::UnknownProtocol { .. } => Problem::warning(origin, "UnknownAppProtocol", message),
+        }
+    }
+}
+
+/// Builds the cluster of a spec. What is missing leaves it without endpoints.
+pub fn build(spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
+    let name = NamespacedName::new(spec.service.namespace.clone(), spec.service.name.clone());
+    let mut issues = Vec::new();
+    let service = reader.service(&name);
+    let port = service.and_then(|service| find_port(service, &spec.service.port));
+    let transport = match &spec.transport {
+        Some(transport) => transport.clone(),
+        None => protocol::of_port(&name, port, &mut issues),
+    };
+    let endpoints = match service {
+        None => Err(ClusterIssue::NoService(name)),
+        Some(service) if is_external(service) => external_name::endpoints(&name, service, port, spec, reader),
+        Some(service) => match port {
+            None => Err(no_port(&name, service, spec)),
+            Some(port) => endpoints::of_service(&name, service, port, spec, reader, &mut issues),
+        },
+    };
+    let endpoints = endpoints.unwrap_or_else(|issue| {
+        issues.push(issue);
+        Vec::new()
+    });
+    let ServiceRef { namespace, name, port } = &spec.service;
+    let cluster = Cluster {
+        id: spec.id(),
+        name: format!("{namespace}-{name}-{port}").into(),
+        service: spec.service.clone(),
+        version: transport.version,
+        tls: transport.tls,
+        load_balance: spec.load_balance.clone(),
+        endpoints,
+    };
+    Built { cluster: Arc::new(cluster), issues }
+}
+
+fn no_port(name: &NamespacedName, service: &Service, spec: &ClusterSpec) -> ClusterIssue {
+    let known: Vec<_> = ports(service)
+        .map(|port| match &port.name {
+            Some(name) => format!("{} ({name})", port.port),
+            None => port.port.to_string(),
+        })
+        .collect();
+    ClusterIssue::NoPort { service: name.clone(), port: spec.service.port.clone(), known: known.join(", ") }
+}
+
+/// The TCP port of a Service that a route means: by number, then by `targetPort`, then by name (ingress-nginx).
+pub fn find_port<'s>(service: &'s Service, wanted: &str) -> Option<&'s ServicePort> {
+    let by_number = |port: &&ServicePort| wanted.parse() == Ok(port.port);
+    let by_target = |port: &&ServicePort| match &port.target_port {
+        Some(IntOrString::Int(number)) => wanted.parse() == Ok(*number),
+        Some(IntOrString::String(name)) => name == wanted,
+        None => false,
+    };
+    let by_name = |port: &&ServicePort| port.name.as_deref() == Some(wanted);
+    ports(service).find(by_number).or_else(|| ports(service).find(by_target)).or_else(|| ports(service).find(by_name))
+}
+
+/// The TCP ports of a Service.
+fn ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    ports.iter().filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
+}
+
+/// Whether it is an ExternalName Service.
+fn is_external(service: &Service) -> bool {
+    service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("ExternalName")
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ServiceSpec;
+
+    use super::*;
+
+    fn port(number: i32, target: Option<IntOrString>, name: Option<&str>) -> ServicePort {
+        ServicePort { port: number, target_port: target, name: name.map(str::to_owned), ..ServicePort::default() }
+    }
+
+    #[test]
+    fn a_port_is_found_by_number_then_target_then_name() {
+        let ports = vec![
+            port(8080, Some(IntOrString::Int(80)), Some("metrics")),
+            port(80, Some(IntOrString::String("web".to_owned())), Some("http")),
+            port(9090, None, Some("web")),
+        ];
+        let spec = ServiceSpec { ports: Some(ports), ..ServiceSpec::default() };
+        let service = Service { spec: Some(spec), ..Service::default() };
+        for (wanted, found) in
+            [("80", Some(80)), ("8080", Some(8080)), ("web", Some(80)), ("metrics", Some(8080)), ("x", None)]
+        {
+            assert_eq!(find_port(&service, wanted).map(|port| port.port), found, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn ids_tell_settings_apart() {
+        let plain = ClusterSpec::new("default", "web", "80");
+        assert_eq!(plain.id().as_str(), "default/web:80");
+        let tls = UpstreamTls { server_name: Some("a.b".into()), verify: true };
+        let transport = Some(Transport { version: HttpVersion::Http2, tls: Some(tls) });
+        let rich = ClusterSpec { transport, load_balance: LoadBalance::PeakEwma, service_upstream: true, ..plain };
+        assert_eq!(rich.id().as_str(), "default/web:80+grpcs+sni=a.b+verify+ewma+service");
+    }
+}

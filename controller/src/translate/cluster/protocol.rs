@@ -1,0 +1,50 @@
+//! Protocol: what a Service port's `appProtocol` says that its endpoints speak (Kubernetes KEP-3726; GEP-1911).
+
+use genkan_routing::model::{HttpVersion, UpstreamTls};
+use k8s_openapi::api::core::v1::ServicePort;
+
+use super::{ClusterIssue, Transport};
+use crate::resources::NamespacedName;
+
+/// What the endpoints of a port speak. Without `appProtocol`: HTTP/1.1 in plaintext.
+pub(super) fn of_port(
+    service: &NamespacedName,
+    port: Option<&ServicePort>,
+    issues: &mut Vec<ClusterIssue>,
+) -> Transport {
+    let Some(protocol) = port.and_then(|port| port.app_protocol.as_deref()) else { return Transport::default() };
+    of_word(protocol).unwrap_or_else(|| {
+        issues.push(ClusterIssue::UnknownProtocol { service: service.clone(), protocol: protocol.to_owned() });
+        Transport::default()
+    })
+}
+
+fn of_word(protocol: &str) -> Option<Transport> {
+    let unverified = || Some(UpstreamTls { server_name: None, verify: false });
+    let (version, tls) = match protocol {
+        "http" | "kubernetes.io/ws" => (HttpVersion::Http1, None),
+        "kubernetes.io/h2c" | "grpc" => (HttpVersion::Http2, None),
+        "https" | "kubernetes.io/wss" => (HttpVersion::Http1, unverified()),
+        _ => return None,
+    };
+    Some(Transport { version, tls })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_words_choose_version_and_tls() {
+        for (word, version, tls) in [
+            ("http", HttpVersion::Http1, false),
+            ("https", HttpVersion::Http1, true),
+            ("kubernetes.io/h2c", HttpVersion::Http2, false),
+            ("kubernetes.io/ws", HttpVersion::Http1, false),
+        ] {
+            let transport = of_word(word).unwrap();
+            assert_eq!((transport.version, transport.tls.is_some()), (version, tls), "{word}");
+        }
+        assert_eq!(of_word("mysql"), None);
+    }
+}

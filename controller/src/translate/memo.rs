@@ -1,0 +1,115 @@
+//! Memo: outputs of units of work with what each of them read, and the way back from a dependency to its readers.
+
+use std::collections::BTreeSet;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::reader::{Dependency, Dirty, Reader};
+
+/// What a unit of work gives.
+pub trait Output: PartialEq {
+    /// Takes over from `old`, which differs, whatever parts are equal, so that pointers tell what changed.
+    fn share(&mut self, old: &Self) {
+        let _ = old;
+    }
+}
+
+/// Remembered outputs by unit.
+#[derive(Debug)]
+pub struct Memo<K, V> {
+    entries: FxHashMap<K, Entry<V>>,
+    readers: FxHashMap<Dependency, FxHashSet<K>>,
+}
+
+#[derive(Debug)]
+struct Entry<V> {
+    output: Arc<V>,
+    reads: FxHashSet<Dependency>,
+}
+
+/// What became of a unit.
+#[derive(Debug)]
+pub struct Changed<V> {
+    /// Its output before; `None` for a new unit.
+    pub old: Option<Arc<V>>,
+    /// Its output now; `None` for a removed unit.
+    pub new: Option<Arc<V>>,
+}
+
+impl<K, V> Default for Memo<K, V> {
+    fn default() -> Self {
+        Self { entries: FxHashMap::default(), readers: FxHashMap::default() }
+    }
+}
+
+impl<K: Clone + Ord + Hash, V: Output> Memo<K, V> {
+    /// The output of a unit.
+    pub fn get(&self, unit: &K) -> Option<&Arc<V>> {
+        self.entries.get(unit).map(|entry| &entry.output)
+    }
+
+    /// Every unit, in no order.
+    pub fn units(&self) -> impl Iterator<Item = &K> {
+        self.entries.keys()
+    }
+
+    /// The units that read something dirty.
+    pub fn stale(&self, dirty: &Dirty) -> BTreeSet<K> {
+        dirty.iter().filter_map(|dependency| self.readers.get(dependency)).flatten().cloned().collect()
+    }
+
+    /// Does a unit anew and remembers its reads. `None` from `work` removes the unit. Returns what changed; `None` when
+    /// the output is equal to the one before, which is then kept.
+    pub fn refresh<'w>(
+        &mut self,
+        unit: &K,
+        reader: Reader<'w>,
+        work: impl FnOnce(&Reader<'w>) -> Option<V>,
+    ) -> Option<Changed<V>> {
+        let Some(output) = work(&reader) else { return self.remove(unit) };
+        let reads = reader.into_reads();
+        let old = self.entries.remove(unit);
+        if let Some(old) = &old {
+            self.forget(unit, old.reads.difference(&reads));
+        }
+        for read in &reads {
+            if old.as_ref().is_none_or(|old| !old.reads.contains(read)) {
+                self.readers.entry(read.clone()).or_default().insert(unit.clone());
+            }
+        }
+        let old = old.map(|entry| entry.output);
+        let (output, changed) = match old {
+            Some(old) if *old == output => (old, None),
+            old => {
+                let mut output = output;
+                if let Some(old) = &old {
+                    output.share(old);
+                }
+                let new = Arc::new(output);
+                (new.clone(), Some(Changed { old, new: Some(new) }))
+            }
+        };
+        self.entries.insert(unit.clone(), Entry { output, reads });
+        changed
+    }
+
+    /// Forgets a unit.
+    pub fn remove(&mut self, unit: &K) -> Option<Changed<V>> {
+        let entry = self.entries.remove(unit)?;
+        self.forget(unit, entry.reads.iter());
+        Some(Changed { old: Some(entry.output), new: None })
+    }
+
+    fn forget<'r>(&mut self, unit: &K, reads: impl Iterator<Item = &'r Dependency>) {
+        for read in reads {
+            if let Some(units) = self.readers.get_mut(read) {
+                units.remove(unit);
+                if units.is_empty() {
+                    self.readers.remove(read);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The translator: runs the steps of translation in order, redoing what changes touch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use genkan_routing::model::{Cluster, Model};
+use genkan_routing::name::ClusterId;
+use genkan_routing::report::Problem;
+use rustc_hash::FxHashMap;
+
+use super::assembly::{Assembly, Batch};
+use super::certificate::CertificateCache;
+use super::cluster::{self, Built};
+use super::config::Config;
+use super::gateway::GatewayFrontEnd;
+use super::ingress::IngressFrontEnd;
+use super::memo::Memo;
+use super::reader::{Dependency, Dirty};
+use super::world::{SliceIndex, World, dirty};
+use super::{Change, Translation, listeners};
+use crate::resources::{Kind, Resources};
+use crate::settings::Settings;
+
+/// Translates again and again, redoing only what changes touch.
+#[derive(Debug)]
+pub struct Translator {
+    settings: Settings,
+    seen: bool,
+    slices: SliceIndex,
+    certificates: CertificateCache,
+    config: Memo<(), Config>,
+    ingress: IngressFrontEnd,
+    gateway: GatewayFrontEnd,
+    assembly: Assembly,
+    clusters: Clusters,
+    last: Translation,
+}
+
+impl Translator {
+    /// A translator that has seen nothing.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            seen: false,
+            slices: SliceIndex::default(),
+            certificates: CertificateCache::default(),
+            config: Memo::default(),
+            ingress: IngressFrontEnd::default(),
+            gateway: GatewayFrontEnd::default(),
+            assembly: Assembly::default(),
+            clusters: Clusters::default(),
+            last: Translation::default(),
+        }
+    }
+
+    /// Brings the translation up to `resources`, which differ from those of the last call by exactly `changes`. The
+    /// first call looks at everything whatever `changes` says. Equal to [`translate`](super::translate) of the same
+    /// resources.
+    pub fn update(&mut self, resources: &Resources, changes: &BTreeSet<Change>) -> Translation {
+        let first = !std::mem::replace(&mut self.seen, true);
+        if first {
+            self.slices.rebuild(resources);
+        }
+        let mut dirty = dirty(changes, resources, &mut self.slices);
+        self.forget_certificates(resources, changes);
+        let config = self.refresh_config(resources, first, &mut dirty);
+        let world = World {
+            resources,
+            settings: &self.settings,
+            slices: &self.slices,
+            certificates: &self.certificates,
+            config: Some(&config),
+        };
+        let mut batch = Batch::default();
+        self.ingress.update(&world, first, &mut dirty, &mut batch);
+        self.gateway.update(&world, first, &mut dirty, &mut batch);
+        self.assembly.apply(batch);
+        self.clusters.refresh(&world, &dirty, &mut self.assembly);
+        self.publish(&config)
+    }
+
+    /// Reads the ConfigMap; what depends on it is redone only if it says something else.
+    fn refresh_config(&mut self, resources: &Resources, first: bool, dirty: &mut Dirty) -> Arc<Config> {
+        let world = World {
+            resources,
+            settings: &self.settings,
+            slices: &self.slices,
+            certificates: &self.certificates,
+            config: None,
+        };
+        if first || !self.config.stale(dirty).is_empty() {
+            let changed = self.config.refresh(&(), world.reader(), |reader| Some(Config::read(reader)));
+            if let Some(changed) = changed {
+                self.assembly.remove_problems(changed.old.as_ref().map_or(&[], |old| &old.problems));
+                self.assembly.add_problems(changed.new.as_ref().map_or(&[], |new| &new.problems));
+                dirty.insert(Dependency::Config);
+            }
+        }
+        self.config.get(&()).cloned().unwrap_or_default()
+    }
+
+    /// The cache of certificates must not keep Secrets that are gone.
+    fn forget_certificates(&mut self, resources: &Resources, changes: &BTreeSet<Change>) {
+        for change in changes {
+            if let Change::Object(key) = change
+                && key.kind == Kind::Secret
+                && !resources.secrets.contains_key(&key.name)
+            {
+                self.certificates.forget(&key.name);
+            }
+        }
+    }
+
+    /// A new model of the parts; the old one when no part changed.
+    fn publish(&mut self, config: &Config) -> Translation {
+        let parts = self.ingress.listeners().iter().chain(self.gateway.listeners());
+        let model = Model {
+            listeners: listeners::join(parts, &self.last.model.listeners),
+            tables: self.assembly.tables.clone(),
+            rules: self.assembly.rules.clone(),
+            clusters: self.clusters.parts.clone(),
+            certificates: self.assembly.certificates.clone(),
+            settings: config.proxy.clone(),
+        };
+        // Parts that stayed equal stayed at their pointers, where comparison stops at once.
+        if model != *self.last.model {
+            self.last.model = Arc::new(model);
+        }
+        self.last.report = self.assembly.report(&self.last.report);
+        self.last.clone()
+    }
+}
+
+/// The clusters that somebody refers to.
+#[derive(Debug, Default)]
+struct Clusters {
+    memo: Memo<ClusterId, Built>,
+    parts: BTreeMap<ClusterId, Arc<Cluster>>,
+    problems: FxHashMap<ClusterId, Vec<Problem>>,
+}
+
+impl Clusters {
+    /// Redoes the clusters that `dirty` meets or whose referrers changed.
+    fn refresh(&mut self, world: &World<'_>, dirty: &Dirty, assembly: &mut Assembly) {
+        let mut ids = self.memo.stale(dirty);
+        ids.extend(assembly.take_touched_clusters());
+        for id in ids {
+            assembly.remove_problems(&self.problems.remove(&id).unwrap_or_default());
+            let Some(wanted) = assembly.wanted(&id) else {
+                self.memo.remove(&id);
+                self.parts.remove(&id);
+                continue;
+            };
+            self.memo.refresh(&id, world.reader(), |reader| Some(cluster::build(&wanted.spec, reader)));
+            let Some(built) = self.memo.get(&id) else { continue };
+            self.parts.insert(id.clone(), built.cluster.clone());
+            let origins = wanted.origins.keys();
+            let problems: Vec<_> = origins.flat_map(|at| built.issues.iter().map(|issue| issue.problem(at))).collect();
+            assembly.add_problems(&problems);
+            if !problems.is_empty() {
+                self.problems.insert(id, problems);
+            }
+        }
+    }
+}

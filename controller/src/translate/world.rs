@@ -1,0 +1,102 @@
+//! World: what every unit of work may look at, through a [`Reader`](super::reader::Reader) that records it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use rustc_hash::FxHashMap;
+
+use super::Change;
+use super::certificate::CertificateCache;
+use super::config::Config;
+use super::reader::{Dependency, Dirty, Reader};
+use crate::resources::{Kind, NamespacedName, Resources};
+use crate::settings::Settings;
+
+/// The label that says whose endpoints a slice holds (discovery.k8s.io/v1).
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// What units of work look at.
+#[derive(Debug)]
+pub struct World<'a> {
+    pub(super) resources: &'a Resources,
+    pub(super) settings: &'a Settings,
+    pub(super) slices: &'a SliceIndex,
+    pub(super) certificates: &'a CertificateCache,
+    /// `None` only while the ConfigMap itself is read.
+    pub(super) config: Option<&'a Arc<Config>>,
+}
+
+impl World<'_> {
+    /// A reader for one unit of work.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader::new(self)
+    }
+}
+
+/// Which EndpointSlices belong to which Service.
+#[derive(Debug, Default)]
+pub struct SliceIndex {
+    slices: FxHashMap<NamespacedName, BTreeSet<NamespacedName>>,
+    services: BTreeMap<NamespacedName, NamespacedName>,
+}
+
+impl SliceIndex {
+    /// The names of a Service's slices, in order.
+    pub fn of<'s>(&'s self, service: &NamespacedName) -> impl Iterator<Item = &'s NamespacedName> + use<'s> {
+        self.slices.get(service).into_iter().flatten()
+    }
+
+    /// Indexes everything anew.
+    pub fn rebuild(&mut self, resources: &Resources) {
+        *self = Self::default();
+        for (name, slice) in &resources.endpoint_slices {
+            self.insert(name, slice);
+        }
+    }
+
+    /// Follows the change of one slice. Returns the Services whose endpoints it may change.
+    pub fn update(&mut self, name: &NamespacedName, slice: Option<&EndpointSlice>) -> [Option<NamespacedName>; 2] {
+        let before = self.services.remove(name);
+        if let Some(service) = &before
+            && let Some(slices) = self.slices.get_mut(service)
+        {
+            slices.remove(name);
+            if slices.is_empty() {
+                self.slices.remove(service);
+            }
+        }
+        [before, slice.and_then(|slice| self.insert(name, slice))]
+    }
+
+    fn insert(&mut self, name: &NamespacedName, slice: &EndpointSlice) -> Option<NamespacedName> {
+        let service = slice.metadata.labels.as_ref()?.get(SERVICE_LABEL)?;
+        let service = NamespacedName::new(name.namespace.clone(), service.as_str());
+        self.slices.entry(service.clone()).or_default().insert(name.clone());
+        self.services.insert(name.clone(), service.clone());
+        Some(service)
+    }
+}
+
+/// The dependencies that changes meet; keeps the index of slices up to date on the way.
+pub(super) fn dirty(changes: &BTreeSet<Change>, resources: &Resources, slices: &mut SliceIndex) -> Dirty {
+    let mut dirty = Dirty::default();
+    for change in changes {
+        match change {
+            Change::Dns(name) => {
+                dirty.insert(Dependency::Dns(name.clone()));
+            }
+            Change::Object(key) => {
+                dirty.insert(Dependency::All(key.kind));
+                dirty.insert(Dependency::AllIn(key.kind, key.name.namespace.clone()));
+                if key.kind == Kind::EndpointSlice {
+                    let slice = resources.endpoint_slices.get(&key.name);
+                    let services = slices.update(&key.name, slice.map(AsRef::as_ref));
+                    dirty.extend(services.into_iter().flatten().map(Dependency::Slices));
+                }
+                dirty.insert(Dependency::Object(key.clone()));
+            }
+        }
+    }
+    dirty
+}
