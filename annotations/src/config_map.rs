@@ -12,12 +12,33 @@ use genkan_routing::policy::hsts::Hsts;
 use genkan_routing::policy::load_balance::LoadBalance;
 use genkan_routing::policy::retry::Retry;
 use genkan_routing::policy::timeouts::Timeouts;
-use genkan_routing::report::Problem;
+use genkan_routing::report::{Problem, Severity};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::definition::Risk;
+use crate::definition::{Definition, OnInvalid, Risk, Support};
+use crate::notes::Notes;
 use crate::settings::HttpsRedirectSettings;
+use crate::suggest::nearest;
+use crate::value::{ValueError, quoted};
+use crate::{access_log, compression, hsts, table};
+
+/// A row of the table of ConfigMap keys.
+pub type Key = Definition<Effect>;
+
+/// Puts a value, which is not blank, into effect.
+pub type Effect = fn(&mut GlobalBuilder, &str) -> Result<(), ValueError>;
+
+/// Settings under construction: what single keys set, and the parts of what takes several.
+#[derive(Debug)]
+pub struct GlobalBuilder {
+    pub(crate) config: GlobalConfig,
+    pub(crate) compression: compression::Parts,
+    pub(crate) hsts: hsts::Parts,
+    pub(crate) log: access_log::Parts,
+    pub(crate) retry_non_idempotent: bool,
+    notes: Notes,
+}
 
 /// Settings of the whole controller. The default is a ConfigMap without keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -97,6 +118,95 @@ impl Default for GlobalConfig {
 }
 
 /// Reads the ConfigMap's `data`. Never fails: every problem is reported, and its key keeps its default or fails closed.
-pub fn parse(_data: &BTreeMap<String, String>, _object: &ObjectRef) -> (GlobalConfig, Vec<Problem>) {
-    (GlobalConfig::default(), Vec::new())
+pub fn parse(data: &BTreeMap<String, String>, object: &ObjectRef) -> (GlobalConfig, Vec<Problem>) {
+    let mut builder = GlobalBuilder::new(object);
+    for (name, value) in data {
+        builder.notes.at(format!("data[{name}]"));
+        match table::key(name) {
+            Some(definition) => builder.apply(definition, value),
+            None => builder.unknown(name),
+        }
+    }
+    builder.finish()
+}
+
+impl GlobalBuilder {
+    fn new(object: &ObjectRef) -> Self {
+        Self {
+            config: GlobalConfig::default(),
+            compression: compression::Parts::default(),
+            hsts: hsts::Parts::default(),
+            log: access_log::Parts::default(),
+            retry_non_idempotent: false,
+            notes: Notes::new(object),
+        }
+    }
+
+    /// Says something about the key that is being read.
+    pub(crate) fn note(&mut self, severity: Severity, reason: &'static str, message: impl Into<String>, mend: &str) {
+        self.notes.add(severity, reason, message, mend);
+    }
+
+    /// A blank value is as none: charts write keys that are not set.
+    fn apply(&mut self, definition: &Key, value: &str) {
+        let name = definition.name;
+        let asks_nothing = |idle: &[&str]| idle.iter().any(|idle| idle.eq_ignore_ascii_case(value.trim()));
+        match definition.support {
+            _ if value.trim().is_empty() => {}
+            Support::Supported(effect) => {
+                if let Err(error) = effect(self, value) {
+                    self.invalid(definition, value, &error);
+                }
+            }
+            Support::Ignored => {
+                let message = format!("{name} tunes the inside of nginx and is ignored");
+                self.note(Severity::Info, "IgnoredConfigMapKey", message, "");
+            }
+            Support::NotYet(idle) | Support::NotYetSecurity(idle) if asks_nothing(idle) => {}
+            Support::NotYet(_) => {
+                let message = format!("{name} is not supported and has no effect");
+                self.note(Severity::Warning, "UnsupportedConfigMapKey", message, "");
+            }
+            Support::NotYetSecurity(_) => {
+                let message = format!("{name} is not supported: every path answers 503, so that nothing is open");
+                self.unusable(name, "is not supported");
+                self.note(Severity::Error, "UnsupportedConfigMapKey", message, "");
+            }
+            Support::Refused => {
+                let message = format!("{name} is raw nginx configuration, which is never run, and has no effect");
+                self.note(Severity::Error, "SnippetRefused", message, "");
+            }
+        }
+    }
+
+    fn invalid(&mut self, definition: &Key, value: &str, error: &ValueError) {
+        let mut severity = Severity::Warning;
+        if definition.on_invalid == OnInvalid::FailsClosed {
+            severity = Severity::Error;
+            self.unusable(definition.name, "can't be understood");
+        }
+        let message = format!("{}: {} {error}: {}", definition.name, quoted(value), definition.on_invalid);
+        self.note(severity, "InvalidConfigMapKey", message, &format!("write {}", definition.value));
+    }
+
+    fn unusable(&mut self, name: &'static str, why: &str) {
+        self.config.unusable.insert(name, format!("the ConfigMap key {name} {why}"));
+    }
+
+    fn unknown(&mut self, name: &str) {
+        let mut message = format!("unknown key {} on {}", quoted(name), self.notes.object());
+        if let Some(known) = nearest(name, table::key_names()) {
+            message.push_str(&format!(": did you mean {known}?"));
+        }
+        self.note(Severity::Warning, "UnknownConfigMapKey", message, "");
+    }
+
+    /// Combines the parts.
+    fn finish(mut self) -> (GlobalConfig, Vec<Problem>) {
+        access_log::finish(&mut self);
+        compression::finish(&mut self);
+        hsts::finish(&mut self);
+        self.config.retry.non_idempotent |= self.retry_non_idempotent;
+        (self.config, self.notes.into_problems())
+    }
 }

@@ -7,13 +7,42 @@
 //! ```text
 //!  ConfigMap data --config_map::parse--> GlobalConfig --+
 //!                                                       v
-//!  Ingress annotations ----------------annotation::parse--> IngressSettings + problems
+//!  Ingress annotations ------------- annotation::parse --> IngressSettings + problems
+//!
+//!  table: one row per annotation and key; the file of each concept holds its rows, their effects, and how they combine
 //! ```
 
 pub mod annotation;
 pub mod config_map;
 pub mod definition;
+pub mod reference;
 pub mod settings;
+pub mod table;
+pub mod value;
+
+mod access_log;
+mod admission;
+mod backend_protocol;
+mod body_limit;
+mod canary;
+mod client;
+mod compression;
+mod connection_limit;
+mod cors;
+mod forwarded;
+mod hsts;
+mod ip_access;
+mod known_annotations;
+mod known_keys;
+mod load_balance;
+mod notes;
+mod rate_limit;
+mod redirect;
+mod retry;
+mod rewrite;
+mod suggest;
+mod timeouts;
+mod upstream;
 
 pub use annotation::{Context, Parsed, parse};
 pub use config_map::GlobalConfig;

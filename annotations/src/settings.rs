@@ -17,6 +17,7 @@ use genkan_routing::policy::timeouts::Timeouts;
 use serde::Serialize;
 
 use crate::config_map::GlobalConfig;
+use crate::ip_access;
 
 /// What the annotations of one Ingress ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -105,12 +106,23 @@ pub struct RewriteTarget {
     pub template: Template,
 }
 
-/// An `upstream-vhost`: literal, but for `$namespace` and `$ingress_name` (already filled in), and `$service_name` and
-/// `$service_port`, which only the backend knows.
+/// An `upstream-vhost`. What only the backend knows is filled in by [`UpstreamVhost::resolve`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct UpstreamVhost {
-    text: String,
+    parts: Vec<VhostPart>,
+}
+
+/// A part of an [`UpstreamVhost`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum VhostPart {
+    /// Text as it is.
+    Literal(String),
+    /// `$service_name`.
+    ServiceName,
+    /// `$service_port`.
+    ServicePort,
 }
 
 /// A canary's rules, before its backend is known.
@@ -163,26 +175,28 @@ impl Default for HttpsRedirectSettings {
 }
 
 impl UpstreamVhost {
-    /// A vhost whose only variables are `$service_name` and `$service_port`.
-    pub(crate) fn new(text: String) -> Self {
-        Self { text }
+    /// A vhost of these parts.
+    pub(crate) fn new(parts: Vec<VhostPart>) -> Self {
+        Self { parts }
     }
 
     /// The hostname for a backend: the Service's name and the port as the rule writes it.
     pub fn resolve(&self, service_name: &str, service_port: &str) -> Result<Hostname, HostnameError> {
-        Hostname::parse(&self.text.replace("$service_name", service_name).replace("$service_port", service_port))
+        let part = |part: &VhostPart| match part {
+            VhostPart::Literal(text) => text.clone(),
+            VhostPart::ServiceName => service_name.to_owned(),
+            VhostPart::ServicePort => service_port.to_owned(),
+        };
+        Hostname::parse(&self.parts.iter().map(part).collect::<String>())
     }
 }
 
 impl IngressSettings {
     /// The settings of an Ingress without annotations.
     pub fn from_global(global: &GlobalConfig) -> Self {
-        let access = IpAccess { deny: global.block_cidrs.clone(), allow: Vec::new() };
-        let mut access = IpAccess { allow: global.allow.clone(), ..access };
-        access.deny.extend(global.deny.iter().copied());
         Self {
             rejected: false,
-            deny: global.unusable.values().next().cloned(),
+            deny: None,
             https_redirect: global.https_redirect,
             app_root: None,
             rewrite_target: None,
@@ -193,7 +207,7 @@ impl IngressSettings {
             connection_limit: None,
             cors: None,
             body_limit: global.body_limit,
-            ip_access: (access != IpAccess::default()).then_some(access),
+            ip_access: ip_access::combine(&global.block_cidrs, global.deny.clone(), global.allow.clone()),
             canary: None,
             timeouts: global.timeouts.clone(),
             retry: global.retry.clone(),

@@ -77,7 +77,7 @@ pub const VARIABLE_PREFIXES: &[&str] = &["http_", "sent_http_", "upstream_http_"
 /// Whether `$name` may stand in a log line.
 pub fn is_variable(name: &str) -> bool {
     let named = |prefix: &&str| name.strip_prefix(*prefix).is_some_and(|rest| !rest.is_empty());
-    VARIABLES.binary_search(&name).is_ok() || VARIABLE_PREFIXES.iter().any(|prefix| named(prefix))
+    VARIABLES.binary_search(&name).is_ok() || VARIABLE_PREFIXES.iter().any(named)
 }
 
 /// A part of a log format.
