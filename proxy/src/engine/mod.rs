@@ -1,25 +1,142 @@
 //! The engine: HTTP on both sides. The only module that names pingora.
+//!
+//! Owns HTTP/1.1 and HTTP/2 framing, connections to endpoints and their pools, and the order of pingora's phases.
+//! Decides nothing about a request: every phase asks the [`Exchange`](crate::exchange::Exchange), which works on plain
+//! heads.
+//!
+//! ```text
+//!  ClientStream --EngineStream--> pingora HttpProxy --phases.rs--> exchange (route, filters, attempts, log line)
+//!                                       |  peer.rs, heads.rs, failure.rs: our words <-> pingora's
+//!                                       +--> pool of endpoint connections, one per worker
+//! ```
 
+mod connection;
+mod failure;
+mod heads;
+mod peer;
+mod phases;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use pingora_core::apps::{HttpServerOptions, ServerApp};
+use pingora_core::protocols::http::v2::server::H2Options;
+use pingora_core::server::configuration::ServerConf;
+use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::sync::watch;
 
-use crate::listener::stream::ClientStream;
+use self::connection::Connection;
+use self::phases::Phases;
+use self::stream::EngineStream;
+use crate::listener::stream::{ClientProtocol, ClientStream};
 use crate::shared::Shared;
 
-/// HTTP on both sides, for the connections of one worker.
-#[derive(Debug)]
-pub(crate) struct Engine {}
+/// The most attempts that pingora makes for one request. The rule's own limit is judged before; this one only bounds
+/// a rule without limit.
+const MAX_ATTEMPTS: usize = 1000;
+
+/// The HTTP/2 receive window of a client's request body, per stream and per connection: an upload's rate is at most
+/// this much per round trip (RFC 9113, section 5.2).
+const H2_STREAM_WINDOW: u32 = 1 << 20;
+
+/// The most bytes of a head on HTTP/2 (RFC 9113, section 6.5.2). Larger ones are refused with 431.
+const H2_MAX_HEAD: u32 = 32 << 10;
+
+/// The HTTP engine of one worker.
+pub(crate) struct Engine {
+    proxy: Arc<HttpProxy<Phases>>,
+    shared: Arc<Shared>,
+}
 
 impl Engine {
-    /// An engine for one worker.
-    pub(crate) fn new(_shared: Arc<Shared>) -> Self {
-        Self {}
+    /// An engine with its own pool of endpoint connections. Make one per worker, on the worker's thread.
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let (settings, upstream) = {
+            let table = shared.table.load();
+            let settings = &table.snapshot.model().settings;
+            (settings.client.clone(), settings.upstream.clone())
+        };
+        let conf = ServerConf {
+            threads: 1,
+            max_retries: MAX_ATTEMPTS,
+            // pingora keeps at least one connection per pool; 0 is honoured by an idle time of zero.
+            upstream_keepalive_pool_size: usize::try_from(upstream.keepalive_connections.max(1)).unwrap_or(1),
+            ..ServerConf::default()
+        };
+        let mut proxy = http_proxy(&Arc::new(conf), Phases::new(Arc::clone(&shared)));
+        // Not pingora's h2c sniffing: the listener has done it, under a deadline.
+        proxy.server_options = Some(HttpServerOptions::default());
+        let mut h2 = H2Options::default();
+        h2.max_header_list_size(H2_MAX_HEAD)
+            .max_concurrent_streams(settings.max_concurrent_streams)
+            .initial_window_size(H2_STREAM_WINDOW)
+            .initial_connection_window_size(2 * H2_STREAM_WINDOW);
+        proxy.h2_options = Some(h2);
+        Self { proxy: Arc::new(proxy), shared }
     }
 
-    /// Serves a connection until it ends.
-    pub(crate) async fn serve(&self, _stream: ClientStream, _shutdown: watch::Receiver<bool>) {}
+    /// Serves a client connection until it ends. When `shutdown` turns true, requests under way are finished and no
+    /// further one is taken.
+    pub(crate) async fn serve(&self, stream: ClientStream, mut shutdown: watch::Receiver<bool>) {
+        let http2 = stream.protocol() == ClientProtocol::Http2;
+        let connection = Arc::new(Connection::new(Arc::clone(stream.info()), http2));
+        let watch = connection.watch();
+        if *shutdown.borrow_and_update() {
+            connection.close();
+        }
+        let stream = match EngineStream::new(stream, Arc::clone(&connection)) {
+            Ok(stream) => Box::new(stream),
+            Err(error) => return tracing::error!(%error, "cannot take a client connection"),
+        };
+        let served = self.proxy.process_new(stream, &watch);
+        tokio::pin!(served);
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut served => return,
+                changed = shutdown.changed() => {
+                    connection.close();
+                    if changed.is_err() {
+                        // Nobody is left to tell; only the connection itself can end.
+                        served.await;
+                        return;
+                    }
+                }
+                () = idle(&connection, self.idle_limit()), if http2 => connection.close(),
+            }
+        }
+    }
 
-    /// Ends connections that wait for a request.
-    pub(crate) async fn close_idle(&self) {}
+    /// Closes idle HTTP/1 connections and lets HTTP/2 connections go away once their streams have ended. Final: the
+    /// engine takes no further request.
+    pub(crate) async fn close_idle(&self) {
+        self.proxy.cleanup().await;
+    }
+
+    fn idle_limit(&self) -> Duration {
+        self.shared.table.load().snapshot.model().settings.client.keep_alive
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+/// Returns once an HTTP/2 connection had no stream during one whole `limit`.
+async fn idle(connection: &Connection, limit: Duration) {
+    loop {
+        let before = connection.streams_begun.load(Ordering::Relaxed);
+        tokio::time::sleep(limit).await;
+        let quiet = connection.streams_begun.load(Ordering::Relaxed) == before;
+        if quiet && connection.active.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+    }
 }

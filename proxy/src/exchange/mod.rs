@@ -1,3 +1,282 @@
 //! One request's life, on plain heads.
+//!
+//! ```text
+//!  begin -> intake: route, filters, backend -> next_attempt -> upstream_head -> response_head -> response_body -> finish
+//!             |                                   ^   |
+//!             +--> Reply                          +---+ failed: may another endpoint be tried?
+//! ```
+//!
+//! Owns the order of these steps and what is remembered between them. Refuses to know how bytes move: the engine calls
+//! it with plain heads and does what it says.
 
+pub(crate) mod attempt;
 pub(crate) mod context;
+pub(crate) mod hop_by_hop;
+mod intake;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use genkan_routing::model::{Action, Forward, HttpVersion, UpstreamTls};
+use http::{Method, StatusCode};
+use smallvec::SmallVec;
+
+use self::attempt::{Attempt, Cause, Situation};
+use self::intake::Choice;
+use crate::connection::ConnectionInfo;
+use crate::error::Failure;
+use crate::shared::Shared;
+use crate::table::{ClusterEntry, ProxyTable, RuleEntry, RuleNumber};
+
+/// A request from its head to its log line.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    shared: Arc<Shared>,
+    table: Arc<ProxyTable>,
+    connection: Arc<ConnectionInfo>,
+    started: Instant,
+    rule: Option<RuleNumber>,
+    choice: Option<Choice>,
+    attempts: SmallVec<[Attempt; 1]>,
+    /// Attempts that failed because a kept connection was already closed; they do not count as tries.
+    stale: u32,
+    upgrade: bool,
+    received: u64,
+    failure: Option<Failure>,
+}
+
+/// Where an attempt goes, and how long it may take.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    /// The endpoint.
+    pub(crate) address: SocketAddr,
+    /// TLS towards it.
+    pub(crate) tls: Option<&'a UpstreamTls>,
+    /// Whether it speaks HTTP/2.
+    pub(crate) http2: bool,
+    /// Which kept connections of the address may be shared.
+    pub(crate) connection_group: u64,
+    /// For TCP and TLS together.
+    pub(crate) connect_timeout: Duration,
+    /// Between two writes.
+    pub(crate) send_timeout: Duration,
+    /// Between two reads; `None` when the time of the whole connection is watched instead (upgrades).
+    pub(crate) read_timeout: Option<Duration>,
+    /// How long its connection is kept after the response.
+    pub(crate) idle_timeout: Duration,
+}
+
+/// What the engine knows about a failed attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed<'a> {
+    /// The request's method.
+    pub(crate) method: &'a Method,
+    /// Whether the connection was made, so that the endpoint may have seen the request.
+    pub(crate) sent: bool,
+    /// Whether the connection was a kept one.
+    pub(crate) reused: bool,
+    /// Whether the request's body can be sent again.
+    pub(crate) replayable: bool,
+    /// Whether the client has a byte of the response.
+    pub(crate) answered: bool,
+}
+
+impl Exchange {
+    /// Begins a request with the table of now.
+    pub(crate) fn begin(shared: &Arc<Shared>, connection: &Arc<ConnectionInfo>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            table: shared.table.load_full(),
+            connection: Arc::clone(connection),
+            started: Instant::now(),
+            rule: None,
+            choice: None,
+            attempts: SmallVec::new(),
+            stale: 0,
+            upgrade: false,
+            received: 0,
+            failure: None,
+        }
+    }
+
+    /// The table that serves this request.
+    pub(crate) fn table(&self) -> &Arc<ProxyTable> {
+        &self.table
+    }
+
+    /// When the request's time is over; `None` without limit.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let forward = self.forward()?;
+        let whole = forward.timeouts.request.map(|limit| self.started + limit);
+        let attempt = forward.timeouts.backend_request.zip(self.attempts.last());
+        let attempt = attempt.map(|(limit, attempt)| attempt.started + limit);
+        whole.into_iter().chain(attempt).min()
+    }
+
+    /// Whether the request asks to leave HTTP, and how long such a connection may be silent.
+    pub(crate) fn upgrade_idle(&self) -> Option<Duration> {
+        self.forward().filter(|_| self.upgrade).map(|forward| forward.timeouts.read)
+    }
+
+    /// Chooses the endpoint of the next attempt.
+    pub(crate) fn next_attempt(&mut self, now: Instant) -> Result<Target<'_>, Failure> {
+        let address = self.pick()?;
+        self.attempts.push(Attempt::new(address, now));
+        let deadline = self.deadline();
+        let (Some(cluster), Some(forward)) = (self.cluster(), self.forward()) else {
+            return Err(Failure::Internal("an attempt without a cluster".to_owned()));
+        };
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(Failure::RequestTimeout);
+        }
+        let within = |limit: Duration| left.map_or(limit, |left| limit.min(left)).max(Duration::from_millis(1));
+        let upstream = &self.table.snapshot.model().settings.upstream;
+        let keep = if upstream.keepalive_connections == 0 { Duration::ZERO } else { upstream.keepalive_timeout };
+        Ok(Target {
+            address,
+            tls: cluster.cluster.tls.as_ref(),
+            http2: cluster.cluster.version == HttpVersion::Http2,
+            connection_group: cluster.connection_group,
+            connect_timeout: within(forward.timeouts.connect),
+            send_timeout: within(forward.timeouts.send),
+            read_timeout: (!self.upgrade).then(|| within(forward.timeouts.read)),
+            idle_timeout: keep,
+        })
+    }
+
+    /// Notes that the attempt's connection is ready.
+    pub(crate) fn connected(&mut self, reused: bool, now: Instant) {
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.connected = Some(now.saturating_duration_since(attempt.started));
+            attempt.reused = reused;
+        }
+    }
+
+    /// Makes the head that the endpoint sees of a copy of the client's.
+    pub(crate) fn upstream_head(&mut self, client: &http::request::Parts, head: &mut http::request::Parts) {
+        let http2 = self.cluster().is_some_and(|cluster| cluster.cluster.version == HttpVersion::Http2);
+        let upgrade = hop_by_hop::upgrade(client).cloned().filter(|_| !http2);
+        hop_by_hop::clean_request(&mut head.headers, upgrade, http2);
+    }
+
+    /// Counts a part of the request's body.
+    pub(crate) fn request_body(&mut self, length: usize, now: Instant) -> Result<(), Failure> {
+        self.received += u64::try_from(length).unwrap_or(u64::MAX);
+        self.check_time(now)
+    }
+
+    /// Takes note of an endpoint's status; an error means that the response is dropped for another attempt.
+    pub(crate) fn upstream_status(&mut self, status: StatusCode, failed: Failed<'_>, now: Instant) -> Result<(), ()> {
+        let Some(attempt) = self.attempts.last_mut() else { return Ok(()) };
+        attempt.head = Some(now.saturating_duration_since(attempt.started));
+        attempt.status = Some(status.as_u16());
+        if status.is_informational() || !self.may_retry(Cause::Status(status.as_u16()), failed, now) {
+            return Ok(());
+        }
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.end(now);
+        }
+        Err(())
+    }
+
+    /// Makes the head that the client sees of the endpoint's.
+    pub(crate) fn response_head(&mut self, client: &http::request::Parts, head: &mut http::response::Parts) {
+        hop_by_hop::clean_response(head);
+        if client.version == http::Version::HTTP_10 {
+            // Such a client knows no chunks: the end of the connection is the end of the body (RFC 9112, 6.1).
+            head.headers.remove(http::header::TRANSFER_ENCODING);
+        }
+    }
+
+    /// Counts a part of the response's body.
+    pub(crate) fn response_body(&mut self, length: usize, now: Instant) -> Result<(), Failure> {
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.received += u64::try_from(length).unwrap_or(u64::MAX);
+        }
+        if self.upgrade { Ok(()) } else { self.check_time(now) }
+    }
+
+    /// Takes note of a failed attempt. Whether another one is to be made.
+    pub(crate) fn attempt_failed(&mut self, failure: Failure, failed: Failed<'_>, now: Instant) -> bool {
+        let failure = self.explain(failure, now);
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.end(now);
+            attempt.status.get_or_insert(failure.status().as_u16());
+        }
+        let cause = Cause::of(&failure);
+        let closed_before = failed.reused && matches!(failure, Failure::UpstreamClosed(_));
+        self.failure = Some(failure);
+        let retry = cause.is_some_and(|cause| self.may_retry(cause, failed, now));
+        // Each stale connection of the pool can only fail once, so this ends by itself.
+        self.stale += u32::from(retry && closed_before);
+        retry
+    }
+
+    /// Notes why the request failed, unless that is known already.
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    /// Why the request failed.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// The endpoint of the current attempt.
+    pub(crate) fn endpoint(&self) -> Option<SocketAddr> {
+        self.attempts.last().map(|attempt| attempt.address)
+    }
+
+    fn may_retry(&self, cause: Cause, failed: Failed<'_>, now: Instant) -> bool {
+        let (Some(forward), Some(cluster), Some(first)) = (self.forward(), self.cluster(), self.attempts.first())
+        else {
+            return false;
+        };
+        let tried = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX).saturating_sub(self.stale);
+        let situation = Situation {
+            policy: &forward.retry,
+            tried,
+            endpoints: cluster.cluster.endpoints.len(),
+            elapsed: now.saturating_duration_since(first.started),
+            method: failed.method,
+            sent: failed.sent,
+            replayable: failed.replayable,
+            answered: failed.answered,
+        };
+        situation.allows(cause)
+    }
+
+    /// A failure at a deadline is a time-out, whatever broke first.
+    fn explain(&self, failure: Failure, now: Instant) -> Failure {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return failure;
+        }
+        match self.check_time(now) {
+            Err(over) => over,
+            Ok(()) => Failure::UpstreamTimeout(self.endpoint().map(|address| address.to_string()).unwrap_or_default()),
+        }
+    }
+
+    fn check_time(&self, now: Instant) -> Result<(), Failure> {
+        let limit = self.forward().and_then(|forward| forward.timeouts.request);
+        let over = limit.is_some_and(|limit| now.saturating_duration_since(self.started) >= limit);
+        if over { Err(Failure::RequestTimeout) } else { Ok(()) }
+    }
+
+    fn rule_entry(&self) -> Option<&RuleEntry> {
+        self.table.rule(self.rule?)
+    }
+
+    fn forward(&self) -> Option<&Forward> {
+        match &self.rule_entry()?.rule.action {
+            Action::Forward(forward) => Some(forward),
+            Action::Respond(_) => None,
+        }
+    }
+
+    fn cluster(&self) -> Option<&ClusterEntry> {
+        self.table.cluster(self.choice.as_ref()?.cluster)
+    }
+}

@@ -1,0 +1,384 @@
+//! pingora's phases, each answered by the exchange.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::StatusCode;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+use super::connection::Connection;
+use super::{failure, heads, peer};
+use crate::error::Failure;
+use crate::exchange::{Exchange, Failed};
+use crate::reply::Reply;
+use crate::shared::Shared;
+
+/// How long a client may stay silent while the rest of its body is thrown away (nginx `lingering_timeout`).
+const LINGERING_IDLE: Duration = Duration::from_secs(5);
+
+/// How long a body is thrown away in all (nginx `lingering_time`).
+const LINGERING: Duration = Duration::from_secs(30);
+
+/// The phases of one worker's requests.
+pub(super) struct Phases {
+    shared: Arc<Shared>,
+}
+
+impl Phases {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+/// What pingora carries from phase to phase. Empty until the request's head is known.
+#[derive(Default)]
+pub(super) struct Carried(Option<Box<Request>>);
+
+/// A request in the engine.
+struct Request {
+    exchange: Exchange,
+    connection: Arc<Connection>,
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.connection.active.fetch_sub(1, Ordering::Relaxed);
+        if !self.connection.http2 {
+            self.connection.deadline.clear();
+        }
+    }
+}
+
+impl Carried {
+    fn request(&mut self) -> Result<&mut Request> {
+        self.0.as_deref_mut().ok_or_else(failure::decided)
+    }
+
+    fn exchange(&mut self) -> Result<&mut Exchange> {
+        Ok(&mut self.request()?.exchange)
+    }
+
+    /// Notes a failure that the exchange decided and makes pingora's error of it.
+    fn fail(&mut self, failure: Failure) -> Box<Error> {
+        if let Some(request) = &mut self.0 {
+            request.exchange.fail(failure);
+        }
+        failure::decided()
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Phases {
+    type CTX = Carried;
+
+    fn new_ctx(&self) -> Carried {
+        Carried::default()
+    }
+
+    /// None: compression is ours, on plain heads.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Carried) -> Result<()> {
+        let Some(connection) = connection_of(session) else {
+            return Err(Error::explain(pingora_core::ErrorType::InternalError, "a request without a connection"));
+        };
+        connection.active.fetch_add(1, Ordering::Relaxed);
+        connection.streams_begun.fetch_add(1, Ordering::Relaxed);
+        let exchange = Exchange::begin(&self.shared, &connection.info);
+        let request = ctx.0.insert(Box::new(Request { exchange, connection }));
+        set_up_client(session, request);
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Carried) -> Result<bool> {
+        if !session.req_header().raw_path_is_utf8() {
+            return Err(ctx.fail(Failure::BadRequest("the path is malformed")));
+        }
+        let request = ctx.request()?;
+        match request.exchange.intake(session.req_header()) {
+            Ok(std::ops::ControlFlow::Break(reply)) => {
+                write_reply(session, reply).await?;
+                return Ok(true);
+            }
+            Ok(std::ops::ControlFlow::Continue(())) => {}
+            Err(failure) => return Err(ctx.fail(failure)),
+        }
+        if expects_continue(session.req_header()) && !session.is_body_empty() {
+            session.write_continue_response().await?;
+        }
+        Ok(false)
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Carried) -> Result<Box<HttpPeer>> {
+        let now = Instant::now();
+        let request = ctx.request()?;
+        let peer = match request.exchange.next_attempt(now) {
+            Ok(target) => peer::of(&target),
+            Err(failure) => return Err(ctx.fail(failure)),
+        };
+        watch_time(request, now);
+        Ok(peer)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Carried,
+    ) -> Result<()> {
+        ctx.exchange()?.connected(reused, Instant::now());
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut Carried,
+    ) -> Result<()> {
+        let exchange = ctx.exchange()?;
+        heads::edit_request(head, |parts| exchange.upstream_head(session.req_header(), parts))
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Carried,
+    ) -> Result<()> {
+        let Some(body) = body else { return Ok(()) };
+        ctx.exchange()?.request_body(body.len(), Instant::now()).map_err(|failure| ctx.fail(failure))
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Carried,
+    ) -> Result<()> {
+        let method = session.req_header().method.clone();
+        let failed = Failed {
+            method: &method,
+            sent: true,
+            reused: false,
+            replayable: !session.as_ref().retry_buffer_truncated(),
+            answered: has_answered(session),
+        };
+        let exchange = ctx.exchange()?;
+        if exchange.upstream_status(head.status, failed, Instant::now()).is_err() {
+            let mut error = failure::decided();
+            error.set_retry(true);
+            return Err(error.into_up());
+        }
+        Ok(())
+    }
+
+    async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Carried) -> Result<()> {
+        if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        let request = ctx.request()?;
+        heads::edit_response(head, |parts| request.exchange.response_head(session.req_header(), parts))?;
+        if let Some(idle) = request.exchange.upgrade_idle() {
+            // Both directions count from here on: a tunnel is idle when neither side says anything.
+            request.connection.deadline.set_idle(idle);
+            session.set_read_timeout(None);
+        }
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Carried,
+    ) -> Result<Option<Duration>> {
+        if let Some(body) = body {
+            let length = body.len();
+            ctx.exchange()?.response_body(length, Instant::now()).map_err(|failure| ctx.fail(failure))?;
+        }
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Carried,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        judge(session, ctx, error, false, false)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Carried,
+        reused: bool,
+    ) -> Box<Error> {
+        judge(session, ctx, error, true, reused)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Carried) -> FailToProxy {
+        let failure = match &mut ctx.0 {
+            None => Failure::Internal(error.to_string()),
+            Some(request) => {
+                request.connection.deadline.clear();
+                if let Some(failure) = failure::read(error, None) {
+                    request.exchange.fail(failure);
+                }
+                let unknown = || Failure::Internal(error.to_string());
+                request.exchange.failure().cloned().unwrap_or_else(unknown)
+            }
+        };
+        let status = failure.status();
+        if failure != Failure::ClientGone && !has_answered(session) {
+            let reply = Reply { status, headers: http::HeaderMap::new(), body: Bytes::new() };
+            session.set_keepalive(None);
+            // A client that can't be told is gone, which the log line says anyway.
+            let _ = write_reply(session, reply).await;
+        }
+        FailToProxy { error_code: status.as_u16(), can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Carried) {
+        if let Some(request) = &mut ctx.0 {
+            request.connection.deadline.clear();
+            if !request.connection.http2 && session.get_keepalive().is_some() {
+                request.connection.info.phase.end_request();
+            }
+        }
+    }
+
+    /// Failures are in the access log, with what the client got; a line per failed request more helps nobody.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Carried, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Carried,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+/// The connection that a request came on.
+fn connection_of(session: &Session) -> Option<Arc<Connection>> {
+    let carried = session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?;
+    carried.downcast_ref::<Arc<Connection>>().cloned()
+}
+
+/// Limits of the client's connection, as the table of now says.
+fn set_up_client(session: &mut Session, request: &Request) {
+    let settings = &request.exchange.table().snapshot.model().settings.client;
+    let connection = &request.connection;
+    let number = connection.info.requests.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+    let last = number >= settings.keep_alive_requests || settings.keep_alive.is_zero();
+    if connection.http2 {
+        if last {
+            connection.close();
+        }
+        return;
+    }
+    connection.info.phase.begin_request();
+    // pingora has turned keep-alive off for good reasons (ambiguous framing): never turn it on again.
+    if session.get_keepalive().is_some() {
+        let limit = settings.keep_alive.as_secs().max(1);
+        session.set_keepalive((!last).then_some(limit));
+    }
+    session.set_read_timeout(Some(settings.body_timeout));
+    session.set_write_timeout(Some(settings.body_timeout));
+    session.set_total_drain_timeout(Some(LINGERING));
+    // 100 is answered by us, and other interim responses confuse more clients than they help, as with nginx.
+    session.as_downstream_mut().set_ignore_info_resp(true);
+}
+
+/// Breaks the request off when its time is over. Only HTTP/1, where the connection is the request's own; on HTTP/2 the
+/// time-outs towards the endpoint are cut to the time that is left.
+fn watch_time(request: &Request, now: Instant) {
+    if request.connection.http2 {
+        return;
+    }
+    let deadline = match request.exchange.upgrade_idle() {
+        Some(idle) => Some(now + idle),
+        None => request.exchange.deadline(),
+    };
+    match deadline {
+        Some(deadline) => request.connection.deadline.set(deadline),
+        None => request.connection.deadline.clear(),
+    }
+}
+
+/// Decides about another attempt.
+fn judge(session: &mut Session, ctx: &mut Carried, mut error: Box<Error>, sent: bool, reused: bool) -> Box<Error> {
+    let answered = has_answered(session);
+    let replayable = !session.as_ref().retry_buffer_truncated();
+    let Some(request) = &mut ctx.0 else { return error };
+    let endpoint = request.exchange.endpoint();
+    let endpoint = endpoint.as_ref().map(|address| address as &dyn std::fmt::Display);
+    let Some(failure) = failure::read(&error, endpoint) else { return error };
+    let method = &session.req_header().method;
+    let failed = Failed { method, sent, reused, replayable, answered };
+    error.set_retry(request.exchange.attempt_failed(failure, failed, Instant::now()));
+    error
+}
+
+/// Whether the client has a byte of the final response.
+fn has_answered(session: &Session) -> bool {
+    session
+        .response_written()
+        .is_some_and(|head| !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS)
+}
+
+/// Writes a reply of ours. A body that the client still sends is thrown away for a while, so that closing the
+/// connection does not take the reply away from it.
+async fn write_reply(session: &mut Session, reply: Reply) -> Result<()> {
+    let unread = !session.as_downstream_mut().is_body_done() && !expects_continue(session.req_header());
+    let (head, body) = heads::of_reply(reply)?;
+    let bodiless = body.is_empty() || session.req_header().method == http::Method::HEAD;
+    session.write_response_header(head, bodiless).await?;
+    if !bodiless {
+        session.write_response_body(Some(body), true).await?;
+    }
+    if unread {
+        // Whatever goes wrong here, the reply is written.
+        let _ = tokio::time::timeout(LINGERING, discard_body(session)).await;
+    }
+    Ok(())
+}
+
+async fn discard_body(session: &mut Session) {
+    let read = |session: &mut Session| {
+        let session = session.as_downstream_mut();
+        session.set_read_timeout(Some(LINGERING_IDLE));
+    };
+    read(session);
+    while let Ok(Ok(Some(_))) =
+        tokio::time::timeout(LINGERING_IDLE, session.as_downstream_mut().read_request_body()).await
+    {}
+}
+
+fn expects_continue(head: &RequestHeader) -> bool {
+    let expect = head.headers.get(http::header::EXPECT);
+    head.version == http::Version::HTTP_11
+        && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}

@@ -1,0 +1,14 @@
+//! What tests over real sockets share: backends of many kinds, models in a few words, clients that see every byte.
+
+// Every test binary uses its own part of the kit.
+#![allow(dead_code, unused_imports)]
+
+pub mod backend;
+pub mod client;
+pub mod model;
+pub mod running;
+
+pub use backend::Backend;
+pub use client::{Answer, Client};
+pub use model::Site;
+pub use running::Running;

@@ -1,0 +1,175 @@
+//! Models in a few words: one HTTP listener, hosts, path prefixes, clusters.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use genkan_routing::model::{
+    Action, Backend, Cluster, DirectResponse, Endpoint, Filter, Forward, Host, HttpVersion, Listener, Match, Model,
+    PathMatch, PathPrefix, Protocol, ProxySettings, Rule, RuleLabels, Section, ServiceRef, Table, Target, UpstreamTls,
+};
+use genkan_routing::name::{ClusterId, HostPattern, ListenerId, ObjectRef, Origin, RuleId, TableId};
+use genkan_routing::policy::load_balance::LoadBalance;
+use genkan_routing::policy::retry::Retry;
+use genkan_routing::policy::timeouts::Timeouts;
+use genkan_routing::snapshot::Snapshot;
+
+/// A model under construction. Rules are tried in the order in which they were added.
+#[derive(Clone, Default)]
+pub struct Site {
+    model: Model,
+    hosts: BTreeMap<HostPattern, Host>,
+}
+
+/// A rule under construction.
+pub struct RuleBuilder {
+    pub host: String,
+    pub path: PathMatch,
+    pub filters: Vec<Filter>,
+    pub forward: Forward,
+    pub respond: Option<u16>,
+}
+
+/// A rule for a path prefix of every host.
+pub fn rule(prefix: &str) -> RuleBuilder {
+    RuleBuilder {
+        host: String::new(),
+        path: PathMatch::Prefix(PathPrefix::parse(prefix).unwrap()),
+        filters: Vec::new(),
+        forward: Forward { backends: Vec::new(), canary: None, timeouts: Timeouts::default(), retry: Retry::default() },
+        respond: None,
+    }
+}
+
+impl RuleBuilder {
+    pub fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filters.push(filter);
+        self
+    }
+
+    pub fn to(self, cluster: &str) -> Self {
+        self.weighted(cluster, 1)
+    }
+
+    pub fn weighted(mut self, cluster: &str, weight: u32) -> Self {
+        self.forward.backends.push(backend(cluster, weight));
+        self
+    }
+
+    pub fn invalid(mut self, weight: u32) -> Self {
+        let target = Target::Invalid { reason: "no such service".to_owned() };
+        self.forward.backends.push(Backend { weight, target, filters: Vec::new() });
+        self
+    }
+
+    pub fn timeouts(mut self, change: impl FnOnce(&mut Timeouts)) -> Self {
+        change(&mut self.forward.timeouts);
+        self
+    }
+
+    pub fn retry(mut self, change: impl FnOnce(&mut Retry)) -> Self {
+        change(&mut self.forward.retry);
+        self
+    }
+
+    pub fn forward(mut self, change: impl FnOnce(&mut Forward)) -> Self {
+        change(&mut self.forward);
+        self
+    }
+
+    pub fn respond(mut self, status: u16) -> Self {
+        self.respond = Some(status);
+        self
+    }
+}
+
+/// A reference to a cluster.
+pub fn backend(cluster: &str, weight: u32) -> Backend {
+    Backend { weight, target: Target::Cluster(ClusterId::new(cluster)), filters: Vec::new() }
+}
+
+impl Site {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A cluster of HTTP/1 endpoints.
+    pub fn cluster(self, name: &str, endpoints: &[SocketAddr]) -> Self {
+        self.cluster_with(name, endpoints, |_| {})
+    }
+
+    /// A cluster whose endpoints speak HTTP/2 in plaintext.
+    pub fn h2c_cluster(self, name: &str, endpoints: &[SocketAddr]) -> Self {
+        self.cluster_with(name, endpoints, |cluster| cluster.version = HttpVersion::Http2)
+    }
+
+    /// A cluster whose endpoints speak TLS with a certificate that is not verified.
+    pub fn tls_cluster(self, name: &str, endpoints: &[SocketAddr], version: HttpVersion) -> Self {
+        self.cluster_with(name, endpoints, |cluster| {
+            cluster.tls = Some(UpstreamTls { server_name: None, verify: false });
+            cluster.version = version;
+        })
+    }
+
+    pub fn cluster_with(mut self, name: &str, endpoints: &[SocketAddr], change: impl FnOnce(&mut Cluster)) -> Self {
+        let mut cluster = Cluster {
+            id: ClusterId::new(name),
+            name: format!("default-{name}-80").into(),
+            service: ServiceRef { namespace: "default".into(), name: name.into(), port: "80".into() },
+            version: HttpVersion::Http1,
+            tls: None,
+            load_balance: LoadBalance::RoundRobin,
+            endpoints: endpoints.iter().map(|address| Endpoint { address: *address }).collect(),
+        };
+        cluster.endpoints.sort();
+        change(&mut cluster);
+        self.model.clusters.insert(cluster.id.clone(), Arc::new(cluster));
+        self
+    }
+
+    pub fn rule(mut self, builder: RuleBuilder) -> Self {
+        let id = RuleId::new(format!("rule-{}", self.model.rules.len()));
+        let origin = Origin::new(ObjectRef::new("Ingress", "default", "web"), "spec.rules[0]");
+        let action = match builder.respond {
+            Some(status) => Action::Respond(DirectResponse { status }),
+            None => Action::Forward(builder.forward),
+        };
+        let labels = RuleLabels { namespace: "default".into(), ingress: "web".into(), ..RuleLabels::default() };
+        let mut rule = Rule { id: id.clone(), origin, labels, filters: builder.filters, action, access_log: true };
+        rule.sort_filters();
+        self.model.rules.insert(id.clone(), Arc::new(rule));
+        let host = HostPattern::parse_one_label(&builder.host).unwrap();
+        let matched = Match { path: builder.path, method: None, headers: Vec::new(), query: Vec::new(), rule: id };
+        self.hosts.entry(host).or_default().matches.push(matched);
+        self
+    }
+
+    pub fn settings(mut self, change: impl FnOnce(&mut ProxySettings)) -> Self {
+        change(Arc::make_mut(&mut self.model.settings));
+        self
+    }
+
+    /// The snapshot, with one plaintext listener on a port of the system's choice.
+    pub fn snapshot(mut self) -> Arc<Snapshot> {
+        let table = TableId::new("t");
+        let hosts = self.hosts.into_iter().map(|(pattern, host)| (pattern, Arc::new(host))).collect();
+        self.model.tables.insert(table.clone(), Arc::new(Table { hosts }));
+        let listener = Listener {
+            id: ListenerId::new("http"),
+            addresses: vec![std::net::Ipv4Addr::LOCALHOST.into()],
+            port: 0,
+            public_port: 80,
+            protocol: Protocol::Http,
+            sections: vec![Section { hostname: HostPattern::Any, table }],
+            certificates: BTreeMap::new(),
+            default_certificate: None,
+        };
+        self.model.listeners.insert(listener.id.clone(), Arc::new(listener));
+        Arc::new(Snapshot::compile(Arc::new(self.model)))
+    }
+}

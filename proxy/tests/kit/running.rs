@@ -1,0 +1,51 @@
+//! A proxy under test.
+
+use std::net::SocketAddr;
+
+use genkan_proxy::config::{AccessLogOutput, ProxyConfig};
+use genkan_proxy::{Proxy, Published};
+
+use super::client::{Answer, Client, get};
+use super::model::Site;
+
+/// A running proxy with one plaintext listener.
+pub struct Running {
+    pub proxy: Proxy,
+    pub address: SocketAddr,
+    log: std::sync::Mutex<std::sync::mpsc::Receiver<String>>,
+}
+
+impl Running {
+    /// Serves `site`.
+    pub fn start(site: Site) -> Self {
+        Self::start_with(site, |_| {})
+    }
+
+    /// Serves `site` with another configuration.
+    pub fn start_with(site: Site, change: impl FnOnce(&mut ProxyConfig)) -> Self {
+        let (sender, log) = std::sync::mpsc::channel();
+        let mut config =
+            ProxyConfig { workers: 1, access_log: AccessLogOutput::Channel(sender), ..ProxyConfig::default() };
+        change(&mut config);
+        let proxy = Proxy::start(config).unwrap();
+        let Published { bound, failed } = proxy.publish(site.snapshot());
+        assert!(failed.is_empty(), "{failed:?}");
+        let address = bound.first().expect("the listener's address").1;
+        Self { proxy, address, log: std::sync::Mutex::new(log) }
+    }
+
+    /// A raw connection.
+    pub async fn connect(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// `GET path` on a connection of its own.
+    pub async fn get(&self, path: &str) -> Answer {
+        get(self.address, path).await
+    }
+
+    /// The next line of the access log.
+    pub fn log_line(&self) -> String {
+        self.log.lock().unwrap().recv_timeout(super::client::PATIENCE).expect("a log line")
+    }
+}
