@@ -42,6 +42,8 @@ pub enum Dependency {
     IngressHost(HostPattern),
     /// The certificate that the Ingresses of a host chose.
     IngressTls(HostPattern),
+    /// What routes may attach to at a Gateway: its listeners as they stand beside those of other Gateways.
+    GatewayParent(NamespacedName),
 }
 
 /// The dependencies that a round of changes meets.

@@ -113,7 +113,8 @@ impl Translator {
 
     /// A new model of the parts; the old one when no part changed.
     fn publish(&mut self, config: &Config) -> Translation {
-        let parts = self.ingress.listeners().iter().chain(self.gateway.listeners());
+        // Gateways in front: the catch-all host of the Ingresses would answer everything else on a shared port.
+        let parts = self.gateway.listeners().iter().chain(self.ingress.listeners());
         let model = Model {
             listeners: listeners::join(parts, &self.last.model.listeners),
             tables: self.assembly.tables.clone(),

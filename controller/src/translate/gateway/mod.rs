@@ -1,28 +1,152 @@
 //! The Gateway API front end: GatewayClass, Gateway, HTTPRoute and ReferenceGrant.
+//!
+//! ```text
+//!  Gateway ---> gateways (one unit each: class, listeners, certificates)
+//!                   |
+//!                   v
+//!                 ports (all Gateways: conflicts, one listener per port) ---> listeners, certificates
+//!                   | parents: what a route may attach to
+//!                   v
+//!  HTTPRoute --> route (one unit each: attachment, rules, backends) --------> rules, clusters
+//!                   | matches with their rank, hosts of tables
+//!                   v
+//!                 hosts (one unit per host of a table: matches in order) ---> tables
+//! ```
+//!
+//! Each Gateway listener has a table of its own, `gateway/namespace/name/listener`, so routes never leak from one
+//! listener to another. It refuses to resolve endpoints: clusters are made for all front ends alike.
 
+mod allowed;
+mod attach;
+mod backend;
+mod cors;
+mod filter_spec;
+mod filters;
+mod findings;
+mod gateways;
+mod grant;
+mod hostname;
+mod hosts;
+mod listener;
+mod matches;
+mod ports;
+mod rank;
+mod reason;
+mod route;
+mod selector;
+mod timing;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use genkan_routing::model::Listener;
 
-use super::assembly::Batch;
-use super::reader::Dirty;
+use self::gateways::GatewayOutcome;
+use self::hosts::Hosts;
+use self::ports::Parent;
+use self::route::RouteOutcome;
+use super::assembly::{Batch, Contribution};
+use super::memo::{Changed, Memo};
+use super::reader::{Dependency, Dirty};
 use super::world::World;
+use crate::resources::{Kind, NamespacedName};
 
 /// The units of work of the Gateway API, and what they gave last.
 #[derive(Debug, Default)]
 pub struct GatewayFrontEnd {
+    gateways: Memo<NamespacedName, GatewayOutcome>,
+    parents: BTreeMap<NamespacedName, Parent>,
     listeners: Vec<Arc<Listener>>,
+    ports: Option<Arc<Contribution>>,
+    routes: Memo<NamespacedName, RouteOutcome>,
+    hosts: Hosts,
 }
 
 impl GatewayFrontEnd {
     /// Redoes the units that `dirty` meets (all of them when `first`), and adds their changes to `batch`. What changed on
     /// the way may be added to `dirty` for later steps.
     pub fn update(&mut self, world: &World<'_>, first: bool, dirty: &mut Dirty, batch: &mut Batch) {
-        let _ = (world, first, dirty, batch);
+        if self.update_gateways(world, first, dirty, batch) || first {
+            self.arrange_ports(world, dirty, batch);
+        }
+        self.update_routes(world, first, dirty, batch);
+        self.hosts.refresh(|name| self.routes.get(name), batch);
     }
 
     /// What the Gateways listen on. A listener that did not change keeps its pointer.
     pub fn listeners(&self) -> &[Arc<Listener>] {
         &self.listeners
     }
+
+    /// Returns whether any Gateway changed.
+    fn update_gateways(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) -> bool {
+        let mut names = self.gateways.stale(dirty);
+        names.extend(changed_objects(Kind::Gateway, dirty));
+        if first {
+            names.extend(world.resources.gateways.keys().cloned());
+        }
+        let mut any = false;
+        for name in names {
+            let changed = self.gateways.refresh(&name, world.reader(), |reader| gateways::read(&name, reader));
+            if let Some(changed) = changed {
+                let contribution = |outcome: Option<Arc<GatewayOutcome>>| Some(outcome?.contribution.clone());
+                batch.push(Some(Changed { old: contribution(changed.old), new: contribution(changed.new) }));
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Holds all Gateways against each other. What routes see of a Gateway that changed becomes dirty.
+    fn arrange_ports(&mut self, world: &World<'_>, dirty: &mut Dirty, batch: &mut Batch) {
+        let gateways = self.gateways.units().filter_map(|name| Some((name, self.gateways.get(name)?)));
+        let arrangement = ports::arrange(gateways, world.settings);
+        let names: BTreeSet<_> = self.parents.keys().chain(arrangement.parents.keys()).collect();
+        for name in names {
+            if self.parents.get(name) != arrangement.parents.get(name) {
+                dirty.insert(Dependency::GatewayParent(name.clone()));
+            }
+        }
+        self.parents = arrangement.parents;
+        self.listeners = arrangement.listeners.into_iter().map(|listener| self.keep(listener)).collect();
+        let contribution = Contribution {
+            certificates: arrangement.certificates,
+            problems: arrangement.problems,
+            ..Contribution::default()
+        };
+        if self.ports.as_deref() != Some(&contribution) {
+            let new = Some(Arc::new(contribution));
+            let old = std::mem::replace(&mut self.ports, new.clone());
+            batch.push(Some(Changed { old, new }));
+        }
+    }
+
+    fn keep(&self, listener: Listener) -> Arc<Listener> {
+        let same = self.listeners.iter().find(|present| ***present == listener);
+        same.cloned().unwrap_or_else(|| Arc::new(listener))
+    }
+
+    fn update_routes(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) {
+        let mut names = self.routes.stale(dirty);
+        names.extend(changed_objects(Kind::HttpRoute, dirty));
+        if first {
+            names.extend(world.resources.http_routes.keys().cloned());
+        }
+        let Self { routes, parents, hosts, .. } = self;
+        for name in names {
+            let changed = routes.refresh(&name, world.reader(), |reader| route::read(&name, parents, reader));
+            let Some(changed) = changed else { continue };
+            hosts.route_changed(&name, &changed);
+            let contribution = |outcome: Option<Arc<RouteOutcome>>| Some(outcome?.contribution.clone());
+            batch.push(Some(Changed { old: contribution(changed.old), new: contribution(changed.new) }));
+        }
+    }
+}
+
+/// The objects of a kind that changed.
+fn changed_objects(kind: Kind, dirty: &Dirty) -> impl Iterator<Item = NamespacedName> + '_ {
+    dirty.iter().filter_map(move |dependency| match dependency {
+        Dependency::Object(key) if key.kind == kind => Some(key.name.clone()),
+        _ => None,
+    })
 }

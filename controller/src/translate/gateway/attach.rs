@@ -1,0 +1,205 @@
+//! Attachment: which listeners of which Gateways a route is served on (`parentRefs`), and for which hosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use gateway_api::apis::experimental::httproutes::HttpRouteParentRefs;
+use genkan_routing::name::{HostPattern, TableId};
+
+use super::allowed::RouteKind;
+use super::findings::Findings;
+use super::grant::GATEWAY_GROUP;
+use super::hostname::{self, intersect};
+use super::ports::{Parent, ParentListener};
+use super::reason::{
+    INVALID_KIND, NO_MATCHING_LISTENER_HOSTNAME, NO_MATCHING_PARENT, NOT_ALLOWED_BY_LISTENERS, UNSUPPORTED_VALUE,
+};
+use crate::resources::NamespacedName;
+use crate::translate::reader::{Dependency, Reader};
+
+/// What became of one parentRef that concerns us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ParentOutcome {
+    /// Its place in `parentRefs`.
+    pub(crate) index: usize,
+    /// Where the route is attached, or the reason of its `Accepted` condition for this parent.
+    pub(crate) attached: Result<Vec<Attachment>, &'static str>,
+}
+
+/// A listener that a route is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attachment {
+    /// The Gateway.
+    pub(crate) gateway: NamespacedName,
+    /// The listener's name.
+    pub(crate) listener: Arc<str>,
+    /// Where the hosts go; `None` when the listener is not served. The API counts such routes as attached.
+    pub(crate) table: Option<TableId>,
+    /// The hosts that route and listener have in common.
+    pub(crate) hosts: BTreeSet<HostPattern>,
+}
+
+/// A route that wants to attach.
+pub(crate) struct Candidate<'a> {
+    /// What it is.
+    pub(crate) kind: RouteKind,
+    /// Its namespace and name.
+    pub(crate) name: &'a NamespacedName,
+    /// `spec.hostnames`.
+    pub(crate) hostnames: &'a [String],
+    /// `spec.parentRefs`.
+    pub(crate) parents: &'a [HttpRouteParentRefs],
+}
+
+/// Attaches a route to what it names. Empty when nothing that it names concerns us.
+pub(crate) fn attach(
+    candidate: &Candidate<'_>,
+    parents: &BTreeMap<NamespacedName, Parent>,
+    reader: &Reader<'_>,
+    findings: &mut Findings,
+) -> Vec<ParentOutcome> {
+    let mut outcomes = Vec::new();
+    let mut hosts: Option<Vec<HostPattern>> = None;
+    for (index, reference) in candidate.parents.iter().enumerate() {
+        let field = format!("spec.parentRefs[{index}]");
+        let Some((gateway, parent)) = find(candidate, reference, &field, parents, reader, findings) else { continue };
+        let attached = match parent {
+            Err(reason) => Err(reason),
+            Ok(parent) => {
+                // Broken hostnames are told once, and only if the route is any of our business.
+                let hosts = hosts.get_or_insert_with(|| parse_hostnames(candidate.hostnames, findings));
+                let found = select(candidate, reference, &gateway, parent, hosts, reader);
+                found.map_err(|refusal| refusal.tell(&field, &gateway, findings))
+            }
+        };
+        outcomes.push(ParentOutcome { index, attached });
+    }
+    outcomes
+}
+
+/// The Gateway that a reference names; `None` when it is another controller's, or nothing can be said about it.
+fn find<'p>(
+    candidate: &Candidate<'_>,
+    reference: &HttpRouteParentRefs,
+    field: &str,
+    parents: &'p BTreeMap<NamespacedName, Parent>,
+    reader: &Reader<'_>,
+    findings: &mut Findings,
+) -> Option<(NamespacedName, Result<&'p Parent, &'static str>)> {
+    let group = reference.group.as_deref().unwrap_or(GATEWAY_GROUP);
+    let kind = reference.kind.as_deref().unwrap_or("Gateway");
+    if group != GATEWAY_GROUP {
+        return None; // A Service is a parent in a mesh, others belong to other controllers.
+    }
+    if kind != "Gateway" {
+        let message = format!("a parent of kind {kind} is not supported yet; the route is not attached to it");
+        findings.warning(format!("{field}.kind"), INVALID_KIND, message, "name a Gateway");
+        return None;
+    }
+    let namespace = reference.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    let namespace = namespace.map_or_else(|| candidate.name.namespace.clone(), Arc::from);
+    let gateway = NamespacedName::new(namespace, reference.name.as_str());
+    reader.note(Dependency::GatewayParent(gateway.clone()));
+    if let Some(parent) = parents.get(&gateway) {
+        // Why a refused Gateway serves nothing is told at the Gateway.
+        return Some((gateway, parent.refused.map_or(Ok(parent), Err)));
+    }
+    if reader.gateway(&gateway).is_some() {
+        return None;
+    }
+    let message = format!("Gateway {gateway} does not exist; the route is not attached to it");
+    findings.error(field, NO_MATCHING_PARENT, message, "create the Gateway, or name another");
+    Some((gateway, Err(NO_MATCHING_PARENT)))
+}
+
+/// Why a route is attached to no listener of a Gateway.
+enum Refusal {
+    /// No listener has the `sectionName` and `port`.
+    NoListener { known: String },
+    /// `allowedRoutes` refuses it.
+    NotAllowed,
+    /// No host in common.
+    NoHostname,
+}
+
+impl Refusal {
+    fn tell(self, field: &str, gateway: &NamespacedName, findings: &mut Findings) -> &'static str {
+        let (reason, message, mend) = match self {
+            Self::NoListener { known } => (
+                NO_MATCHING_PARENT,
+                format!("no listener of Gateway {gateway} has this sectionName and port"),
+                format!("its listeners are {known}"),
+            ),
+            Self::NotAllowed => (
+                NOT_ALLOWED_BY_LISTENERS,
+                format!("no listener of Gateway {gateway} allows routes of this kind and namespace"),
+                "change allowedRoutes of the listener".to_owned(),
+            ),
+            Self::NoHostname => (
+                NO_MATCHING_LISTENER_HOSTNAME,
+                format!("no hostname is covered by a listener of Gateway {gateway}"),
+                "change hostnames of the route, or hostname of the listener".to_owned(),
+            ),
+        };
+        findings.error(field, reason, format!("{message}; the route is not attached to it"), mend);
+        reason
+    }
+}
+
+/// The listeners of a Gateway that a reference selects and that take the route.
+fn select(
+    candidate: &Candidate<'_>,
+    reference: &HttpRouteParentRefs,
+    gateway: &NamespacedName,
+    parent: &Parent,
+    hosts: &[HostPattern],
+    reader: &Reader<'_>,
+) -> Result<Vec<Attachment>, Refusal> {
+    let section = reference.section_name.as_deref().filter(|name| !name.is_empty());
+    let selected = |listener: &&ParentListener| {
+        section.is_none_or(|name| name == &*listener.name)
+            && reference.port.is_none_or(|port| port == i32::from(listener.port))
+    };
+    let listeners: Vec<_> = parent.listeners.iter().filter(selected).collect();
+    if listeners.is_empty() {
+        let known: Vec<_> = parent.listeners.iter().map(|known| format!("{} ({})", known.name, known.port)).collect();
+        return Err(Refusal::NoListener { known: known.join(", ") });
+    }
+    let allows = |listener: &&ParentListener| {
+        listener.protocol.is_some()
+            && listener.allowed.permit(candidate.kind, &candidate.name.namespace, &gateway.namespace, reader)
+    };
+    let listeners: Vec<_> = listeners.into_iter().filter(allows).collect();
+    if listeners.is_empty() {
+        return Err(Refusal::NotAllowed);
+    }
+    let attachments: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| Attachment {
+            gateway: gateway.clone(),
+            listener: listener.name.clone(),
+            table: listener.table.clone(),
+            hosts: hosts.iter().filter_map(|host| intersect(&listener.hostname, host)).collect(),
+        })
+        .filter(|attachment| !attachment.hosts.is_empty())
+        .collect();
+    if attachments.is_empty() { Err(Refusal::NoHostname) } else { Ok(attachments) }
+}
+
+/// The hosts that a route is for. Without `hostnames` that is every host; hostnames that are all broken are none.
+fn parse_hostnames(texts: &[String], findings: &mut Findings) -> Vec<HostPattern> {
+    if texts.is_empty() {
+        return vec![HostPattern::Any];
+    }
+    let mut hosts = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        match hostname::parse(text) {
+            Ok(host) => hosts.push(host),
+            Err(error) => {
+                let message = format!("{error}; {text:?} is not served");
+                findings.error(format!("spec.hostnames[{index}]"), UNSUPPORTED_VALUE, message, "");
+            }
+        }
+    }
+    hosts
+}

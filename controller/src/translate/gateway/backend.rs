@@ -1,0 +1,163 @@
+//! Backends: what the backendRefs of a rule refer to.
+
+use std::sync::Arc;
+
+use gateway_api::apis::experimental::httproutes::HttpRouteRulesBackendRefs;
+use genkan_routing::model::{Backend, Filter, Target};
+use k8s_openapi::api::core::v1::Service;
+
+use super::allowed::RouteKind;
+use super::filter_spec::FilterSpec;
+use super::filters::{self, Place};
+use super::findings::Findings;
+use super::grant::{GATEWAY_GROUP, GrantFrom, GrantTo, permits};
+use super::reason::{BACKEND_NOT_FOUND, INVALID_KIND, REF_NOT_PERMITTED, UNSUPPORTED_VALUE};
+use crate::resources::NamespacedName;
+use crate::translate::assembly::ClusterWant;
+use crate::translate::cluster::ClusterSpec;
+use crate::translate::reader::Reader;
+
+/// The highest weight (`BackendRef.weight`).
+const MAX_WEIGHT: i32 = 1_000_000;
+
+/// The backends of a rule.
+#[derive(Debug, Default)]
+pub(crate) struct Backends {
+    /// In the order of the rule.
+    pub(crate) backends: Vec<Backend>,
+    /// The clusters that they refer to.
+    pub(crate) clusters: Vec<ClusterWant>,
+    /// The first reason of the route's `ResolvedRefs`, when it is false.
+    pub(crate) unresolved: Option<&'static str>,
+}
+
+/// Why a backend is invalid: the reason of the condition, what is wrong, and the mend.
+struct Invalid {
+    /// `None` when the reference is sound and something else is not.
+    unresolved: Option<&'static str>,
+    reason: &'static str,
+    message: String,
+    mend: String,
+}
+
+impl Invalid {
+    fn reference(reason: &'static str, message: String, mend: impl Into<String>) -> Self {
+        Self { unresolved: Some(reason), reason, message, mend: mend.into() }
+    }
+}
+
+/// Resolves the backendRefs of a rule. An invalid one keeps its weight: its share of requests is answered with 500.
+pub(crate) fn resolve_all(
+    references: &[HttpRouteRulesBackendRefs],
+    kind: RouteKind,
+    route: &NamespacedName,
+    prefix: bool,
+    field: &str,
+    reader: &Reader<'_>,
+    findings: &mut Findings,
+) -> Backends {
+    let mut resolved = Backends::default();
+    for (index, reference) in references.iter().enumerate() {
+        let field = format!("{field}.backendRefs[{index}]");
+        let weight = reference.weight.unwrap_or(1);
+        let backend = check_weight(weight)
+            .and_then(|()| parse_filters(reference, prefix))
+            .and_then(|filters| Ok((resolve(reference, kind, route, reader)?, filters)));
+        let (target, filters) = match backend {
+            Ok((spec, filters)) => {
+                let target = Target::Cluster(spec.id());
+                resolved.clusters.push(ClusterWant { spec, origin: findings.origin(field) });
+                (target, filters)
+            }
+            Err(invalid) => {
+                resolved.unresolved = resolved.unresolved.or(invalid.unresolved);
+                let message = format!("{}; its share of requests is answered with 500", invalid.message);
+                findings.error(field, invalid.reason, message, invalid.mend);
+                (Target::Invalid { reason: invalid.message }, Vec::new())
+            }
+        };
+        resolved.backends.push(Backend { weight: u32::try_from(weight).unwrap_or(1), target, filters });
+    }
+    resolved
+}
+
+fn check_weight(weight: i32) -> Result<(), Invalid> {
+    if (0..=MAX_WEIGHT).contains(&weight) {
+        return Ok(());
+    }
+    let message = format!("{weight} is no weight");
+    let mend = format!("write 0 to {MAX_WEIGHT}");
+    Err(Invalid { unresolved: None, reason: UNSUPPORTED_VALUE, message, mend })
+}
+
+fn parse_filters(reference: &HttpRouteRulesBackendRefs, prefix: bool) -> Result<Vec<Filter>, Invalid> {
+    let specs: Vec<_> = reference.filters.iter().flatten().map(FilterSpec::from).collect();
+    let mut filters = filters::parse_all(&specs, Place::Backend { prefix }).map_err(|errors| {
+        let reason = errors.first().map_or(UNSUPPORTED_VALUE, |(_, error)| error.reason());
+        let texts: Vec<_> = errors.iter().map(|(index, error)| format!("filters[{index}]: {error}")).collect();
+        Invalid { unresolved: None, reason, message: texts.join("; "), mend: String::new() }
+    })?;
+    filters.sort_by_key(Filter::stage);
+    Ok(filters)
+}
+
+/// The cluster that a reference names.
+fn resolve(
+    reference: &HttpRouteRulesBackendRefs,
+    route_kind: RouteKind,
+    route: &NamespacedName,
+    reader: &Reader<'_>,
+) -> Result<ClusterSpec, Invalid> {
+    let group = reference.group.as_deref().unwrap_or_default();
+    let kind = reference.kind.as_deref().unwrap_or("Service");
+    if !group.is_empty() || kind != "Service" {
+        let name = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        return Err(Invalid::reference(INVALID_KIND, format!("a backend can't be of kind {name}"), "name a Service"));
+    }
+    let namespace = reference.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    let namespace: Arc<str> = namespace.map_or_else(|| route.namespace.clone(), Arc::from);
+    let name = NamespacedName::new(namespace.clone(), reference.name.as_str());
+    if namespace != route.namespace {
+        let from = GrantFrom { group: GATEWAY_GROUP, kind: route_kind.as_str(), namespace: &route.namespace };
+        let to = GrantTo { group: "", kind: "Service", name: &reference.name };
+        if !permits(reader.reference_grants_in(&namespace), from, to) {
+            let message = format!(
+                "no ReferenceGrant in {namespace} allows {} of {} to use Service {}",
+                route_kind.as_str(),
+                route.namespace,
+                reference.name
+            );
+            let mend = format!("create a ReferenceGrant in {namespace} from {} to Service", route_kind.as_str());
+            return Err(Invalid::reference(REF_NOT_PERMITTED, message, mend));
+        }
+    }
+    let Some(port) = reference.port else {
+        let (message, mend) = ("a reference to a Service needs a port".to_owned(), "add port".to_owned());
+        return Err(Invalid { unresolved: None, reason: UNSUPPORTED_VALUE, message, mend });
+    };
+    let Some(service) = reader.service(&name) else {
+        let message = format!("Service {name} does not exist");
+        return Err(Invalid::reference(BACKEND_NOT_FOUND, message, "create it, or name another"));
+    };
+    if !has_port(service, port) {
+        let message = format!("Service {name} has no port {port}");
+        let mend = format!("its ports are {}", ports_of(service).collect::<Vec<_>>().join(", "));
+        return Err(Invalid::reference(BACKEND_NOT_FOUND, message, mend));
+    }
+    Ok(ClusterSpec::new(namespace, reference.name.as_str(), port.to_string()))
+}
+
+/// Whether a Service has a TCP port of this number. One that only names something outside the cluster needs to list
+/// none.
+fn has_port(service: &Service, number: i32) -> bool {
+    let spec = service.spec.as_ref();
+    let external = spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName");
+    let listed = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    let is_tcp = |protocol: Option<&str>| protocol.is_none_or(|protocol| protocol == "TCP");
+    external || listed.iter().any(|port| port.port == number && is_tcp(port.protocol.as_deref()))
+}
+
+fn ports_of(service: &Service) -> impl Iterator<Item = String> {
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    ports.iter().map(|port| port.port.to_string())
+}

@@ -1,0 +1,187 @@
+//! Filter specs: one view of the filters that the API declares separately for rules and for backends.
+//!
+//! The generated types of the two places have the same fields and nothing in common; this module is the only one that
+//! knows both. It judges nothing.
+
+use gateway_api::apis::experimental::httproutes as api;
+
+/// A filter as it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum FilterSpec<'a> {
+    /// `RequestHeaderModifier`.
+    RequestHeaders(HeaderSpec<'a>),
+    /// `ResponseHeaderModifier`.
+    ResponseHeaders(HeaderSpec<'a>),
+    /// `RequestRedirect`.
+    Redirect(RedirectSpec<'a>),
+    /// `URLRewrite`.
+    Rewrite(RewriteSpec<'a>),
+    /// `CORS`.
+    Cors(CorsSpec<'a>),
+    /// A type that is not served yet.
+    Unsupported(&'static str),
+    /// The field that belongs to the type is missing.
+    Incomplete(&'static str),
+}
+
+/// `HTTPHeaderFilter`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct HeaderSpec<'a> {
+    pub(crate) set: Vec<(&'a str, &'a str)>,
+    pub(crate) add: Vec<(&'a str, &'a str)>,
+    pub(crate) remove: &'a [String],
+}
+
+/// `HTTPRequestRedirectFilter`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct RedirectSpec<'a> {
+    pub(crate) https: Option<bool>,
+    pub(crate) hostname: Option<&'a str>,
+    pub(crate) path: Option<PathSpec<'a>>,
+    pub(crate) port: Option<i32>,
+    pub(crate) status: Option<i64>,
+}
+
+/// `HTTPURLRewriteFilter`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct RewriteSpec<'a> {
+    pub(crate) hostname: Option<&'a str>,
+    pub(crate) path: Option<PathSpec<'a>>,
+}
+
+/// `HTTPPathModifier`; `None` inside when the type's field is missing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum PathSpec<'a> {
+    /// `ReplaceFullPath`.
+    Full(Option<&'a str>),
+    /// `ReplacePrefixMatch`.
+    Prefix(Option<&'a str>),
+}
+
+/// `HTTPCORSFilter`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct CorsSpec<'a> {
+    pub(crate) credentials: bool,
+    pub(crate) origins: &'a [String],
+    pub(crate) methods: &'a [String],
+    pub(crate) headers: &'a [String],
+    pub(crate) expose: &'a [String],
+    pub(crate) max_age: Option<i32>,
+}
+
+impl FilterSpec<'_> {
+    /// The API's name of the type.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            Self::RequestHeaders(_) => "RequestHeaderModifier",
+            Self::ResponseHeaders(_) => "ResponseHeaderModifier",
+            Self::Redirect(_) => "RequestRedirect",
+            Self::Rewrite(_) => "URLRewrite",
+            Self::Cors(_) => "CORS",
+            Self::Unsupported(name) | Self::Incomplete(name) => name,
+        }
+    }
+}
+
+fn texts(texts: &Option<Vec<String>>) -> &[String] {
+    texts.as_deref().unwrap_or_default()
+}
+
+/// `name` and `value` of a list of header fields, whatever its generated type.
+macro_rules! fields {
+    ($list:expr) => {
+        $list.iter().flatten().map(|field| (field.name.as_str(), field.value.as_str())).collect()
+    };
+}
+
+macro_rules! header_spec {
+    ($modifier:expr) => {
+        HeaderSpec { set: fields!($modifier.set), add: fields!($modifier.add), remove: texts(&$modifier.remove) }
+    };
+}
+
+macro_rules! path_spec {
+    ($path:expr, $kind:ident) => {
+        $path.as_ref().map(|path| match path.r#type {
+            api::$kind::ReplaceFullPath => PathSpec::Full(path.replace_full_path.as_deref()),
+            api::$kind::ReplacePrefixMatch => PathSpec::Prefix(path.replace_prefix_match.as_deref()),
+        })
+    };
+}
+
+macro_rules! filter_spec {
+    ($filter:ident, $kind:ident, $scheme:ident, $redirect_path:ident, $rewrite_path:ident) => {
+        impl<'a> From<&'a api::$filter> for FilterSpec<'a> {
+            fn from(filter: &'a api::$filter) -> Self {
+                let spec = match filter.r#type {
+                    api::$kind::RequestHeaderModifier => filter
+                        .request_header_modifier
+                        .as_ref()
+                        .map(|modifier| FilterSpec::RequestHeaders(header_spec!(modifier)))
+                        .ok_or("requestHeaderModifier"),
+                    api::$kind::ResponseHeaderModifier => filter
+                        .response_header_modifier
+                        .as_ref()
+                        .map(|modifier| FilterSpec::ResponseHeaders(header_spec!(modifier)))
+                        .ok_or("responseHeaderModifier"),
+                    api::$kind::RequestRedirect => filter
+                        .request_redirect
+                        .as_ref()
+                        .map(|redirect| {
+                            FilterSpec::Redirect(RedirectSpec {
+                                https: redirect.scheme.as_ref().map(|scheme| *scheme == api::$scheme::Https),
+                                hostname: redirect.hostname.as_deref(),
+                                path: path_spec!(redirect.path, $redirect_path),
+                                port: redirect.port,
+                                status: redirect.status_code,
+                            })
+                        })
+                        .ok_or("requestRedirect"),
+                    api::$kind::UrlRewrite => filter
+                        .url_rewrite
+                        .as_ref()
+                        .map(|rewrite| {
+                            FilterSpec::Rewrite(RewriteSpec {
+                                hostname: rewrite.hostname.as_deref(),
+                                path: path_spec!(rewrite.path, $rewrite_path),
+                            })
+                        })
+                        .ok_or("urlRewrite"),
+                    api::$kind::Cors => filter
+                        .cors
+                        .as_ref()
+                        .map(|cors| {
+                            FilterSpec::Cors(CorsSpec {
+                                credentials: cors.allow_credentials.unwrap_or_default(),
+                                origins: texts(&cors.allow_origins),
+                                methods: texts(&cors.allow_methods),
+                                headers: texts(&cors.allow_headers),
+                                expose: texts(&cors.expose_headers),
+                                max_age: cors.max_age,
+                            })
+                        })
+                        .ok_or("cors"),
+                    api::$kind::RequestMirror => Ok(FilterSpec::Unsupported("RequestMirror")),
+                    api::$kind::ExtensionRef => Ok(FilterSpec::Unsupported("ExtensionRef")),
+                    api::$kind::ExternalAuth => Ok(FilterSpec::Unsupported("ExternalAuth")),
+                };
+                spec.unwrap_or_else(FilterSpec::Incomplete)
+            }
+        }
+    };
+}
+
+filter_spec!(
+    HttpRouteRulesFilters,
+    HttpRouteRulesFiltersType,
+    HttpRouteRulesFiltersRequestRedirectScheme,
+    HttpRouteRulesFiltersRequestRedirectPathType,
+    HttpRouteRulesFiltersUrlRewritePathType
+);
+filter_spec!(
+    HttpRouteRulesBackendRefsFilters,
+    HttpRouteRulesBackendRefsFiltersType,
+    HttpRouteRulesBackendRefsFiltersRequestRedirectScheme,
+    HttpRouteRulesBackendRefsFiltersRequestRedirectPathType,
+    HttpRouteRulesBackendRefsFiltersUrlRewritePathType
+);

@@ -1,0 +1,222 @@
+//! Listeners of a Gateway: each read by itself, then held against its siblings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use gateway_api::apis::standard::gateways::{
+    Gateway, GatewayListeners, GatewayListenersTls, GatewayListenersTlsCertificateRefs, GatewayListenersTlsMode,
+};
+use genkan_routing::model::{Certificate, Protocol};
+use genkan_routing::name::HostPattern;
+
+use super::allowed::AllowedRoutes;
+use super::findings::Findings;
+use super::gateways::{GatewayListener, Verdict};
+use super::grant::{GATEWAY_GROUP, GrantFrom, GrantTo, permits};
+use super::hostname;
+use super::reason::{
+    HOSTNAME_CONFLICT, INVALID, INVALID_CERTIFICATE_REF, PROTOCOL_CONFLICT, REF_NOT_PERMITTED, UNSUPPORTED_PROTOCOL,
+    UNSUPPORTED_VALUE,
+};
+use crate::resources::NamespacedName;
+use crate::translate::reader::Reader;
+
+/// Reads every listener of a Gateway by itself.
+pub(crate) fn read_all(
+    name: &NamespacedName,
+    gateway: &Gateway,
+    reader: &Reader<'_>,
+    findings: &mut Findings,
+) -> Vec<GatewayListener> {
+    let client_auth = asks_for_client_certificates(gateway);
+    let mut names = BTreeSet::new();
+    let mut listeners = Vec::with_capacity(gateway.spec.listeners.len());
+    for (index, spec) in gateway.spec.listeners.iter().enumerate() {
+        let mut listener = read(index, spec, findings);
+        if !names.insert(&spec.name) {
+            let message = format!("another listener is named {}; this one is not served", spec.name);
+            refuse(&mut listener, "name", INVALID, message, "give every listener its own name", findings);
+        }
+        if listener.protocol == Some(Protocol::Https) && listener.verdict.claims() {
+            read_tls(&mut listener, spec.tls.as_ref(), name, reader, findings);
+            if client_auth {
+                let field = "spec.tls.frontend";
+                let message = "verification of client certificates is not supported yet; without it the HTTPS \
+                    listeners would let everyone in, so they are not served";
+                findings.error(field, UNSUPPORTED_VALUE, message, "remove tls.frontend to serve without");
+                listener.verdict.accepted = Some(UNSUPPORTED_VALUE);
+            }
+        }
+        listeners.push(listener);
+    }
+    listeners
+}
+
+/// Whether `tls.frontend` wants clients to show certificates, on any port.
+fn asks_for_client_certificates(gateway: &Gateway) -> bool {
+    let frontend = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
+    frontend.is_some_and(|frontend| {
+        frontend.default.validation.is_some()
+            || frontend.per_port.iter().flatten().any(|port| port.tls.validation.is_some())
+    })
+}
+
+fn read(index: usize, spec: &GatewayListeners, findings: &mut Findings) -> GatewayListener {
+    let field = format!("spec.listeners[{index}]");
+    let (allowed, resolved_refs) =
+        AllowedRoutes::parse(spec.allowed_routes.as_ref(), &format!("{field}.allowedRoutes"), findings);
+    let mut listener = GatewayListener {
+        name: spec.name.as_str().into(),
+        field,
+        port: u16::try_from(spec.port).unwrap_or_default(),
+        protocol: protocol(&spec.protocol),
+        hostname: HostPattern::Any,
+        allowed,
+        verdict: Verdict { resolved_refs, ..Verdict::default() },
+        certificates: Vec::new(),
+    };
+    if listener.protocol.is_none() {
+        let message = format!("the protocol {} is not supported; the listener is not served", spec.protocol);
+        refuse(&mut listener, "protocol", UNSUPPORTED_PROTOCOL, message, "use HTTP or HTTPS", findings);
+    }
+    if listener.port == 0 {
+        let message = format!("{} is no port; the listener is not served", spec.port);
+        refuse(&mut listener, "port", INVALID, message, "write a port from 1 to 65535", findings);
+    }
+    match spec.hostname.as_deref().filter(|text| !text.is_empty()).map(hostname::parse) {
+        None => {}
+        Some(Ok(hostname)) => listener.hostname = hostname,
+        Some(Err(error)) => {
+            let message = format!("{error}; the listener is not served");
+            refuse(&mut listener, "hostname", INVALID, message, "", findings);
+        }
+    }
+    // The API forbids it, and whoever wrote it believes the port to be encrypted.
+    if listener.protocol == Some(Protocol::Http) && spec.tls.is_some() {
+        let message = "a listener with protocol HTTP can't have tls; it is not served";
+        refuse(&mut listener, "tls", INVALID, message, "set protocol: HTTPS, or remove tls", findings);
+    }
+    listener
+}
+
+fn protocol(text: &str) -> Option<Protocol> {
+    match text {
+        "HTTP" => Some(Protocol::Http),
+        "HTTPS" => Some(Protocol::Https),
+        _ => None,
+    }
+}
+
+fn refuse(
+    listener: &mut GatewayListener,
+    field: &str,
+    reason: &'static str,
+    message: impl Into<String>,
+    mend: &str,
+    findings: &mut Findings,
+) {
+    findings.error(format!("{}.{field}", listener.field), reason, message, mend);
+    listener.verdict.accepted = Some(reason);
+}
+
+fn read_tls(
+    listener: &mut GatewayListener,
+    tls: Option<&GatewayListenersTls>,
+    gateway: &NamespacedName,
+    reader: &Reader<'_>,
+    findings: &mut Findings,
+) {
+    let Some(tls) = tls else {
+        let message = "a listener with protocol HTTPS needs tls; it is not served";
+        return refuse(listener, "tls", INVALID, message, "add tls.certificateRefs", findings);
+    };
+    if tls.mode == Some(GatewayListenersTlsMode::Passthrough) {
+        let message = "HTTPS with mode Passthrough is not supported; the listener is not served";
+        return refuse(listener, "tls.mode", UNSUPPORTED_VALUE, message, "use mode: Terminate", findings);
+    }
+    for option in tls.options.iter().flatten().map(|(key, _)| key) {
+        let message = format!("the option {option} is not known and has no effect");
+        findings.warning(format!("{}.tls.options[{option}]", listener.field), UNSUPPORTED_VALUE, message, "");
+    }
+    let references = tls.certificate_refs.as_deref().unwrap_or_default();
+    if references.is_empty() {
+        let message = "there is no certificate; the listener is not served";
+        let mend = "name a Secret of type kubernetes.io/tls";
+        findings.error(format!("{}.tls.certificateRefs", listener.field), INVALID_CERTIFICATE_REF, message, mend);
+        listener.verdict.resolved_refs = Some(INVALID_CERTIFICATE_REF);
+    }
+    for (index, reference) in references.iter().enumerate() {
+        let field = format!("{}.tls.certificateRefs[{index}]", listener.field);
+        match certificate(reference, gateway, &field, reader, findings) {
+            Ok(certificate) => listener.certificates.push(certificate),
+            Err(reason) => listener.verdict.resolved_refs = Some(reason),
+        }
+    }
+    listener.verdict.unusable = listener.certificates.is_empty();
+}
+
+/// The certificate that a reference names, or the reason of the condition.
+fn certificate(
+    reference: &GatewayListenersTlsCertificateRefs,
+    gateway: &NamespacedName,
+    field: &str,
+    reader: &Reader<'_>,
+    findings: &mut Findings,
+) -> Result<Arc<Certificate>, &'static str> {
+    let (group, kind) = (reference.group.as_deref().unwrap_or_default(), reference.kind.as_deref().unwrap_or("Secret"));
+    if !group.is_empty() || kind != "Secret" {
+        let message = format!("a certificate can't be of kind {kind}");
+        findings.error(field, INVALID_CERTIFICATE_REF, message, "name a Secret of type kubernetes.io/tls");
+        return Err(INVALID_CERTIFICATE_REF);
+    }
+    let namespace = reference.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    let namespace: Arc<str> = namespace.map_or_else(|| gateway.namespace.clone(), Arc::from);
+    if namespace != gateway.namespace {
+        let from = GrantFrom { group: GATEWAY_GROUP, kind: "Gateway", namespace: &gateway.namespace };
+        let to = GrantTo { group: "", kind: "Secret", name: &reference.name };
+        if !permits(reader.reference_grants_in(&namespace), from, to) {
+            let message = format!("no ReferenceGrant in {namespace} allows Gateways of {} this", gateway.namespace);
+            let mend = format!("create a ReferenceGrant in {namespace} from Gateway to Secret {}", reference.name);
+            findings.error(field, REF_NOT_PERMITTED, message, mend);
+            return Err(REF_NOT_PERMITTED);
+        }
+    }
+    reader.certificate(&NamespacedName::new(namespace, reference.name.as_str())).map_err(|error| {
+        findings.error(field, INVALID_CERTIFICATE_REF, error.to_string(), "");
+        findings.extend(error.problem());
+        INVALID_CERTIFICATE_REF
+    })
+}
+
+/// Marks listeners of one Gateway that are not distinct. Of those none is served: the API forbids to pick a winner
+/// inside a Gateway.
+pub(crate) fn find_conflicts(listeners: &mut [GatewayListener], findings: &mut Findings) {
+    let mut protocols: BTreeMap<u16, BTreeSet<Protocol>> = BTreeMap::new();
+    let mut hostnames: BTreeMap<(u16, HostPattern), usize> = BTreeMap::new();
+    for (listener, protocol) in sound(listeners) {
+        protocols.entry(listener.port).or_default().insert(protocol);
+        *hostnames.entry((listener.port, listener.hostname.clone())).or_default() += 1;
+    }
+    for listener in listeners.iter_mut().filter(|listener| listener.verdict.claims()) {
+        let port = listener.port;
+        if protocols.get(&port).is_some_and(|protocols| protocols.len() > 1) {
+            let message = format!("listeners of this Gateway use port {port} with HTTP and HTTPS; none is served");
+            let mend = "give each protocol its own port";
+            findings.error(format!("{}.protocol", listener.field), PROTOCOL_CONFLICT, message, mend);
+            listener.verdict.conflicted = Some(PROTOCOL_CONFLICT);
+        } else if hostnames.get(&(port, listener.hostname.clone())).is_some_and(|count| *count > 1) {
+            let message =
+                format!("several listeners of this Gateway have this hostname on port {port}; none is served");
+            let mend = "give each its own hostname, or join them";
+            findings.error(format!("{}.hostname", listener.field), HOSTNAME_CONFLICT, message, mend);
+            listener.verdict.conflicted = Some(HOSTNAME_CONFLICT);
+        }
+    }
+}
+
+fn sound(listeners: &[GatewayListener]) -> impl Iterator<Item = (&GatewayListener, Protocol)> {
+    listeners
+        .iter()
+        .filter(|listener| listener.verdict.claims())
+        .filter_map(|listener| listener.protocol.map(|protocol| (listener, protocol)))
+}

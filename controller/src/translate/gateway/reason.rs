@@ -1,0 +1,40 @@
+//! Reasons of problems: the words of Gateway API's conditions, so that a status says what the report says.
+
+/// Listener `Accepted`: the protocol is not served.
+pub(crate) const UNSUPPORTED_PROTOCOL: &str = "UnsupportedProtocol";
+/// Listener `Conflicted`: another listener has the port with another protocol.
+pub(crate) const PROTOCOL_CONFLICT: &str = "ProtocolConflict";
+/// Listener `Conflicted`: another listener has the port with the same hostname.
+pub(crate) const HOSTNAME_CONFLICT: &str = "HostnameConflict";
+/// Listener `Accepted`: the port can't be used.
+pub(crate) const PORT_UNAVAILABLE: &str = "PortUnavailable";
+/// Listener `ResolvedRefs`: a certificate is missing or broken.
+pub(crate) const INVALID_CERTIFICATE_REF: &str = "InvalidCertificateRef";
+/// Listener `ResolvedRefs`: a kind in `allowedRoutes` can't be served by the listener.
+pub(crate) const INVALID_ROUTE_KINDS: &str = "InvalidRouteKinds";
+/// Listener `Programmed`: a field has no usable value.
+pub(crate) const INVALID: &str = "Invalid";
+/// Gateway and GatewayClass `Accepted`: `parametersRef` can't be used.
+pub(crate) const INVALID_PARAMETERS: &str = "InvalidParameters";
+/// Gateway `Accepted`: `addresses` can't be honoured.
+pub(crate) const UNSUPPORTED_ADDRESS: &str = "UnsupportedAddress";
+/// Gateway: the class does not exist (the API has no word for it).
+pub(crate) const GATEWAY_CLASS_NOT_FOUND: &str = "GatewayClassNotFound";
+
+/// `ResolvedRefs`: no ReferenceGrant allows the reference.
+pub(crate) const REF_NOT_PERMITTED: &str = "RefNotPermitted";
+
+/// Route `Accepted`: `allowedRoutes` of the listeners refuses the route.
+pub(crate) const NOT_ALLOWED_BY_LISTENERS: &str = "NotAllowedByListeners";
+/// Route `Accepted`: no hostname in common with the listeners.
+pub(crate) const NO_MATCHING_LISTENER_HOSTNAME: &str = "NoMatchingListenerHostname";
+/// Route `Accepted`: the Gateway, its listener or its port does not exist.
+pub(crate) const NO_MATCHING_PARENT: &str = "NoMatchingParent";
+/// Route `Accepted`: a field has a value that is not understood or not supported.
+pub(crate) const UNSUPPORTED_VALUE: &str = "UnsupportedValue";
+/// Route `Accepted`: filters that can't be combined.
+pub(crate) const INCOMPATIBLE_FILTERS: &str = "IncompatibleFilters";
+/// Route `ResolvedRefs`: a reference to a kind that is not supported.
+pub(crate) const INVALID_KIND: &str = "InvalidKind";
+/// Route `ResolvedRefs`: a backend does not exist.
+pub(crate) const BACKEND_NOT_FOUND: &str = "BackendNotFound";
