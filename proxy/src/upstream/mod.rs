@@ -1,1 +1,4 @@
 //! Clusters at run time: balancing and endpoint state.
+
+pub(crate) mod balance;
+pub(crate) mod endpoint;
