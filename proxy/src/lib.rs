@@ -13,9 +13,11 @@
 //! when its last request ends.
 
 // Modules are declared here once; each module's own documentation says what it owns.
+pub(crate) mod accept;
 pub mod access_log;
 pub mod config;
 pub(crate) mod connection;
+pub(crate) mod cookie;
 pub(crate) mod engine;
 pub mod error;
 pub(crate) mod exchange;
@@ -23,6 +25,7 @@ pub(crate) mod filters;
 pub(crate) mod listener;
 pub mod metrics;
 mod proxy;
+pub(crate) mod random;
 pub(crate) mod reply;
 pub(crate) mod shared;
 pub(crate) mod table;

@@ -24,6 +24,11 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) port: u16,
     /// The client's address, after trusted headers and PROXY protocol.
     pub(crate) client: IpAddr,
+    /// Who opened the connection: what a PROXY header announced, else the TCP peer. Differs from `client` behind a
+    /// trusted proxy.
+    pub(crate) peer: IpAddr,
+    /// The request's id, as the backend, the log and error pages see it.
+    pub(crate) request_id: &'a str,
     /// The normalized path that was routed.
     pub(crate) path: &'a str,
     /// The match that won.

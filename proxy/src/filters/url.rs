@@ -1,0 +1,83 @@
+//! URLs that Genkan writes into `Location`: authorities split and joined, IPv6 literals right.
+
+use std::fmt::Write;
+
+use genkan_routing::policy::redirect::Scheme;
+use http::HeaderValue;
+
+use crate::exchange::context::RequestContext;
+
+/// The host (an IPv6 literal with its brackets) and the port of a `Host` field.
+pub(super) fn split_authority(authority: &str) -> (&str, Option<u16>) {
+    // The port's colon comes after the bracket that ends an IPv6 literal.
+    let end = authority.rfind(']').map_or(0, |at| at + 1);
+    let rest = authority.get(end..).unwrap_or_default();
+    match rest.rfind(':') {
+        Some(colon) => {
+            let (host, port) = authority.split_at(end + colon);
+            (host, port.get(1..).and_then(|digits| digits.parse().ok()))
+        }
+        None => (authority, None),
+    }
+}
+
+/// The port of a `Host` field, if it names one.
+pub(super) fn authority_port(authority: &str) -> Option<u16> {
+    split_authority(authority).1
+}
+
+/// `scheme://host[:port]`, then `rest`. A bare IPv6 literal gets brackets; the scheme's own port is left out.
+pub(super) fn absolute(scheme: Scheme, host: &str, port: Option<u16>, rest: &str) -> String {
+    let mut url = String::with_capacity(16 + host.len() + rest.len());
+    url.push_str(scheme.as_str());
+    url.push_str("://");
+    if host.contains(':') && !host.starts_with('[') {
+        // Writing to a String cannot fail.
+        let _ = write!(url, "[{host}]");
+    } else {
+        url.push_str(host);
+    }
+    if let Some(port) = port.filter(|port| *port != scheme.default_port()) {
+        let _ = write!(url, ":{port}");
+    }
+    url.push_str(rest);
+    url
+}
+
+/// The path and query as the client sent them; `/` for `OPTIONS *` and an absolute form without a path.
+pub(super) fn raw_target<'a>(ctx: &RequestContext<'a>) -> &'a str {
+    let target = ctx.head.uri.path_and_query().map_or("/", |target| target.as_str());
+    if target.starts_with('/') { target } else { "/" }
+}
+
+/// A `Location`. `None` for text that no header field may carry.
+pub(super) fn location(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_are_split_at_the_ports_colon() {
+        for (text, host, port) in [
+            ("example.com", "example.com", None),
+            ("example.com:8080", "example.com", Some(8080)),
+            ("[2001:db8::1]", "[2001:db8::1]", None),
+            ("[2001:db8::1]:8443", "[2001:db8::1]", Some(8443)),
+            ("example.com:", "example.com", None),
+            ("", "", None),
+        ] {
+            assert_eq!(split_authority(text), (host, port), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_schemes_own_port_is_left_out_and_ipv6_gets_brackets() {
+        assert_eq!(absolute(Scheme::Https, "a.b", Some(443), "/x"), "https://a.b/x");
+        assert_eq!(absolute(Scheme::Https, "a.b", Some(80), "/x"), "https://a.b:80/x");
+        assert_eq!(absolute(Scheme::Http, "2001:db8::1", Some(81), ""), "http://[2001:db8::1]:81");
+        assert_eq!(absolute(Scheme::Http, "[2001:db8::1]", None, "/"), "http://[2001:db8::1]/");
+    }
+}
