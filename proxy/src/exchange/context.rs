@@ -31,8 +31,8 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) request_id: &'a str,
     /// The normalized path that was routed.
     pub(crate) path: &'a str,
-    /// The match that won.
-    pub(crate) matched: &'a Match,
+    /// The match that won; `None` once the request was admitted, when nothing depends on it any more.
+    pub(crate) matched: Option<&'a Match>,
     /// Now.
     pub(crate) now: Instant,
 }

@@ -73,10 +73,10 @@ fn with_query(mut path: String, query: Option<&str>) -> String {
 
 /// `/foo/bar` with `/foo` replaced (Gateway API `ReplacePrefixMatch`): whole segments, never a doubled slash.
 fn replace_prefix(ctx: &RequestContext<'_>, replacement: &str) -> String {
-    let prefix = match &ctx.matched.path {
-        PathMatch::Prefix(prefix) => prefix.as_str().trim_end_matches('/'),
+    let prefix = match ctx.matched.map(|matched| &matched.path) {
+        Some(PathMatch::Prefix(prefix)) => prefix.as_str().trim_end_matches('/'),
         // Nothing but a prefix leaves a rest.
-        PathMatch::Exact(_) | PathMatch::Regex(_) => ctx.path,
+        Some(PathMatch::Exact(_) | PathMatch::Regex(_)) | None => ctx.path,
     };
     let rest = rest_of_path(ctx, prefix);
     let replacement = utf8_percent_encode(replacement, ILLEGAL).to_string();
@@ -100,9 +100,9 @@ fn rest_of_path(ctx: &RequestContext<'_>, prefix: &str) -> String {
 /// Fills a template from the regular expression that matched. A `?` of the template begins a query, which the request's
 /// own follows; a final `?` drops the request's own (nginx `rewrite`).
 fn expand(ctx: &RequestContext<'_>, template: &Template) -> String {
-    let captures = match &ctx.matched.path {
-        PathMatch::Regex(pattern) => pattern.regex().captures(ctx.path),
-        PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
+    let captures = match ctx.matched.map(|matched| &matched.path) {
+        Some(PathMatch::Regex(pattern)) => pattern.regex().captures(ctx.path),
+        Some(PathMatch::Exact(_) | PathMatch::Prefix(_)) | None => None,
     };
     let mut text = String::with_capacity(ctx.path.len() + 16);
     let mut in_query = false;

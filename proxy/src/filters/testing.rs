@@ -128,7 +128,7 @@ impl Request {
             peer: self.peer,
             request_id: "0123456789abcdef0123456789abcdef",
             path,
-            matched: &matched,
+            matched: Some(&matched),
             now: self.now,
         })
     }
