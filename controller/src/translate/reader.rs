@@ -40,10 +40,12 @@ pub enum Dependency {
     Config,
     /// Which Ingresses have something for a host, and what each of them says.
     IngressHost(HostPattern),
-    /// The certificate that the Ingresses of a host chose.
+    /// Whether a host of Ingresses has a certificate entry.
     IngressTls(HostPattern),
     /// What routes may attach to at a Gateway: its listeners as they stand beside those of other Gateways.
     GatewayParent(NamespacedName),
+    /// Who answers what no Ingress matches.
+    IngressDefaultBackend,
 }
 
 /// The dependencies that a round of changes meets.

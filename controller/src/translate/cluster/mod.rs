@@ -237,6 +237,11 @@ pub fn find_port<'s>(service: &'s Service, wanted: &str) -> Option<&'s ServicePo
     ports(service).find(by_number).or_else(|| ports(service).find(by_target)).or_else(|| ports(service).find(by_name))
 }
 
+/// The number of a Service's first TCP port.
+pub fn first_port(service: &Service) -> Option<i32> {
+    ports(service).next().map(|port| port.port)
+}
+
 /// The TCP ports of a Service.
 fn ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
     let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();

@@ -1,27 +1,243 @@
-//! The Ingress front end: networking.k8s.io/v1 Ingress with ingress-nginx's annotations.
+//! The Ingress front end: networking.k8s.io/v1 Ingress with ingress-nginx's annotations and order of precedence.
+//!
+//! ```text
+//!  Ingress --> fragment (one per Ingress) --> members of its hosts, by rank
+//!                                                |            |
+//!  default Secret --> default certificate       TLS        host (one each) --> rules, matches, wanted clusters
+//!                              +--------> certificates of https     ^
+//!  default Service --> default backend -----------------------------+
+//! ```
 
+mod canary;
+mod class;
+mod default_backend;
+mod fragment;
+mod host;
+mod location;
+mod path;
+mod rule;
+mod tls;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use genkan_routing::model::Listener;
+use genkan_routing::model::{Listener, Protocol, Section};
+use genkan_routing::name::{CertificateId, HostPattern, ListenerId, TableId};
+use rustc_hash::FxHashMap;
 
-use super::assembly::Batch;
-use super::reader::Dirty;
+use self::default_backend::DefaultBackend;
+use self::fragment::{Fragment, Rank};
+use self::host::TABLE;
+use self::rule::HostContext;
+use self::tls::{DefaultTls, HostTls};
+use super::assembly::{Batch, Contribution};
+use super::memo::{Changed, Memo, Output};
+use super::reader::{Dependency, Dirty};
 use super::world::World;
+use crate::resources::{Key, Kind, NamespacedName};
+use crate::settings::Settings;
 
 /// The units of work of Ingresses, and what they gave last.
 #[derive(Debug, Default)]
 pub struct IngressFrontEnd {
+    fragments: Memo<NamespacedName, Fragment>,
+    members: FxHashMap<HostPattern, BTreeMap<Rank, Arc<Fragment>>>,
+    default_tls: Memo<(), DefaultTls>,
+    default_backend: Memo<(), DefaultBackend>,
+    tls: Memo<HostPattern, HostTls>,
+    hosts: Memo<HostPattern, Contribution>,
+    certificates: BTreeMap<HostPattern, Vec<CertificateId>>,
     listeners: Vec<Arc<Listener>>,
 }
 
 impl IngressFrontEnd {
     /// Redoes the units that `dirty` meets (all of them when `first`), and adds their changes to `batch`.
     pub fn update(&mut self, world: &World<'_>, first: bool, dirty: &mut Dirty, batch: &mut Batch) {
-        let _ = (world, first, dirty, batch);
+        let mut touched = self.refresh_fragments(world, first, dirty, batch);
+        if first {
+            touched.insert(HostPattern::Any);
+        }
+        dirty.extend(touched.iter().cloned().map(Dependency::IngressHost));
+        self.refresh_default_backend(world, first, dirty, batch);
+        let relisten = self.refresh_tls(world, first, &touched, dirty, batch);
+        self.refresh_hosts(world, &touched, dirty, batch);
+        if first || relisten {
+            self.listen(world.settings);
+        }
     }
 
     /// `http` and `https`.
     pub fn listeners(&self) -> &[Arc<Listener>] {
         &self.listeners
     }
+
+    /// Reads Ingresses again. Returns the hosts that they have, or had, something for.
+    fn refresh_fragments(
+        &mut self,
+        world: &World<'_>,
+        first: bool,
+        dirty: &Dirty,
+        batch: &mut Batch,
+    ) -> BTreeSet<HostPattern> {
+        let mut names = self.fragments.stale(dirty);
+        if first {
+            names.extend(world.resources.ingresses.keys().cloned());
+        }
+        names.extend(dirty.iter().filter_map(|dependency| match dependency {
+            Dependency::Object(Key { kind: Kind::Ingress, name }) => Some(name.clone()),
+            _ => None,
+        }));
+        let mut touched = BTreeSet::new();
+        for name in names {
+            let changed = self
+                .fragments
+                .refresh(&name, world.reader(), |reader| Some(Fragment::read(&name, reader.ingress(&name)?, reader)));
+            let Some(changed) = changed else { continue };
+            if let Some(old) = &changed.old {
+                for host in old.hosts() {
+                    self.leave(&host, &old.rank);
+                    touched.insert(host);
+                }
+            }
+            if let Some(new) = &changed.new {
+                for host in new.hosts() {
+                    self.members.entry(host.clone()).or_default().insert(new.rank.clone(), new.clone());
+                    touched.insert(host);
+                }
+            }
+            tell(batch, &changed, |fragment| &fragment.told);
+        }
+        touched
+    }
+
+    fn leave(&mut self, host: &HostPattern, rank: &Rank) {
+        if let Some(members) = self.members.get_mut(host) {
+            members.remove(rank);
+            if members.is_empty() {
+                self.members.remove(host);
+            }
+        }
+    }
+
+    fn refresh_default_backend(&mut self, world: &World<'_>, first: bool, dirty: &mut Dirty, batch: &mut Batch) {
+        if first || !self.default_backend.stale(dirty).is_empty() {
+            let read = |reader: &_| Some(DefaultBackend::read(reader));
+            if let Some(changed) = self.default_backend.refresh(&(), world.reader(), read) {
+                tell(batch, &changed, |backend| &backend.told);
+                dirty.insert(Dependency::IngressDefaultBackend);
+            }
+        }
+    }
+
+    /// Chooses certificates again. Returns whether those of the listener changed.
+    fn refresh_tls(
+        &mut self,
+        world: &World<'_>,
+        first: bool,
+        touched: &BTreeSet<HostPattern>,
+        dirty: &mut Dirty,
+        batch: &mut Batch,
+    ) -> bool {
+        let mut default_changed = false;
+        if first || !self.default_tls.stale(dirty).is_empty() {
+            let changed = self.default_tls.refresh(&(), world.reader(), |reader| Some(DefaultTls::read(reader)));
+            default_changed = changed.is_some();
+            if let Some(changed) = changed {
+                tell(batch, &changed, |tls| &tls.told);
+            }
+        }
+        let mut hosts = self.tls.stale(dirty);
+        hosts.extend(touched.iter().cloned());
+        let mut changed_hosts = Vec::new();
+        for host in hosts {
+            let members = self.members.get(&host);
+            let changed = self.tls.refresh(&host, world.reader(), |reader| {
+                reader.note(Dependency::IngressHost(host.clone()));
+                Some(tls::of_host(&host, members?.values(), reader))
+            });
+            let Some(changed) = changed else { continue };
+            let present = |tls: &Option<Arc<HostTls>>| tls.as_ref().is_some_and(|tls| tls.present);
+            if present(&changed.old) != present(&changed.new) {
+                dirty.insert(Dependency::IngressTls(host.clone()));
+            }
+            tell(batch, &changed, |tls| &tls.told);
+            changed_hosts.push(host);
+        }
+        if default_changed {
+            changed_hosts = self.tls.units().cloned().collect();
+        }
+        changed_hosts.into_iter().fold(default_changed, |any, host| self.certify(host) || any)
+    }
+
+    /// Brings the listener's certificate of a host up to date. Returns whether it changed.
+    fn certify(&mut self, host: HostPattern) -> bool {
+        let default = self.default_tls.get(&()).and_then(|tls| tls.certificate.clone());
+        let tls = self.tls.get(&host).filter(|tls| tls.present);
+        let certificate = tls.and_then(|tls| tls.certificate.clone().or(default));
+        match certificate.map(|certificate| vec![certificate.id.clone()]) {
+            None => self.certificates.remove(&host).is_some(),
+            Some(ids) => self.certificates.insert(host, ids.clone()).is_none_or(|before| before != ids),
+        }
+    }
+
+    fn refresh_hosts(&mut self, world: &World<'_>, touched: &BTreeSet<HostPattern>, dirty: &Dirty, batch: &mut Batch) {
+        let mut hosts = self.hosts.stale(dirty);
+        hosts.extend(touched.iter().cloned());
+        let default_backend = self.default_backend.get(&()).cloned().unwrap_or_default();
+        for host in hosts {
+            let members = self.members.get(&host);
+            let tls = &self.tls;
+            let changed = self.hosts.refresh(&host, world.reader(), |reader| {
+                if members.is_none() && host != HostPattern::Any {
+                    return None;
+                }
+                reader.note(Dependency::IngressHost(host.clone()));
+                reader.note(Dependency::IngressDefaultBackend);
+                let mut certified = [Some(host.clone()), wildcard_above(&host)].into_iter().flatten();
+                let tls = certified.any(|host| {
+                    let present = tls.get(&host).is_some_and(|tls| tls.present);
+                    reader.note(Dependency::IngressTls(host));
+                    present
+                });
+                let config = reader.config();
+                let context = HostContext { settings: reader.settings(), config: &config, tls };
+                Some(host::assemble(&host, members.into_iter().flat_map(BTreeMap::values), context, &default_backend))
+            });
+            batch.push(changed);
+        }
+    }
+
+    fn listen(&mut self, settings: &Settings) {
+        let default = self.default_tls.get(&()).and_then(|tls| tls.certificate.clone());
+        let listener = |id: &'static str, port, public_port, protocol| Listener {
+            id: ListenerId::new(id),
+            addresses: settings.bind_addresses.clone(),
+            port,
+            public_port,
+            protocol,
+            sections: vec![Section { hostname: HostPattern::Any, table: TableId::new(TABLE) }],
+            certificates: BTreeMap::new(),
+            default_certificate: None,
+        };
+        let http = listener("http", settings.http_port, 80, Protocol::Http);
+        let https = Listener {
+            certificates: self.certificates.clone(),
+            default_certificate: default.map(|certificate| certificate.id.clone()),
+            ..listener("https", settings.https_port, 443, Protocol::Https)
+        };
+        self.listeners = vec![Arc::new(http), Arc::new(https)];
+    }
+}
+
+/// Adds to a batch what a unit told besides its own output.
+fn tell<V: Output>(batch: &mut Batch, changed: &Changed<V>, told: impl Fn(&V) -> &Arc<Contribution>) {
+    let told = |side: &Option<Arc<V>>| side.as_ref().map(|side| told(side).clone());
+    batch.push(Some(Changed { old: told(&changed.old), new: told(&changed.new) }));
+}
+
+/// `*.example.com` above `a.example.com`.
+fn wildcard_above(host: &HostPattern) -> Option<HostPattern> {
+    let HostPattern::Exact(name) = host else { return None };
+    let (_, suffix) = name.as_str().split_once('.')?;
+    HostPattern::parse_one_label(&format!("*.{suffix}")).ok()
 }

@@ -1,0 +1,278 @@
+//! Fragments: what one Ingress says, understood without regard to any other. One unit of work per Ingress.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use genkan_annotations::{Context, IngressSettings, Parsed};
+use genkan_routing::name::{HostPattern, ObjectRef, Origin};
+use genkan_routing::policy::cors::Cors;
+use genkan_routing::policy::ip_access::IpAccess;
+use genkan_routing::report::Problem;
+use k8s_openapi::api::networking::v1::{Ingress, IngressBackend, IngressRule, IngressSpec};
+use k8s_openapi::jiff::Timestamp;
+
+use super::class::{self, Class};
+use super::path::{Path, PathError};
+use crate::resources::NamespacedName;
+use crate::translate::assembly::Contribution;
+use crate::translate::memo::Output;
+use crate::translate::reader::Reader;
+
+/// The place of an Ingress among others: the oldest first, those of one age by name from the last to the first, as
+/// ingress-nginx sorts them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    created: Option<Timestamp>,
+    name: Reverse<NamespacedName>,
+}
+
+/// What an Ingress says.
+#[derive(Debug, PartialEq)]
+pub(super) struct Fragment {
+    /// Its place among others.
+    pub(super) rank: Rank,
+    /// The Ingress.
+    pub(super) object: ObjectRef,
+    /// What is served of it; nothing of an Ingress that is not ours or was rejected.
+    pub(super) body: Option<Body>,
+    /// Its problems, as a contribution.
+    pub(super) told: Arc<Contribution>,
+}
+
+impl Output for Fragment {}
+
+/// The part of an Ingress that is served.
+#[derive(Debug, PartialEq)]
+pub(super) struct Body {
+    /// What the annotations say.
+    pub(super) settings: IngressSettings,
+    /// Whether `backend-protocol` is written: then it goes before `appProtocol`.
+    pub(super) protocol_written: bool,
+    /// CORS, shared by the rules.
+    pub(super) cors: Option<Arc<Cors>>,
+    /// Access lists, shared by the rules.
+    pub(super) ip_access: Option<Arc<IpAccess>>,
+    /// `spec.rules`, except broken ones.
+    pub(super) rules: Vec<HostRules>,
+    /// Whether `spec.rules` was empty: then `default_backend` is for every host.
+    pub(super) catch_all: bool,
+    /// `spec.defaultBackend`.
+    pub(super) default_backend: Option<BackendRef>,
+    /// `spec.tls`.
+    pub(super) tls: Vec<TlsEntry>,
+}
+
+/// One of `spec.rules`.
+#[derive(Debug, PartialEq)]
+pub(super) struct HostRules {
+    /// Its host.
+    pub(super) host: HostPattern,
+    /// Its paths, except broken ones.
+    pub(super) paths: Vec<PathRule>,
+}
+
+/// One of `spec.rules[].http.paths`.
+#[derive(Debug, PartialEq)]
+pub(super) struct PathRule {
+    /// The numbers of the rule and of the path.
+    pub(super) index: (usize, usize),
+    /// The path.
+    pub(super) path: Path,
+    /// What serves it; `None` is the default backend.
+    pub(super) backend: Option<BackendRef>,
+}
+
+impl PathRule {
+    /// `spec.rules[0].http.paths[1]`.
+    pub(super) fn field(&self) -> String {
+        format!("spec.rules[{}].http.paths[{}]", self.index.0, self.index.1)
+    }
+}
+
+/// A Service's port, as an Ingress names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BackendRef {
+    /// The Service, in the Ingress's namespace.
+    pub(super) service: Arc<str>,
+    /// Number or name.
+    pub(super) port: Arc<str>,
+}
+
+/// One of `spec.tls`.
+#[derive(Debug, PartialEq)]
+pub(super) struct TlsEntry {
+    /// Its hosts in lower case, without final dots.
+    pub(super) hosts: Vec<String>,
+    /// Its Secret.
+    pub(super) secret: Option<NamespacedName>,
+}
+
+impl Fragment {
+    /// Reads an Ingress.
+    pub(super) fn read(name: &NamespacedName, ingress: &Ingress, reader: &Reader<'_>) -> Self {
+        let object = ObjectRef::new("Ingress", name.namespace.clone(), name.name.clone());
+        let mut problems = Vec::new();
+        let body = match class::of(ingress, &object, reader) {
+            Class::Ours => read_body(name, ingress, &object, reader, &mut problems),
+            Class::Foreign => None,
+            Class::Lost(problem) => {
+                problems.push(*problem);
+                None
+            }
+        };
+        let created = ingress.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let told = Arc::new(Contribution { problems, ..Contribution::default() });
+        Self { rank: Rank { created, name: Reverse(name.clone()) }, object, body, told }
+    }
+
+    /// The hosts that it has something for.
+    pub(super) fn hosts(&self) -> BTreeSet<HostPattern> {
+        let Some(body) = &self.body else { return BTreeSet::new() };
+        let mut hosts: BTreeSet<_> = body.rules.iter().map(|rules| rules.host.clone()).collect();
+        if body.catch_all && body.default_backend.is_some() {
+            hosts.insert(HostPattern::Any);
+        }
+        hosts
+    }
+
+    /// A problem's place.
+    pub(super) fn origin(&self, field: impl Into<String>) -> Origin {
+        Origin::new(self.object.clone(), field)
+    }
+
+    /// `namespace/name`, for ids and messages.
+    pub(super) fn name(&self) -> &NamespacedName {
+        &self.rank.name.0
+    }
+}
+
+/// What is served of an Ingress of ours; `None` when it is rejected as a whole.
+fn read_body(
+    name: &NamespacedName,
+    ingress: &Ingress,
+    object: &ObjectRef,
+    reader: &Reader<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Body> {
+    let none = (IngressSpec::default(), BTreeMap::new());
+    let spec = ingress.spec.as_ref().unwrap_or(&none.0);
+    let annotations = ingress.metadata.annotations.as_ref().unwrap_or(&none.1);
+    let (settings, config) = (reader.settings(), reader.config());
+    if settings.disable_catch_all && spec.default_backend.is_some() {
+        let message = "spec.defaultBackend is turned off (--disable-catch-all); the Ingress is not served";
+        problems.push(Problem::error(Origin::new(object.clone(), "spec.defaultBackend"), "CatchAllDisabled", message));
+        return None;
+    }
+    let context = Context { prefix: &settings.annotations_prefix, object, global: &config.global };
+    let Parsed { settings: parsed, problems: found } = genkan_annotations::parse(annotations, &context);
+    problems.extend(found);
+    let mut reading = Reading { object, strict: config.global.strict_validate_path_type, rejected: false, problems };
+    let listed = spec.rules.as_deref().unwrap_or_default();
+    let rules = listed.iter().enumerate().filter_map(|(index, rule)| reading.rule(index, rule)).collect();
+    let default_backend =
+        spec.default_backend.as_ref().and_then(|backend| reading.backend("spec.defaultBackend", backend));
+    if parsed.rejected || reading.rejected {
+        let message = "the Ingress is not served because of its other problems";
+        problems.push(Problem::error(Origin::new(object.clone(), ""), "IngressRejected", message));
+        return None;
+    }
+    Some(Body {
+        protocol_written: annotations.contains_key(&format!("{}/backend-protocol", settings.annotations_prefix)),
+        cors: parsed.cors.clone().map(Arc::new),
+        ip_access: parsed.ip_access.clone().map(Arc::new),
+        settings: parsed,
+        rules,
+        catch_all: listed.is_empty(),
+        default_backend,
+        tls: tls_entries(name, spec),
+    })
+}
+
+/// The state of reading one Ingress.
+struct Reading<'r> {
+    object: &'r ObjectRef,
+    strict: bool,
+    rejected: bool,
+    problems: &'r mut Vec<Problem>,
+}
+
+impl Reading<'_> {
+    fn error(&mut self, field: String, reason: &'static str, message: String) {
+        self.problems.push(Problem::error(Origin::new(self.object.clone(), field), reason, message));
+    }
+
+    fn rule(&mut self, index: usize, rule: &IngressRule) -> Option<HostRules> {
+        let paths = rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default();
+        // The paths are read even if the host is bad: every problem is told at once.
+        let paths = paths
+            .iter()
+            .enumerate()
+            .filter_map(|(path_index, path)| {
+                let field = format!("spec.rules[{index}].http.paths[{path_index}]");
+                let backend = self.backend(&format!("{field}.backend"), &path.backend);
+                match Path::read(path, self.strict) {
+                    Ok(path) => Some(PathRule { index: (index, path_index), path, backend }),
+                    Err(error) => {
+                        self.bad_path(&field, &error);
+                        None
+                    }
+                }
+            })
+            .collect();
+        match HostPattern::parse_one_label(rule.host.as_deref().unwrap_or_default()) {
+            Ok(host) => Some(HostRules { host, paths }),
+            Err(error) => {
+                let message = format!("{error}; the rule is not served");
+                self.error(format!("spec.rules[{index}].host"), "InvalidHost", message);
+                None
+            }
+        }
+    }
+
+    fn bad_path(&mut self, field: &str, error: &PathError) {
+        let part = if matches!(error, PathError::Type(_)) { "pathType" } else { "path" };
+        let origin = Origin::new(self.object.clone(), format!("{field}.{part}"));
+        if let PathError::Strict(_) = error {
+            self.rejected = true;
+            let problem = Problem::error(origin, "InvalidPath", error.to_string());
+            let mend = "use pathType ImplementationSpecific for regular expressions, or set strict-validate-path-type \
+                        to false";
+            self.problems.push(problem.with_mend(mend));
+        } else {
+            self.problems.push(Problem::error(origin, "InvalidPath", format!("{error}; the path is not served")));
+        }
+    }
+
+    fn backend(&mut self, field: &str, backend: &IngressBackend) -> Option<BackendRef> {
+        let Some(service) = &backend.service else {
+            let message = "only Services can be backends; the default backend answers".to_owned();
+            self.error(field.to_owned(), "UnsupportedBackend", message);
+            return None;
+        };
+        let port = service.port.as_ref();
+        let number = port.and_then(|port| port.number).filter(|number| *number != 0).map(|number| number.to_string());
+        let name = || port.and_then(|port| port.name.clone()).filter(|name| !name.is_empty());
+        let Some(port) = number.or_else(name) else {
+            let message = "the Service's port is not named; the default backend answers".to_owned();
+            self.error(format!("{field}.service.port"), "UnsupportedBackend", message);
+            return None;
+        };
+        Some(BackendRef { service: service.name.as_str().into(), port: port.into() })
+    }
+}
+
+fn tls_entries(name: &NamespacedName, spec: &IngressSpec) -> Vec<TlsEntry> {
+    let host = |host: &String| host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    let entries = spec.tls.as_deref().unwrap_or_default().iter();
+    entries
+        .map(|entry| TlsEntry {
+            hosts: entry.hosts.iter().flatten().map(host).collect(),
+            secret: entry
+                .secret_name
+                .as_deref()
+                .filter(|secret| !secret.is_empty())
+                .map(|secret| NamespacedName::new(name.namespace.clone(), secret)),
+        })
+        .collect()
+}

@@ -1,0 +1,163 @@
+//! Golden files: `golden/NAME.in.yaml` is translated and compared with `golden/NAME.out.yaml`, one fact each. With
+//! `GENKAN_UPDATE_GOLDEN=1` the latter are written anew.
+//!
+//! Every case also sees `golden/services.yaml`. Flags stand in the case's first lines as `#: --flag=value`. Left out of
+//! the output is what says nothing: ids that repeat their key, empty texts and lists, settings and filters that are as
+//! without any annotation and ConfigMap.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use genkan_controller::files;
+use genkan_controller::resources::{NamespacedName, Resources};
+use genkan_controller::settings::Settings;
+use genkan_controller::translate::{Translation, translate};
+use genkan_routing::model::ProxySettings;
+use genkan_routing::policy::body_limit::BodyLimit;
+use genkan_routing::policy::hsts::Hsts;
+use genkan_routing::policy::retry::Retry;
+use genkan_routing::policy::timeouts::Timeouts;
+use serde::Serialize;
+use serde_json::Value;
+
+#[test]
+fn golden_files_are_up_to_date() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let update = std::env::var_os("GENKAN_UPDATE_GOLDEN").is_some();
+    let mut stale = Vec::new();
+    let mut cases = 0;
+    for input in inputs(&folder) {
+        cases += 1;
+        let output = PathBuf::from(input.to_string_lossy().replace(".in.yaml", ".out.yaml"));
+        let actual = render(&folder, &input);
+        if fs::read_to_string(&output).unwrap_or_default() == actual {
+            continue;
+        }
+        if update {
+            fs::write(&output, actual).unwrap();
+        } else {
+            println!("--- {}\n{actual}", output.display());
+            stale.push(output);
+        }
+    }
+    assert!(cases > 0, "no case found in {}", folder.display());
+    assert!(stale.is_empty(), "differ from what translation gives (printed above): {stale:#?}");
+}
+
+fn inputs(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut inputs: Vec<_> = entries.filter(|path| path.to_string_lossy().ends_with(".in.yaml")).collect();
+    inputs.sort();
+    inputs
+}
+
+/// The output for an input.
+fn render(folder: &Path, input: &Path) -> String {
+    let text = fs::read_to_string(input).unwrap();
+    let resources = load(folder, input);
+    let translation = translate(&resources, &settings(&text));
+    let shown = Shown { model: shown_model(&translation), problems: shown_problems(&translation) };
+    let yaml = serde_saphyr::to_string(&shown).unwrap();
+    assert!(!yaml.contains("PRIVATE KEY"), "{}: a private key is printed", input.display());
+    yaml
+}
+
+#[derive(Serialize)]
+struct Shown {
+    model: Value,
+    problems: Vec<String>,
+}
+
+fn load(folder: &Path, input: &Path) -> Resources {
+    let together = tempfile::tempdir().unwrap();
+    for path in [folder.join("services.yaml"), input.to_owned()] {
+        fs::copy(&path, together.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let loaded = files::load(together.path());
+    assert!(loaded.problems.is_empty(), "{}: {:#?}", input.display(), loaded.problems);
+    loaded.resources
+}
+
+/// The flags that a case gives in its first lines.
+fn settings(text: &str) -> Settings {
+    let mut settings = Settings {
+        config_map: Some(NamespacedName::new("ingress-nginx", "ingress-nginx-controller")),
+        config_map_required: false,
+        watch_ingress_without_class: true,
+        ..Settings::default()
+    };
+    let name = |value: &str| {
+        let (namespace, name) = value.split_once('/').unwrap();
+        Some(NamespacedName::new(namespace, name))
+    };
+    for line in text.lines().map_while(|line| line.strip_prefix('#')).filter_map(|line| line.strip_prefix(": ")) {
+        let (flag, value) = line.split_once('=').unwrap_or((line, "true"));
+        match flag {
+            "--configmap" => {
+                settings.config_map = name(value);
+                settings.config_map_required = true;
+            }
+            "--default-backend-service" => settings.default_backend_service = name(value),
+            "--default-ssl-certificate" => settings.default_ssl_certificate = name(value),
+            "--disable-catch-all" => settings.disable_catch_all = value == "true",
+            "--disable-svc-external-name" => settings.disable_external_name = value == "true",
+            "--ingress-class-by-name" => settings.ingress_class_by_name = value == "true",
+            "--watch-ingress-without-class" => settings.watch_ingress_without_class = value == "true",
+            other => panic!("flag {other} is not known here"),
+        }
+    }
+    settings
+}
+
+fn shown_problems(translation: &Translation) -> Vec<String> {
+    translation.report.problems.iter().map(ToString::to_string).collect()
+}
+
+fn shown_model(translation: &Translation) -> Value {
+    let mut model = serde_json::to_value(&*translation.model).unwrap();
+    let defaults = BTreeMap::from([
+        ("settings", serde_json::to_value(ProxySettings::default()).unwrap()),
+        ("timeouts", serde_json::to_value(Timeouts::default()).unwrap()),
+        ("retry", serde_json::to_value(Retry::default()).unwrap()),
+        ("bodyLimit", serde_json::to_value(BodyLimit(1 << 20)).unwrap()),
+        ("hsts", serde_json::to_value(Hsts::default()).unwrap()),
+        ("loadBalance", "roundRobin".into()),
+        ("version", "http1".into()),
+        ("accessLog", true.into()),
+        ("weight", 1.into()),
+    ]);
+    leave_out(&mut model, &defaults);
+    model
+}
+
+/// Removes fields that have their default, that are empty, or that repeat the key of their object.
+fn leave_out(value: &mut Value, defaults: &BTreeMap<&str, Value>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, field) in fields.iter_mut() {
+                leave_out(field, defaults);
+                if let Some(fields) = field.as_object_mut()
+                    && fields.get("id").is_some_and(|id| id == key)
+                {
+                    fields.remove("id");
+                }
+            }
+            fields.retain(|name, field| defaults.get(name.as_str()) != Some(field) && !is_empty(field));
+        }
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| leave_out(item, defaults));
+            items.retain(|item| !is_empty(item));
+        }
+        _ => {}
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
+}
