@@ -4,8 +4,9 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{PREFIX, parse, parse_raw, parse_with, read, said};
-use genkan_annotations::{BackendProtocol, GlobalConfig};
+use common::{PREFIX, ingress, parse, parse_raw, parse_with, read, said};
+use genkan_annotations::definition::Support;
+use genkan_annotations::{BackendProtocol, Context, GlobalConfig, Parsed, table};
 use genkan_routing::policy::canary::CanaryHeaderRule;
 use genkan_routing::policy::cors::{CorsOrigin, CorsOrigins};
 use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
@@ -307,6 +308,37 @@ fn comfort_without_effect_says_so_and_tuning_of_nginx_only_informs() {
         ]
     );
     assert_eq!(parsed.settings, parse(&[]).settings);
+}
+
+#[test]
+fn every_annotation_that_does_not_act_says_so() {
+    let before = parse(&[]).settings;
+    for row in table::annotations() {
+        let (severity, denied, rejected) = match row.support {
+            Support::Supported(_) => continue,
+            Support::Ignored => (Severity::Info, false, false),
+            Support::NotYet(_) => (Severity::Warning, false, false),
+            Support::NotYetSecurity(_) => (Severity::Error, true, false),
+            Support::Refused => (Severity::Error, false, true),
+        };
+        let Parsed { mut settings, problems } = parse(&[(row.name, "something")]);
+        assert_eq!(problems.iter().map(|problem| problem.severity).collect::<Vec<_>>(), [severity], "{}", row.name);
+        assert_eq!((settings.deny.take().is_some(), settings.rejected), (denied, rejected), "{}", row.name);
+        settings.rejected = false;
+        assert_eq!(settings, before, "{}", row.name);
+    }
+}
+
+#[test]
+fn another_prefix_takes_the_place_of_the_usual_one() {
+    let annotations = BTreeMap::from([
+        ("example.org/limit-rps".to_owned(), "5".to_owned()),
+        (format!("{PREFIX}/limit-rpm"), "5".to_owned()),
+    ]);
+    let context = Context { prefix: "example.org", object: &ingress(), global: &GlobalConfig::default() };
+    let parsed = genkan_annotations::parse(&annotations, &context);
+    assert_eq!(parsed.problems, []);
+    assert_eq!(parsed.settings.rate_limits.iter().map(|limit| &*limit.zone).collect::<Vec<_>>(), ["default/web/rps"]);
 }
 
 #[test]

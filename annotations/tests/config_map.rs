@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::{parse_with, read, said};
-use genkan_annotations::definition::OnInvalid;
+use genkan_annotations::definition::{OnInvalid, Support};
 use genkan_annotations::{GlobalConfig, table};
 use genkan_routing::policy::access_log::{DEFAULT_FORMAT, Escape};
 use genkan_routing::policy::compression::MediaTypes;
@@ -25,7 +25,7 @@ const ROWS: &[Row] = &[
     ("preserve-trailing-slash", &[], &["true"], &["on"]),
     ("use-port-in-redirects", &[], &["true"], &["on"]),
     ("http-redirect-code", &[], &["301", "302", "307"], &["303", "200", "x"]),
-    ("no-tls-redirect-locations", &[], &["/a, /b", "/.well-known/"], &[]),
+    ("no-tls-redirect-locations", &[], &["/a, /b", "/a\n/b", "/.well-known/"], &["/a\tb"]),
     ("limit-req-status-code", &[], &["429"], &["200", "600", "x"]),
     ("limit-conn-status-code", &[], &["429"], &["399"]),
     ("proxy-body-size", &[], &["0", "8m"], &["8mb"]),
@@ -79,7 +79,7 @@ const ROWS: &[Row] = &[
     ("upstream-keepalive-time", &[], &["30m", "90"], &["x", "1y"]),
     ("upstream-keepalive-requests", &[], &["1"], &["0"]),
     ("strict-validate-path-type", &[], &["false"], &["x"]),
-    ("annotation-value-word-blocklist", &[], &["lua, {"], &[]),
+    ("annotation-value-word-blocklist", &[], &["lua, {", "lua\n{", "a\tb"], &[]),
     ("annotations-risk-level", &[], &["Low", "Medium", "Critical"], &["low", "None"]),
     // Only false is supported: see below.
     ("allow-snippet-annotations", &[], &[], &["x"]),
@@ -180,6 +180,23 @@ fn keys_that_do_not_act_say_so() {
             (Severity::Info, "IgnoredConfigMapKey"),
         ]
     );
+}
+
+#[test]
+fn every_key_that_does_not_act_says_so() {
+    for row in table::keys() {
+        let (severity, unusable) = match row.support {
+            Support::Supported(_) => continue,
+            Support::Ignored => (Severity::Info, false),
+            Support::NotYet(_) => (Severity::Warning, false),
+            Support::NotYetSecurity(_) => (Severity::Error, true),
+            Support::Refused => (Severity::Error, false),
+        };
+        let (mut config, problems) = read(&[(row.name, "something")]);
+        assert_eq!(problems.iter().map(|problem| problem.severity).collect::<Vec<_>>(), [severity], "{}", row.name);
+        assert_eq!(config.unusable.remove(row.name).is_some(), unusable, "{}", row.name);
+        assert_eq!(config, GlobalConfig::default(), "{}", row.name);
+    }
 }
 
 #[test]
