@@ -1,0 +1,48 @@
+//! The request line: `method SP target SP version` (RFC 9112 section 3).
+
+use super::{HeadError, Minor, is_token};
+
+/// Checks a request line and returns the minor version.
+pub(super) fn check(line: &[u8]) -> Result<Minor, HeadError> {
+    let mut parts = line.split(|&byte| byte == b' ');
+    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(HeadError::BadRequestLine);
+    };
+    if !is_token(method) {
+        return Err(HeadError::BadRequestLine);
+    }
+    if !is_target(method, target) {
+        return Err(HeadError::BadTarget);
+    }
+    check_version(version)
+}
+
+/// The four forms of RFC 9112 section 3.2, of visible ASCII only and without a fragment, which is never sent.
+fn is_target(method: &[u8], target: &[u8]) -> bool {
+    let clean = target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#');
+    clean
+        && match target {
+            [b'/', ..] => true,
+            b"*" => method == b"OPTIONS",
+            [] => false,
+            _ if method == b"CONNECT" => true,
+            _ => is_absolute(target),
+        }
+}
+
+fn is_absolute(target: &[u8]) -> bool {
+    let Some(colon) = target.iter().position(|&byte| byte == b':') else { return false };
+    let (scheme, rest) = target.split_at(colon);
+    let known = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
+    known && rest.strip_prefix(b"://").is_some_and(|authority| !authority.is_empty())
+}
+
+fn check_version(version: &[u8]) -> Result<Minor, HeadError> {
+    match version {
+        b"HTTP/1.1" => Ok(Minor::One),
+        b"HTTP/1.0" => Ok(Minor::Zero),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(HeadError::BadVersion),
+        _ => Err(HeadError::BadRequestLine),
+    }
+}
