@@ -43,8 +43,8 @@ pub(crate) struct TlsInfo {
     pub(crate) server_name: Option<Arc<str>>,
     /// `TLSv1.3` (`$ssl_protocol`).
     pub(crate) version: &'static str,
-    /// The cipher suite's name (`$ssl_cipher`).
-    pub(crate) cipher: Arc<str>,
+    /// The cipher suite's name, OpenSSL's (`$ssl_cipher`).
+    pub(crate) cipher: &'static str,
 }
 
 /// Whether an HTTP/1 connection waits for a head or serves a request. The stream reads it to know which deadline and

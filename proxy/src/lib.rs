@@ -30,5 +30,6 @@ pub(crate) mod reply;
 pub(crate) mod shared;
 pub(crate) mod table;
 pub(crate) mod upstream;
+mod worker;
 
 pub use proxy::{Proxy, Published, StartError};

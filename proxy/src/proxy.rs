@@ -1,21 +1,36 @@
-//! The running proxy: workers, listeners, publishing.
+//! The running proxy: workers, listeners, publishing, draining.
+//!
+//! ```text
+//!  publish:  build the table -> bind new ports -> take and close ports no longer named -> swap -> accept at new ports
+//!  drain:    go on for the delay -> take and close all ports -> no more requests on running connections
+//!            -> wait for what runs, within the time-out
+//! ```
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use genkan_routing::model::Model;
 use genkan_routing::name::ListenerId;
 use genkan_routing::snapshot::Snapshot;
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
 
 use crate::config::ProxyConfig;
+use crate::listener::ports::{PortChange, Ports};
 use crate::shared::Shared;
 use crate::table::ProxyTable;
+use crate::worker::Worker;
 
-/// A running proxy.
+/// A running proxy. Dropping it cuts what still runs; see [`drain`](Self::drain).
 #[derive(Debug)]
 pub struct Proxy {
     shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    state: Mutex<State>,
+    shutdown: watch::Sender<bool>,
 }
 
 /// Why a proxy can't start.
@@ -35,19 +50,66 @@ pub struct Published {
     pub failed: Vec<(ListenerId, io::Error)>,
 }
 
+/// Held for the whole of a publish: one at a time.
+#[derive(Debug, Default)]
+struct State {
+    ports: Ports,
+    bound: Vec<(ListenerId, SocketAddr)>,
+    /// No port is opened any more.
+    closing: bool,
+}
+
 impl Proxy {
     /// Starts the workers. Nothing is served until the first [`publish`](Self::publish).
     pub fn start(config: ProxyConfig) -> Result<Self, StartError> {
+        let count = match config.workers {
+            0 => available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
         let empty = Arc::new(Snapshot::compile(Arc::new(Model::default())));
         let table = Arc::new(ProxyTable::build(empty, None));
-        Ok(Self { shared: Arc::new(Shared::new(config, table)) })
+        let shared = Arc::new(Shared::new(config, table));
+        let (shutdown, watch) = watch::channel(false);
+        let workers = (0..count)
+            .map(|index| Worker::start(index, Arc::clone(&shared), watch.clone()))
+            .collect::<Result<_, _>>()
+            .map_err(StartError::Worker)?;
+        Ok(Self { shared, workers, state: Mutex::default(), shutdown })
     }
 
-    /// Serves a snapshot from now on: requests that run keep the one that they began with.
+    /// Serves a snapshot from now on; requests that run keep the one that they began with, connections keep running.
+    ///
+    /// New ports are open and closed ports refuse when this returns. It blocks for as long as the workers take to
+    /// empty the queues of closed ports, which is well below a millisecond.
     pub fn publish(&self, snapshot: Arc<Snapshot>) -> Published {
-        let table = ProxyTable::build(snapshot, Some(&self.shared.table.load()));
-        self.shared.table.store(Arc::new(table));
-        Published::default()
+        let mut state = self.state.lock();
+        let table = Arc::new(ProxyTable::build(snapshot, Some(&self.shared.table.load())));
+        if state.closing {
+            self.shared.table.store(table);
+            return Published::default();
+        }
+        let PortChange { opened, closed, bound, failed } = state.ports.change(&table.listeners, self.workers.len());
+        if !closed.is_empty() {
+            // Before the swap, so that what waits there is still known.
+            let closing: Vec<_> = self.workers.iter().map(|worker| worker.close(Some(closed.clone()))).collect();
+            for done in closing {
+                // A worker that is gone has closed its ports.
+                let _ = futures::executor::block_on(done);
+            }
+        }
+        self.shared.table.store(table);
+        for (port, sockets) in opened {
+            for (worker, socket) in self.workers.iter().zip(sockets.sockets) {
+                worker.open(port.clone(), socket);
+            }
+        }
+        state.bound.clone_from(&bound);
+        Published { bound, failed }
+    }
+
+    /// The bound addresses of the published snapshot.
+    pub fn addresses(&self) -> Vec<(ListenerId, SocketAddr)> {
+        self.state.lock().bound.clone()
     }
 
     /// The open client connections.
@@ -55,9 +117,25 @@ impl Proxy {
         self.shared.connections.count()
     }
 
-    /// Stops serving; returns how many connections were cut off.
+    /// Stops serving: goes on for [`drain_delay`](ProxyConfig::drain_delay), closes the ports, lets running requests
+    /// end within [`drain_timeout`](ProxyConfig::drain_timeout). Returns how many connections were still open then;
+    /// dropping the proxy cuts them. Needs a tokio runtime with timers.
     pub async fn drain(&self) -> usize {
-        self.shared.connections.all_closed().await;
+        sleep(self.shared.config.drain_delay).await;
+        {
+            let mut state = self.state.lock();
+            state.closing = true;
+            state.bound.clear();
+        }
+        let all = |command: fn(&Worker) -> oneshot::Receiver<()>| {
+            // A worker that is gone has nothing left to do.
+            futures::future::join_all(self.workers.iter().map(command))
+        };
+        all(|worker| worker.close(None)).await;
+        self.shutdown.send_replace(true);
+        all(Worker::close_idle).await;
+        // Running out of time is told by what is left.
+        let _ = timeout(self.shared.config.drain_timeout, self.shared.connections.all_closed()).await;
         self.shared.connections.count()
     }
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use http::StatusCode;
 use tokio::sync::Notify;
 
 use crate::config::ProxyConfig;
+use crate::connection::ConnectionInfo;
 use crate::table::ProxyTable;
 
 /// What all workers of a proxy share.
@@ -39,6 +41,14 @@ impl Shared {
     /// Shared state that serves `table`.
     pub(crate) fn new(config: ProxyConfig, table: Arc<ProxyTable>) -> Self {
         Self { table: ArcSwap::new(table), config, connections: Arc::default() }
+    }
+
+    /// Logs and counts a request that was refused before the engine saw it. `line` is what there is of its request
+    /// line.
+    pub(crate) fn log_rejected(&self, info: &ConnectionInfo, status: StatusCode, line: &[u8]) {
+        let client = info.client();
+        let status = status.as_u16();
+        tracing::debug!(%client, status, line = %String::from_utf8_lossy(line), "a request was refused");
     }
 }
 

@@ -8,5 +8,14 @@
 //! Nothing here knows what a request means: it hands the engine complete, strictly checked HTTP/1 heads or HTTP/2, and
 //! refuses the rest by itself.
 
+pub(crate) mod accept;
+pub(crate) mod body;
+pub(crate) mod establish;
+pub(crate) mod head;
+pub(crate) mod ports;
+pub(crate) mod proxy_protocol;
+mod refusal;
+mod socket;
 pub(crate) mod stream;
 pub(crate) mod table;
+mod tls;

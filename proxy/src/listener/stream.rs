@@ -1,16 +1,34 @@
-//! Client streams: bytes of a client connection as the engine may see them.
+//! Client streams: the bytes of a client connection, as the engine may see them.
+//!
+//! Owns the reading discipline of HTTP/1 (`stream/http1.rs`), the deadline of writes, and the gentle end of a connection
+//! whose client is still sending. HTTP/2 passes through untouched once its preface has been seen.
 
-use std::io;
+mod buffer;
+mod http1;
+mod timer;
+mod transport;
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use genkan_routing::policy::client::ClientSettings;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio::time::{Instant, timeout};
 
+use self::buffer::Buffer;
+use self::http1::{Client, Http1Reader};
+use self::timer::Timer;
+pub(crate) use self::transport::Transport;
+use super::refusal::{LINGER, Linger};
 use crate::connection::ConnectionInfo;
-use crate::shared::OpenConnection;
+use crate::shared::{OpenConnection, Shared};
+
+/// Between two writes that the client takes (nginx `send_timeout`, 60 s, which ingress-nginx leaves alone).
+pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The HTTP version that a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,30 +42,51 @@ pub(crate) enum ClientProtocol {
 /// A client connection, past PROXY header, TLS handshake and the choice of the HTTP version.
 #[derive(Debug)]
 pub(crate) struct ClientStream {
-    transport: Transport,
-    protocol: ClientProtocol,
+    /// `None` only while it is dropped.
+    connection: Option<Connection>,
+    reader: Reader,
     info: Arc<ConnectionInfo>,
+    shared: Arc<Shared>,
+    write_deadline: Option<Instant>,
+    write_timer: Timer,
+}
+
+#[derive(Debug)]
+struct Connection {
+    transport: Transport,
+    /// Ends the count when the socket is closed, not before.
     _open: OpenConnection,
 }
 
-/// What carries the bytes.
 #[derive(Debug)]
-pub(crate) enum Transport {
-    /// TCP.
-    Plain(TcpStream),
-    /// TLS over TCP.
-    Tls(Box<TlsStream<TcpStream>>),
+enum Reader {
+    Http1(Http1Reader),
+    Http2(Buffer),
 }
 
 impl ClientStream {
-    /// A stream over an established connection.
+    /// A stream over an established connection that has already sent `early`.
     pub(crate) fn new(
         transport: Transport,
-        protocol: ClientProtocol,
-        info: Arc<ConnectionInfo>,
         open: OpenConnection,
+        protocol: ClientProtocol,
+        early: Vec<u8>,
+        info: Arc<ConnectionInfo>,
+        shared: Arc<Shared>,
+        settings: &ClientSettings,
     ) -> Self {
-        Self { transport, protocol, info, _open: open }
+        let reader = match protocol {
+            ClientProtocol::Http1 => Reader::Http1(Http1Reader::new(settings, early)),
+            ClientProtocol::Http2 => Reader::Http2(Buffer::new(early)),
+        };
+        Self {
+            connection: Some(Connection { transport, _open: open }),
+            reader,
+            info,
+            shared,
+            write_deadline: None,
+            write_timer: Timer::default(),
+        }
     }
 
     /// What is known about the connection.
@@ -57,58 +96,104 @@ impl ClientStream {
 
     /// The HTTP version that it speaks.
     pub(crate) fn protocol(&self) -> ClientProtocol {
-        self.protocol
+        match self.reader {
+            Reader::Http1(_) => ClientProtocol::Http1,
+            Reader::Http2(_) => ClientProtocol::Http2,
+        }
+    }
+
+    /// Waits until there is something to serve. False when the connection came to its end before, by itself or refused.
+    pub(crate) async fn ready(&mut self) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        match &mut self.reader {
+            Reader::Http2(_) => true,
+            Reader::Http1(reader) => poll_fn(|cx| {
+                let transport = &mut connection.transport;
+                reader.poll_head(cx, Client { transport, info: &self.info, shared: &self.shared })
+            })
+            .await
+            .unwrap_or(false),
+        }
+    }
+
+    /// Runs a write; too long without one that succeeds is an error.
+    fn poll_in_time<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let Some(connection) = &mut self.connection else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        if let Poll::Ready(result) = write(Pin::new(&mut connection.transport), cx) {
+            self.write_deadline = None;
+            return Poll::Ready(result);
+        }
+        let deadline = *self.write_deadline.get_or_insert_with(|| Instant::now() + SEND_TIMEOUT);
+        ready!(self.write_timer.poll_passed(cx, deadline));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client stopped reading")))
     }
 }
 
 impl AsyncRead for ClientStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_read(cx, buf)
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let Some(Connection { transport, .. }) = &mut this.connection else { return Poll::Ready(Ok(())) };
+        match &mut this.reader {
+            Reader::Http1(reader) => {
+                reader.poll_read(cx, Client { transport, info: &this.info, shared: &this.shared }, buf)
+            }
+            Reader::Http2(early) if !early.is_empty() => {
+                early.hand_out(buf, usize::MAX);
+                early.shrink();
+                Poll::Ready(Ok(()))
+            }
+            Reader::Http2(_) => Pin::new(transport).poll_read(cx, buf),
+        }
     }
 }
 
 impl AsyncWrite for ClientStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.transport).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_shutdown(cx)
-    }
-}
-
-impl AsyncRead for Transport {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Transport {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
-        }
+        self.get_mut().poll_in_time(cx, |transport, cx| transport.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_in_time(cx, |transport, cx| transport.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.transport.is_write_vectored())
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
-        }
+        self.get_mut().poll_in_time(cx, |transport, cx| transport.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
-        }
+        self.get_mut().poll_in_time(cx, |transport, cx| transport.poll_shutdown(cx))
+    }
+}
+
+/// A client that is still sending the body of an answered request (413) would lose the answer to a reset, so the
+/// connection lingers as after a refusal.
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        let amid_body = matches!(&self.reader, Reader::Http1(reader) if reader.is_amid_body());
+        let (true, Some(mut connection), Ok(runtime)) =
+            (amid_body, self.connection.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        runtime.spawn(async move {
+            let mut linger = Linger::default();
+            let end = poll_fn(|cx| linger.poll(cx, &mut connection.transport));
+            // Either way the connection ends here.
+            let _ = timeout(LINGER, end).await;
+        });
     }
 }

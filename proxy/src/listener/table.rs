@@ -8,6 +8,8 @@ use genkan_routing::model::Protocol;
 use genkan_routing::name::ListenerId;
 use genkan_routing::snapshot::Snapshot;
 
+use super::tls::TlsTable;
+
 /// What identifies an open port across publishes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum PortKey {
@@ -28,15 +30,35 @@ pub(crate) struct Entrance {
     pub(crate) protocol: Protocol,
 }
 
-/// Which listener serves a port.
+/// Which listener serves a port. Two listeners at the same address and port are the translation's error: the first by
+/// id gets it.
 #[derive(Debug, Default)]
 pub(crate) struct ListenerTable {
     ports: BTreeMap<PortKey, Arc<Entrance>>,
+    /// Certificates and TLS policies.
+    pub(crate) tls: TlsTable,
+}
+
+impl PortKey {
+    /// The address to bind; `None` is every address.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Fixed(address, _) | Self::Chosen(address, _) => *address,
+        }
+    }
+
+    /// The port to bind; 0 lets the system choose.
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Self::Fixed(_, port) => *port,
+            Self::Chosen(..) => 0,
+        }
+    }
 }
 
 impl ListenerTable {
     /// The table of a snapshot, sharing with `previous` what did not change.
-    pub(crate) fn build(snapshot: &Snapshot, _previous: Option<&Self>) -> Self {
+    pub(crate) fn build(snapshot: &Snapshot, previous: Option<&Self>) -> Self {
         let mut ports = BTreeMap::new();
         for listener in snapshot.model().listeners.values() {
             let entrance = Arc::new(Entrance {
@@ -56,7 +78,7 @@ impl ListenerTable {
                 ports.entry(key).or_insert_with(|| Arc::clone(&entrance));
             }
         }
-        Self { ports }
+        Self { ports, tls: TlsTable::build(snapshot, previous.map(|table| &table.tls)) }
     }
 
     /// The listener of a port.

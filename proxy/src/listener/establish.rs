@@ -1,0 +1,217 @@
+//! Establishing: from an accepted TCP connection to a client stream.
+//!
+//! PROXY header, ClientHello, handshake and HTTP/2 preface have one deadline together. Bytes are read into a buffer of
+//! ours and looked at there, so nothing that the client sent is lost whichever way the connection goes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use genkan_routing::model::Protocol;
+use genkan_routing::name::ListenerId;
+use http::StatusCode;
+use rustls::server::{Accepted, Acceptor};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::StartHandshake;
+
+use super::proxy_protocol::{self, ProxyHeaderError};
+use super::refusal;
+use super::stream::{ClientProtocol, ClientStream, Transport};
+use super::table::Entrance;
+use super::tls;
+use crate::connection::{ConnectionInfo, Phase, TlsInfo};
+use crate::shared::{OpenConnection, Shared};
+use crate::table::ProxyTable;
+
+/// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The record type of a ClientHello.
+const TLS_HANDSHAKE: u8 = 22;
+/// A fatal `unrecognized_name` alert, as a record (RFC 6066 section 3).
+const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
+
+/// Why a connection did not get as far as a request.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EstablishError {
+    /// The client closed, or the connection broke.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Too slow.
+    #[error("the client took too long")]
+    Late,
+    /// PROXY protocol is required.
+    #[error(transparent)]
+    ProxyHeader(#[from] ProxyHeaderError),
+    /// Plain HTTP at a TLS port.
+    #[error("the client does not speak TLS")]
+    NotTls,
+    /// The ClientHello is malformed.
+    #[error("the ClientHello is malformed: {0}")]
+    ClientHello(rustls::Error),
+    /// No certificate covers the server name, and there is no default.
+    #[error("no certificate for the server name {0:?}")]
+    UnknownName(Option<String>),
+}
+
+/// An accepted connection.
+#[derive(Debug)]
+pub(crate) struct Accept {
+    /// The connection.
+    pub(crate) tcp: TcpStream,
+    /// Its place in the count.
+    pub(crate) open: OpenConnection,
+    /// The table when it was accepted.
+    pub(crate) table: Arc<ProxyTable>,
+    /// What it entered by.
+    pub(crate) entrance: Arc<Entrance>,
+    /// Where it came from.
+    pub(crate) peer: SocketAddr,
+}
+
+/// Makes a client stream of a connection.
+pub(crate) async fn establish(accept: Accept, shared: Arc<Shared>) -> Result<ClientStream, EstablishError> {
+    let Accept { mut tcp, open, table, entrance, peer } = accept;
+    let settings = Arc::clone(&table.snapshot.model().settings);
+    let local = canonical(tcp.local_addr()?);
+    let deadline = Instant::now() + settings.client.header_timeout;
+    let steps = async {
+        let mut early = Vec::new();
+        let proxied =
+            if settings.client.proxy_protocol { read_proxy_header(&mut tcp, &mut early).await? } else { None };
+        let http2 = settings.client.http2;
+        let (transport, protocol, tls) = match entrance.protocol {
+            Protocol::Http => {
+                let protocol = sniff(&mut tcp, &mut early, http2).await?;
+                (Transport::Plain(tcp), protocol, None)
+            }
+            Protocol::Https => handshake(tcp, &mut early, &entrance.listener, table, &shared).await?,
+        };
+        Ok::<_, EstablishError>((transport, protocol, tls, proxied, early))
+    };
+    let (transport, protocol, tls, proxied, early) =
+        timeout_at(deadline, steps).await.map_err(|_| EstablishError::Late)??;
+    let info = Arc::new(ConnectionInfo {
+        id: open.id(),
+        listener: entrance.listener.clone(),
+        public_port: entrance.public_port,
+        peer: canonical(peer),
+        local,
+        proxied,
+        tls,
+        requests: Default::default(),
+        phase: Phase::default(),
+    });
+    Ok(ClientStream::new(transport, open, protocol, early, info, shared, &settings.client))
+}
+
+/// IPv4 as such, also where it arrives at an IPv6 socket.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Reads more into `early`; the client's end is an error.
+async fn read_more<T: AsyncRead + Unpin>(io: &mut T, early: &mut Vec<u8>) -> io::Result<()> {
+    early.reserve(1024);
+    match io.read_buf(early).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+async fn read_proxy_header(
+    tcp: &mut TcpStream,
+    early: &mut Vec<u8>,
+) -> Result<Option<(SocketAddr, SocketAddr)>, EstablishError> {
+    loop {
+        if let Some(header) = proxy_protocol::parse(early)? {
+            early.drain(..header.len);
+            return Ok(header.addresses);
+        }
+        read_more(tcp, early).await?;
+    }
+}
+
+/// Tells HTTP/2 from HTTP/1 by the preface, as soon as a byte differs.
+async fn sniff<T: AsyncRead + Unpin>(io: &mut T, early: &mut Vec<u8>, http2: bool) -> io::Result<ClientProtocol> {
+    while http2 && early.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(early) {
+        read_more(io, early).await?;
+    }
+    Ok(if http2 && early.starts_with(HTTP2_PREFACE) { ClientProtocol::Http2 } else { ClientProtocol::Http1 })
+}
+
+async fn handshake(
+    mut tcp: TcpStream,
+    early: &mut Vec<u8>,
+    listener: &ListenerId,
+    accepted_with: Arc<ProxyTable>,
+    shared: &Shared,
+) -> Result<(Transport, ClientProtocol, Option<TlsInfo>), EstablishError> {
+    let accepted = read_client_hello(&mut tcp, early).await?;
+    // Certificates as of now, unless the listener has gone while the client was waiting.
+    let latest = shared.table.load_full();
+    let table = if latest.listeners.tls.serves(listener) { latest } else { accepted_with };
+    let hello = accepted.client_hello();
+    let Some(config) = table.listeners.tls.config(&table.snapshot, listener, &hello) else {
+        let name = hello.server_name().map(str::to_owned);
+        say_last(&mut tcp, UNRECOGNIZED_NAME).await;
+        return Err(EstablishError::UnknownName(name));
+    };
+    drop(table);
+    early.clear();
+    let mut stream = StartHandshake::from_parts(accepted, tcp).into_stream(config).await?;
+    let session = stream.get_ref().1;
+    let tls = tls::describe(session);
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    // Without the preface it is the engine that refuses, as HTTP/2 has words for it.
+    let protocol = if is_http2 { ClientProtocol::Http2 } else { ClientProtocol::Http1 };
+    if is_http2 {
+        sniff(&mut stream, early, true).await?;
+    }
+    Ok((Transport::Tls(Box::new(stream)), protocol, Some(tls)))
+}
+
+/// Reads a ClientHello into `early`, where all its bytes stay.
+async fn read_client_hello(tcp: &mut TcpStream, early: &mut Vec<u8>) -> Result<Accepted, EstablishError> {
+    let mut acceptor = Acceptor::default();
+    let mut seen = 0;
+    loop {
+        let mut rest = early.get(seen..).unwrap_or_default();
+        if seen == 0 && rest.first().is_some_and(|&byte| byte != TLS_HANDSHAKE) {
+            refuse_plaintext(tcp, early).await;
+            return Err(EstablishError::NotTls);
+        }
+        while !rest.is_empty() {
+            acceptor.read_tls(&mut rest)?;
+        }
+        seen = early.len();
+        match acceptor.accept() {
+            Ok(Some(accepted)) => return Ok(accepted),
+            Ok(None) => read_more(tcp, early).await?,
+            Err((error, mut alert)) => {
+                let mut bytes = Vec::new();
+                alert.write_all(&mut bytes)?;
+                say_last(tcp, &bytes).await;
+                return Err(EstablishError::ClientHello(error));
+            }
+        }
+    }
+}
+
+/// Answers plain HTTP at a TLS port in words that its user can read, as nginx does.
+async fn refuse_plaintext(tcp: &mut TcpStream, early: &[u8]) {
+    if early.first().is_some_and(u8::is_ascii_uppercase) {
+        let text = "The plain HTTP request was sent to HTTPS port";
+        say_last(tcp, &refusal::response(StatusCode::BAD_REQUEST, Some(text))).await;
+    }
+}
+
+/// Writes and closes in a way that lets the client read it. Failing to is no news: the connection ends anyhow.
+async fn say_last(tcp: &mut TcpStream, bytes: &[u8]) {
+    if tcp.write_all(bytes).await.is_ok() {
+        let mut linger = refusal::Linger::default();
+        let end = std::future::poll_fn(|cx| linger.poll(cx, tcp));
+        let _ = tokio::time::timeout(refusal::LINGER, end).await;
+    }
+}

@@ -1,0 +1,207 @@
+//! TLS: certificates by server name, and the configuration of each handshake.
+//!
+//! ```text
+//!  publish:    snapshot -> TlsTable { loaded certificates (shared with the table before), one policy per listener }
+//!  handshake:  ClientHello -> snapshot's certificates of its server name -> the one that the client can check
+//!                          -> the policy's ServerConfig, with this certificate
+//! ```
+//!
+//! Thousands of hosts cost one loaded certificate each and nothing else. Tickets belong to the listener: rustls resumes
+//! a session only for the server name that it was made for, and no listener accepts another's, nor those of an earlier
+//! policy. So a session never gets anywhere that its handshake could not (compare CVE-2025-23419), and resumption
+//! keeps no memory on our side. What a client is asked to prove, once it is asked, belongs to the policy for the same
+//! reason. The crypto provider is always ring, whatever the process has installed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use genkan_routing::model::{Certificate, Protocol};
+use genkan_routing::name::{CertificateId, ListenerId};
+use genkan_routing::snapshot::Snapshot;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ServerConfig, ServerConnection, SignatureAlgorithm};
+
+use crate::connection::TlsInfo;
+
+/// The loaded certificates and the listeners' policies.
+#[derive(Debug, Default)]
+pub(crate) struct TlsTable {
+    certificates: HashMap<CertificateId, Loaded>,
+    policies: HashMap<ListenerId, Policy>,
+}
+
+/// A certificate as rustls wants it.
+#[derive(Clone, Debug)]
+struct Loaded {
+    source: Arc<Certificate>,
+    key: Arc<CertifiedKey>,
+}
+
+/// What all handshakes of a listener have in common.
+#[derive(Clone, Debug)]
+struct Policy {
+    http2: bool,
+    config: ServerConfig,
+}
+
+/// Why a certificate can't be served.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error("the private key has no known form: {0}")]
+    Form(&'static str),
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+}
+
+/// A listener without certificates. The handshake can't succeed with it, and we never let it begin.
+#[derive(Debug)]
+struct NoCertificate;
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
+
+impl TlsTable {
+    /// The table of a snapshot, sharing with `previous` what did not change. A certificate that can't be loaded costs
+    /// only itself: its names get the next one that covers them, as with ingress-nginx.
+    pub(crate) fn build(snapshot: &Snapshot, previous: Option<&Self>) -> Self {
+        let model = snapshot.model();
+        let mut certificates = HashMap::with_capacity(model.certificates.len());
+        for (id, source) in &model.certificates {
+            let kept =
+                previous.and_then(|table| table.certificates.get(id)).filter(|kept| is_same(&kept.source, source));
+            match kept.cloned().map_or_else(|| load(source), Ok) {
+                Ok(loaded) => {
+                    certificates.insert(id.clone(), loaded);
+                }
+                Err(error) => tracing::error!(certificate = %id, %error, "the certificate can't be served"),
+            }
+        }
+        let http2 = model.settings.client.http2;
+        let policies = model
+            .listeners
+            .values()
+            .filter(|listener| listener.protocol == Protocol::Https)
+            .filter_map(|listener| {
+                let kept = previous.and_then(|table| table.policies.get(&listener.id));
+                match kept.filter(|kept| kept.http2 == http2).cloned().map_or_else(|| Policy::new(http2), Ok) {
+                    Ok(policy) => Some((listener.id.clone(), policy)),
+                    Err(error) => {
+                        tracing::error!(listener = %listener.id, %error, "TLS can't be set up");
+                        None
+                    }
+                }
+            })
+            .collect();
+        Self { certificates, policies }
+    }
+
+    /// Whether the listener speaks TLS here.
+    pub(crate) fn serves(&self, listener: &ListenerId) -> bool {
+        self.policies.contains_key(listener)
+    }
+
+    /// The configuration for a handshake; `None` when the listener has no certificate for the server name, which is to
+    /// be refused with `unrecognized_name`.
+    pub(crate) fn config(
+        &self,
+        snapshot: &Snapshot,
+        listener: &ListenerId,
+        hello: &ClientHello<'_>,
+    ) -> Option<Arc<ServerConfig>> {
+        let policy = self.policies.get(listener)?;
+        let name = hello.server_name().map(canonical_name);
+        let loaded = |name: Option<&str>| -> Vec<&Arc<CertifiedKey>> {
+            let ids = certificates_of(snapshot, listener, name);
+            ids.iter().filter_map(|id| self.certificates.get(id)).map(|loaded| &loaded.key).collect()
+        };
+        let mut keys = loaded(name.as_deref());
+        if keys.is_empty() {
+            keys = loaded(None);
+        }
+        let key = choose(&keys, hello)?;
+        // Some ten pointers are copied, which is nothing beside a handshake.
+        let mut config = policy.config.clone();
+        config.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(key)));
+        Some(Arc::new(config))
+    }
+}
+
+impl Policy {
+    fn new(http2: bool) -> Result<Self, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(NoCertificate));
+        config.ticketer = ring::Ticketer::new()?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.alpn_protocols =
+            if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+        Ok(Self { http2, config })
+    }
+}
+
+impl ResolvesServerCert for NoCertificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+}
+
+/// What a handshake agreed on, in the words of nginx's log variables, which are OpenSSL's.
+pub(super) fn describe(session: &ServerConnection) -> TlsInfo {
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "",
+    };
+    let cipher = session.negotiated_cipher_suite().map_or("", |suite| cipher_name(suite.suite()));
+    TlsInfo { server_name: session.server_name().map(|name| canonical_name(name).into()), version, cipher }
+}
+
+fn cipher_name(suite: rustls::CipherSuite) -> &'static str {
+    use rustls::CipherSuite as Suite;
+    match suite {
+        Suite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        Suite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        Suite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
+        Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
+        Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
+        Suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
+        Suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
+        Suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
+        _ => "",
+    }
+}
+
+/// Lower case, without the final dot.
+fn canonical_name(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+fn certificates_of<'s>(snapshot: &'s Snapshot, listener: &ListenerId, name: Option<&str>) -> &'s [CertificateId] {
+    snapshot.certificate(listener, name).unwrap_or_default()
+}
+
+/// Of several certificates for a name, one whose signatures the client knows: elliptic curves first, which cost us a
+/// tenth of RSA. If it knows none, the first, so that rustls refuses the handshake with the right alert.
+fn choose<'k>(keys: &[&'k Arc<CertifiedKey>], hello: &ClientHello<'_>) -> Option<&'k Arc<CertifiedKey>> {
+    let usable = || keys.iter().filter(|key| key.key.choose_scheme(hello.signature_schemes()).is_some());
+    usable()
+        .find(|key| key.key.algorithm() != SignatureAlgorithm::RSA)
+        .or_else(|| usable().next())
+        .or_else(|| keys.first())
+        .copied()
+}
+
+fn is_same(kept: &Arc<Certificate>, new: &Arc<Certificate>) -> bool {
+    Arc::ptr_eq(kept, new) || kept == new
+}
+
+fn load(source: &Arc<Certificate>) -> Result<Loaded, LoadError> {
+    let chain = source.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+    let key = PrivateKeyDer::try_from(source.key.secret_der()).map_err(LoadError::Form)?.clone_key();
+    let key = CertifiedKey::from_der(chain, key, &PROVIDER)?;
+    Ok(Loaded { source: Arc::clone(source), key: Arc::new(key) })
+}

@@ -1,0 +1,175 @@
+//! Workers: one thread each, with a single-threaded runtime, accept queues and upstream pools of its own.
+//!
+//! A connection lives and ends on the worker that accepted it, so a request wakes no other thread.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task;
+use tokio::time::sleep;
+
+use crate::engine::Engine;
+use crate::listener::accept;
+use crate::listener::establish::{Accept, EstablishError, establish};
+use crate::listener::table::PortKey;
+use crate::shared::Shared;
+
+/// How long a connection that has not sent its first request yet may still do so once the proxy shuts down.
+const LAST_CHANCE: Duration = Duration::from_secs(2);
+
+/// A worker's thread. Dropping it cuts what still runs there, and waits for the thread's end.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    commands: Option<mpsc::UnboundedSender<Command>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Open(PortKey, StdListener),
+    /// Close these ports, or all.
+    Close(Option<Vec<PortKey>>, oneshot::Sender<()>),
+    CloseIdle(oneshot::Sender<()>),
+}
+
+/// An accept loop of this worker.
+struct OpenPort {
+    stop: oneshot::Sender<()>,
+    task: task::JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts a worker. `shutdown` becomes true when running requests are the last ones.
+    pub(crate) fn start(index: usize, shared: Arc<Shared>, shutdown: watch::Receiver<bool>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let thread = Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || runtime.block_on(run(receiver, shared, shutdown)))?;
+        Ok(Self { commands: Some(commands), thread: Some(thread) })
+    }
+
+    /// Accepts at a socket that listens.
+    pub(crate) fn open(&self, port: PortKey, listener: StdListener) {
+        self.send(Command::Open(port, listener));
+    }
+
+    /// Takes what waits at these ports, or at all, and closes them; the receiver is resolved when that is done.
+    pub(crate) fn close(&self, ports: Option<Vec<PortKey>>) -> oneshot::Receiver<()> {
+        let (done, receiver) = oneshot::channel();
+        self.send(Command::Close(ports, done));
+        receiver
+    }
+
+    /// Closes connections that wait for a next request.
+    pub(crate) fn close_idle(&self) -> oneshot::Receiver<()> {
+        let (done, receiver) = oneshot::channel();
+        self.send(Command::CloseIdle(done));
+        receiver
+    }
+
+    fn send(&self, command: Command) {
+        // A worker lives as long as its sender; if its thread is gone all the same, so are its connections.
+        if let Some(commands) = &self.commands {
+            let _ = commands.send(command);
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.commands = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("a worker panicked");
+        }
+    }
+}
+
+async fn run(mut commands: mpsc::UnboundedReceiver<Command>, shared: Arc<Shared>, shutdown: watch::Receiver<bool>) {
+    let engine = Arc::new(Engine::new(Arc::clone(&shared)));
+    let mut ports: HashMap<PortKey, OpenPort> = HashMap::new();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Open(port, listener) => match TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    ports.insert(port.clone(), accept_at(listener, port, &shared, &engine, &shutdown));
+                }
+                Err(error) => tracing::error!(?port, %error, "a worker can't accept at a port"),
+            },
+            Command::Close(which, done) => {
+                let which = which.unwrap_or_else(|| ports.keys().cloned().collect());
+                close(which.iter().filter_map(|port| ports.remove(port)).collect()).await;
+                // Nobody waits any more, which changes nothing.
+                let _ = done.send(());
+            }
+            Command::CloseIdle(done) => {
+                engine.close_idle().await;
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+fn accept_at(
+    listener: TcpListener,
+    port: PortKey,
+    shared: &Arc<Shared>,
+    engine: &Arc<Engine>,
+    shutdown: &watch::Receiver<bool>,
+) -> OpenPort {
+    let (stop, stopped) = oneshot::channel();
+    let (for_requests, engine, shutdown) = (Arc::clone(shared), Arc::clone(engine), shutdown.clone());
+    let serve = move |accept| {
+        task::spawn(serve(accept, Arc::clone(&for_requests), Arc::clone(&engine), shutdown.clone()));
+    };
+    let task = task::spawn(accept::run(listener, port, Arc::clone(shared), stopped, serve));
+    OpenPort { stop, task }
+}
+
+/// Stops accept loops, and waits until they have taken what was in their queues.
+async fn close(ports: Vec<OpenPort>) {
+    let tasks: Vec<_> = ports
+        .into_iter()
+        .map(|OpenPort { stop, task }| {
+            // The loop ends when the sender is gone.
+            drop(stop);
+            task
+        })
+        .collect();
+    for task in tasks {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "an accept loop panicked");
+        }
+    }
+}
+
+/// A connection's whole life. The engine gets it when there is a request to serve, so a silent one costs little, and
+/// whatever the engine closes as idle has been served before.
+async fn serve(accept: Accept, shared: Arc<Shared>, engine: Arc<Engine>, mut shutdown: watch::Receiver<bool>) {
+    let peer = accept.peer;
+    let for_engine = shutdown.clone();
+    let first_request = async {
+        let mut stream = establish(accept, shared).await?;
+        Ok(stream.ready().await.then_some(stream))
+    };
+    let last_chance = async {
+        // The sender lives as long as the workers.
+        let _ = shutdown.wait_for(|shut_down| *shut_down).await;
+        sleep(LAST_CHANCE).await;
+    };
+    let established: Result<_, EstablishError> = tokio::select! {
+        established = first_request => established,
+        () = last_chance => return,
+    };
+    match established {
+        Ok(Some(stream)) => engine.serve(stream, for_engine).await,
+        Ok(None) => {}
+        Err(error) => tracing::debug!(%peer, %error, "a connection ended before its first request"),
+    }
+}
