@@ -16,6 +16,7 @@ const SIZE_LIMIT: usize = 1 << 20;
 pub struct Pattern {
     source: Arc<str>,
     regex: Regex,
+    anchored: bool,
 }
 
 /// Why an expression was refused.
@@ -26,32 +27,33 @@ pub struct PatternError(String);
 impl Pattern {
     /// A search: matches anywhere in the text, case-sensitively, unless the source says otherwise.
     pub fn search(source: &str) -> Result<Self, PatternError> {
-        Self::compile(source, source)
+        Self::compile(source, source, false)
     }
 
     /// Matches from the start of the text, without regard to case, as nginx's `location ~* "^source"`.
     pub fn nginx_location(source: &str) -> Result<Self, PatternError> {
-        Self::compile(source, &format!("(?i)^(?:{source})"))
+        Self::compile(source, &format!("(?i)^(?:{source})"), true)
     }
 
     /// Matches the whole text, case-sensitively (Gateway API `RegularExpression`, as Envoy does).
     pub fn full(source: &str) -> Result<Self, PatternError> {
-        Self::compile(source, &format!("^(?:{source})$"))
+        Self::compile(source, &format!("^(?:{source})$"), true)
     }
 
-    fn compile(source: &str, expression: &str) -> Result<Self, PatternError> {
+    fn compile(source: &str, expression: &str, anchored: bool) -> Result<Self, PatternError> {
         if source.chars().any(char::is_control) {
             return Err(PatternError("control characters are not allowed in a regular expression".to_owned()));
         }
         // The source alone must be sound: `a)(b` must not become sound inside a group of ours.
         let build = |text: &str| RegexBuilder::new(text).size_limit(SIZE_LIMIT).build();
-        build(source).and_then(|_| build(expression)).map(|regex| Self { source: source.into(), regex }).map_err(
-            |error| {
+        build(source)
+            .and_then(|_| build(expression))
+            .map(|regex| Self { source: source.into(), regex, anchored })
+            .map_err(|error| {
                 let text = error.to_string();
                 let last = text.lines().last().unwrap_or_default();
                 PatternError(last.strip_prefix("error: ").unwrap_or(last).to_owned())
-            },
-        )
+            })
     }
 
     /// What the user wrote.
@@ -62,6 +64,11 @@ impl Pattern {
     /// The compiled expression, anchored as its constructor says.
     pub fn regex(&self) -> &Regex {
         &self.regex
+    }
+
+    /// Whether its constructor made it match from the start of the text only.
+    pub fn is_anchored(&self) -> bool {
+        self.anchored
     }
 }
 

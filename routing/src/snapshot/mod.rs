@@ -1,20 +1,39 @@
 //! The snapshot: a model compiled for lookup. Immutable; shares with its predecessor whatever did not change.
+//!
+//! ```text
+//!  ListenerId -> sections by hostname -> tables -> hosts by pattern -> paths -> Matched { host, match, rule }
+//!                      hosts.rs         compile.rs      hosts.rs     paths.rs, regexes.rs
+//! ```
+//!
+//! What a lookup answers is specified by `reference.rs`, a linear search that property tests compare with; how fast it
+//! answers depends on the length of the request's host and path only. [`Snapshot::explain`] tells an operator why.
 
+mod changes;
+mod compile;
+mod conditions;
+mod host;
+mod hosts;
+mod paths;
 mod reference;
+mod regexes;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
+use self::compile::{Listeners, Tables};
+use self::hosts::steps;
 use crate::model::{Match, Model, Rule};
-use crate::name::{HostPattern, ListenerId};
+use crate::name::{CertificateId, HostPattern, ListenerId};
 
 /// What routing looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'r> {
-    /// Lower case, without port and final dot; empty when the client named none.
+    /// After [`canonical_host`](crate::request::canonical_host): lower case, without port and final dot; empty when the
+    /// client named none.
     pub host: &'r str,
-    /// The path after [`normalize`](crate::request::normalize_path).
+    /// The path after [`normalize_path`](crate::request::normalize_path).
     pub path: &'r str,
     /// The raw query, without `?`.
     pub query: Option<&'r str>,
@@ -35,22 +54,38 @@ pub struct Matched<'s> {
     pub rule: &'s Arc<Rule>,
 }
 
+/// What compiling a snapshot took, for logs, metrics and tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompileStats {
+    /// Hosts that were compiled.
+    pub hosts_compiled: usize,
+    /// Hosts taken over from the predecessor.
+    pub hosts_shared: usize,
+    /// Tables that were compiled, be it for one host.
+    pub tables_compiled: usize,
+    /// Tables taken over from the predecessor as they are.
+    pub tables_shared: usize,
+}
+
 /// A model, compiled.
 #[derive(Debug)]
 pub struct Snapshot {
     model: Arc<Model>,
+    tables: Tables,
+    listeners: Listeners,
+    stats: CompileStats,
 }
 
 impl Snapshot {
     /// Compiles a model.
     pub fn compile(model: Arc<Model>) -> Self {
-        Self { model }
+        compile::compile(model, None)
     }
 
-    /// Compiles a model, sharing with `previous` the tables that did not change.
+    /// Compiles a model, sharing with `previous` the hosts and tables that did not change: those whose parts are the
+    /// same allocations ([`Arc::ptr_eq`]) in both models.
     pub fn compile_from(model: Arc<Model>, previous: &Self) -> Self {
-        let _ = previous;
-        Self { model }
+        compile::compile(model, Some(previous))
     }
 
     /// The model that was compiled.
@@ -58,8 +93,38 @@ impl Snapshot {
         &self.model
     }
 
+    /// What compiling took.
+    pub fn stats(&self) -> CompileStats {
+        self.stats
+    }
+
     /// The match that serves a request on a listener.
     pub fn route(&self, listener: &ListenerId, request: &RequestView<'_>) -> Option<Matched<'_>> {
+        let tables = self.listeners.get(listener)?.sections.most_specific(request.host)?;
+        steps(request.host)
+            .find_map(|step| tables.iter().find_map(|table| table.hosts.get(step).and_then(|host| host.find(request))))
+    }
+
+    /// The same answer as [`Self::route`] by linear search through the model: its specification. For tests, and for
+    /// whoever doubts an answer.
+    pub fn route_by_search(&self, listener: &ListenerId, request: &RequestView<'_>) -> Option<Matched<'_>> {
         reference::route(&self.model, listener, request)
+    }
+
+    /// The certificates for a TLS handshake on a listener: of the most specific name that covers `server_name`, else
+    /// the listener's default. Several differ in key type. `None`: the handshake is to be refused.
+    ///
+    /// `server_name` is the name of the ClientHello as it came; `None` when the client sent none.
+    pub fn certificate(&self, listener: &ListenerId, server_name: Option<&str>) -> Option<&[CertificateId]> {
+        let listener = self.listeners.get(listener)?;
+        let named = server_name.and_then(|name| {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            let lower = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                true => Cow::Owned(name.to_ascii_lowercase()),
+                false => Cow::Borrowed(name),
+            };
+            listener.certificates.most_specific(&lower)
+        });
+        named.map(|ids| ids.as_slice()).or(listener.default_certificate.as_ref().map(std::slice::from_ref))
     }
 }

@@ -1,0 +1,190 @@
+//! Compiling a model: whole, or from a predecessor whose unchanged parts are shared.
+//!
+//! What may be shared is decided by pointers alone (see [`RuleChanges`]); equal values behind different pointers are
+//! compiled again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+use super::changes::{RuleChanges, merge, same_pattern};
+use super::host::CompiledHost;
+use super::hosts::HostIndex;
+use super::{CompileStats, Snapshot};
+use crate::model::{Host, Listener, Model, Table};
+use crate::name::{CertificateId, HostPattern, ListenerId, TableId};
+
+/// The hosts of a table.
+#[derive(Debug)]
+pub(super) struct CompiledTable {
+    /// By pattern.
+    pub(super) hosts: HostIndex<Arc<CompiledHost>>,
+}
+
+/// A listener with its sections' tables.
+#[derive(Debug)]
+pub(super) struct CompiledListener {
+    /// The tables of the sections of one hostname, in order of the sections.
+    pub(super) sections: HostIndex<SmallVec<[Arc<CompiledTable>; 1]>>,
+    /// By server name.
+    pub(super) certificates: Arc<HostIndex<SmallVec<[CertificateId; 1]>>>,
+    /// For server names that no other covers.
+    pub(super) default_certificate: Option<CertificateId>,
+}
+
+pub(super) type Tables = FxHashMap<TableId, Arc<CompiledTable>>;
+pub(super) type Listeners = FxHashMap<ListenerId, Arc<CompiledListener>>;
+
+/// Compiles `model`, sharing with `previous` what did not change.
+pub(super) fn compile(model: Arc<Model>, previous: Option<&Snapshot>) -> Snapshot {
+    let changes = previous.map(|previous| RuleChanges::between(&previous.model, &model)).unwrap_or_default();
+    let mut compiler = Compiler { model: &model, previous, changes, stats: CompileStats::default() };
+    let tables: Tables = model.tables.iter().map(|(id, table)| (id.clone(), compiler.table(id, table))).collect();
+    let listeners: Listeners =
+        model.listeners.iter().map(|(id, listener)| (id.clone(), compiler.listener(id, listener, &tables))).collect();
+    let stats = compiler.stats;
+    Snapshot { model, tables, listeners, stats }
+}
+
+struct Compiler<'c> {
+    model: &'c Model,
+    previous: Option<&'c Snapshot>,
+    changes: RuleChanges,
+    stats: CompileStats,
+}
+
+impl Compiler<'_> {
+    fn table(&mut self, id: &TableId, table: &Arc<Table>) -> Arc<CompiledTable> {
+        let previous = self.previous.and_then(|old| Some((old.model.tables.get(id)?, old.tables.get(id)?)));
+        match previous {
+            Some((old, compiled)) => self.patched_table(old, compiled, table),
+            None => {
+                self.stats.tables_compiled += 1;
+                let mut hosts = HostIndex::with_capacity(table.hosts.len());
+                for (pattern, host) in &table.hosts {
+                    hosts.insert(pattern.clone(), self.host(pattern, host));
+                }
+                Arc::new(CompiledTable { hosts })
+            }
+        }
+    }
+
+    fn patched_table(
+        &mut self,
+        old: &Arc<Table>,
+        compiled: &Arc<CompiledTable>,
+        new: &Arc<Table>,
+    ) -> Arc<CompiledTable> {
+        let touched: FxHashSet<&HostPattern> = if self.changes.is_empty() {
+            FxHashSet::default()
+        } else {
+            let hosts = compiled.hosts.values().filter(|host| self.changes.touch(host));
+            hosts.map(|host| host.pattern()).collect()
+        };
+        let mut edits = Vec::new();
+        if !Arc::ptr_eq(old, new) || !touched.is_empty() {
+            let unchanged = |pattern: &HostPattern, old: &Arc<Host>, new: &Arc<Host>| {
+                Arc::ptr_eq(old, new) && (touched.is_empty() || !touched.contains(pattern))
+            };
+            merge(&old.hosts, &new.hosts, same_pattern, |pattern, old, new| match (old, new) {
+                (Some(old), Some(new)) if unchanged(pattern, old, new) => {}
+                (_, new) => edits.push((pattern, new)),
+            });
+        }
+        let rebuilt = edits.iter().filter(|(_, host)| host.is_some()).count();
+        self.stats.hosts_shared += new.hosts.len() - rebuilt;
+        if edits.is_empty() {
+            self.stats.tables_shared += 1;
+            return Arc::clone(compiled);
+        }
+        self.stats.tables_compiled += 1;
+        let mut hosts = compiled.hosts.clone();
+        for (pattern, host) in edits {
+            match host {
+                Some(host) => hosts.insert(pattern.clone(), self.host(pattern, host)),
+                None => hosts.remove(pattern),
+            }
+        }
+        Arc::new(CompiledTable { hosts })
+    }
+
+    fn host(&mut self, pattern: &HostPattern, host: &Arc<Host>) -> Arc<CompiledHost> {
+        self.stats.hosts_compiled += 1;
+        Arc::new(CompiledHost::build(pattern, host, |rule| self.model.rules.get(rule)))
+    }
+
+    fn listener(&self, id: &ListenerId, listener: &Arc<Listener>, tables: &Tables) -> Arc<CompiledListener> {
+        let previous = self.previous.and_then(|old| Some((old, old.model.listeners.get(id)?, old.listeners.get(id)?)));
+        let Some((snapshot, old, compiled)) = previous else {
+            let certificates = certificates(&listener.certificates);
+            return Arc::new(assemble(listener, tables, Arc::new(certificates)));
+        };
+        if !Arc::ptr_eq(old, listener) {
+            let certificates = patched_certificates(&old.certificates, &compiled.certificates, &listener.certificates);
+            return Arc::new(assemble(listener, tables, certificates));
+        }
+        let same_table = |table: &TableId| match (snapshot.tables.get(table), tables.get(table)) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        if listener.sections.iter().all(|section| same_table(&section.table)) {
+            return Arc::clone(compiled);
+        }
+        Arc::new(assemble(listener, tables, Arc::clone(&compiled.certificates)))
+    }
+}
+
+fn assemble(
+    listener: &Listener,
+    tables: &Tables,
+    certificates: Arc<HostIndex<SmallVec<[CertificateId; 1]>>>,
+) -> CompiledListener {
+    let mut sections = HostIndex::default();
+    for section in &listener.sections {
+        // A section whose table is missing still keeps its hosts from less specific ones.
+        let entry: &mut SmallVec<_> = sections.entry(section.hostname.clone(), SmallVec::new);
+        if let Some(table) = tables.get(&section.table)
+            && !entry.iter().any(|known| Arc::ptr_eq(known, table))
+        {
+            entry.push(Arc::clone(table));
+        }
+    }
+    CompiledListener { sections, certificates, default_certificate: listener.default_certificate.clone() }
+}
+
+type Names = BTreeMap<HostPattern, Vec<CertificateId>>;
+
+/// Names without any certificate are left out, so that less specific names serve them.
+fn certificates(names: &Names) -> HostIndex<SmallVec<[CertificateId; 1]>> {
+    let mut index = HostIndex::with_capacity(names.len());
+    for (pattern, ids) in names.iter().filter(|(_, ids)| !ids.is_empty()) {
+        index.insert(pattern.clone(), ids.iter().cloned().collect());
+    }
+    index
+}
+
+fn patched_certificates(
+    old: &Names,
+    compiled: &Arc<HostIndex<SmallVec<[CertificateId; 1]>>>,
+    new: &Names,
+) -> Arc<HostIndex<SmallVec<[CertificateId; 1]>>> {
+    let mut edits = Vec::new();
+    merge(old, new, same_pattern, |pattern, old, new| {
+        if old != new {
+            edits.push((pattern, new.filter(|ids| !ids.is_empty())));
+        }
+    });
+    if edits.is_empty() {
+        return Arc::clone(compiled);
+    }
+    let mut index = HostIndex::clone(compiled);
+    for (pattern, ids) in edits {
+        match ids {
+            Some(ids) => index.insert(pattern.clone(), ids.iter().cloned().collect()),
+            None => index.remove(pattern),
+        }
+    }
+    Arc::new(index)
+}

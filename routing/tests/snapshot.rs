@@ -1,0 +1,86 @@
+//! The compiled snapshot against its specification, on models and requests that collide as often as possible.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Change, any_change, any_model, any_request, host_text, identity};
+use genkan_routing::model::Model;
+use genkan_routing::name::{CertificateId, HostPattern, ListenerId};
+use genkan_routing::snapshot::Snapshot;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// By search: exact, one label, longest suffix, any, default.
+fn certificate_by_search<'m>(model: &'m Model, listener: &ListenerId, name: &str) -> Option<&'m [CertificateId]> {
+    let listener = model.listeners.get(listener)?;
+    let specificity = |pattern: &HostPattern| match pattern {
+        HostPattern::Exact(_) => (3, 0),
+        HostPattern::OneLabel(_) => (2, 0),
+        HostPattern::Suffix(suffix) => (1, suffix.as_str().len()),
+        HostPattern::Any => (0, 0),
+    };
+    let covering = listener.certificates.iter().filter(|(pattern, ids)| pattern.matches(name) && !ids.is_empty());
+    let best = covering.max_by_key(|(pattern, _)| specificity(pattern)).map(|(_, ids)| ids.as_slice());
+    best.or(listener.default_certificate.as_ref().map(std::slice::from_ref))
+}
+
+fn listeners() -> [ListenerId; 2] {
+    ["l0", "l1"].map(ListenerId::new)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn compiled_routes_as_the_search_does(model in any_model(), requests in vec(any_request(), 30)) {
+        let snapshot = Snapshot::compile(Arc::new(model));
+        for request in &requests {
+            for listener in listeners() {
+                let (fast, slow) =
+                    (snapshot.route(&listener, &request.view()), snapshot.route_by_search(&listener, &request.view()));
+                prop_assert_eq!(identity(fast), identity(slow), "{:?}: {:?} {:?}", request, fast, slow);
+            }
+        }
+    }
+
+    #[test]
+    fn certificates_are_chosen_as_the_search_does(model in any_model(), names in vec(host_text(), 10)) {
+        let snapshot = Snapshot::compile(Arc::new(model));
+        for name in &names {
+            for listener in listeners() {
+                let expected = certificate_by_search(snapshot.model(), &listener, name.strip_suffix('.').unwrap_or(name));
+                prop_assert_eq!(snapshot.certificate(&listener, Some(name)), expected, "{}", name);
+                prop_assert_eq!(snapshot.certificate(&listener, Some(&name.to_ascii_uppercase())), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_patched_snapshot_equals_a_new_one(
+        model in any_model(),
+        changes in vec(vec(any_change(), 1..4), 1..8),
+        requests in vec(any_request(), 20),
+    ) {
+        let mut snapshot = Snapshot::compile(Arc::new(model));
+        for step in &changes {
+            let model = Arc::new(step.iter().fold(Model::clone(snapshot.model()), |model, change| change.apply(&model)));
+            let patched = Snapshot::compile_from(Arc::clone(&model), &snapshot);
+            let whole = Snapshot::compile(model);
+            for (request, listener) in requests.iter().flat_map(|request| listeners().map(|id| (request, id))) {
+                let (fast, new) = (patched.route(&listener, &request.view()), whole.route(&listener, &request.view()));
+                prop_assert_eq!(identity(fast), identity(new), "{:?} after {:?}", request, step);
+                let name = Some(request.host.as_str());
+                prop_assert_eq!(patched.certificate(&listener, name), whole.certificate(&listener, name));
+            }
+            let stats = patched.stats();
+            let hosts: usize = patched.model().tables.values().map(|table| table.hosts.len()).sum();
+            prop_assert_eq!(stats.hosts_compiled + stats.hosts_shared, hosts);
+            prop_assert_eq!(stats.tables_compiled + stats.tables_shared, patched.model().tables.len());
+            if step.iter().all(|change| matches!(change, Change::Nothing | Change::TouchTable(_))) {
+                prop_assert_eq!((stats.hosts_compiled, stats.tables_compiled), (0, 0));
+            }
+            snapshot = patched;
+        }
+    }
+}
