@@ -92,13 +92,15 @@ impl Drop for Worker {
 }
 
 async fn run(mut commands: mpsc::UnboundedReceiver<Command>, shared: Arc<Shared>, shutdown: watch::Receiver<bool>) {
-    let engine = Arc::new(Engine::new(Arc::clone(&shared)));
+    // Made when the first table is there, whose settings it takes.
+    let mut engine: Option<Arc<Engine>> = None;
     let mut ports: HashMap<PortKey, OpenPort> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Open(port, listener) => match TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    ports.insert(port.clone(), accept_at(listener, port, &shared, &engine, &shutdown));
+                    let engine = engine.get_or_insert_with(|| Arc::new(Engine::new(Arc::clone(&shared))));
+                    ports.insert(port.clone(), accept_at(listener, port, &shared, engine, &shutdown));
                 }
                 Err(error) => tracing::error!(?port, %error, "a worker can't accept at a port"),
             },
@@ -109,7 +111,9 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>, shared: Arc<Shared>
                 let _ = done.send(());
             }
             Command::CloseIdle(done) => {
-                engine.close_idle().await;
+                if let Some(engine) = &engine {
+                    engine.close_idle().await;
+                }
                 let _ = done.send(());
             }
         }

@@ -51,7 +51,10 @@ async fn serve(site: Site) -> (SocketAddr, watch::Sender<bool>) {
                 requests: AtomicU32::new(0),
                 phase: Phase::default(),
             });
-            let stream = ClientStream::new(Transport::Plain(stream), ClientProtocol::Http1, info, open);
+            let transport = Transport::Plain(stream);
+            let http1 = ClientProtocol::Http1;
+            let stream =
+                ClientStream::new(transport, open, http1, Vec::new(), info, Arc::clone(&shared), &Default::default());
             let (engine, shutdown) = (Arc::clone(&engine), shutdown.clone());
             tokio::spawn(async move { engine.serve(stream, shutdown).await });
         }
