@@ -175,14 +175,18 @@ fn certificate(
         let from = GrantFrom { group: GATEWAY_GROUP, kind: "Gateway", namespace: &gateway.namespace };
         let to = GrantTo { group: "", kind: "Secret", name: &reference.name };
         if !permits(reader.reference_grants_in(&namespace), from, to) {
-            let message = format!("no ReferenceGrant in {namespace} allows Gateways of {} this", gateway.namespace);
+            let message = format!(
+                "no ReferenceGrant in {namespace} allows Gateways of {} to use Secret {}",
+                gateway.namespace, reference.name
+            );
             let mend = format!("create a ReferenceGrant in {namespace} from Gateway to Secret {}", reference.name);
             findings.error(field, REF_NOT_PERMITTED, message, mend);
             return Err(REF_NOT_PERMITTED);
         }
     }
     reader.certificate(&NamespacedName::new(namespace, reference.name.as_str())).map_err(|error| {
-        findings.error(field, INVALID_CERTIFICATE_REF, error.to_string(), "");
+        let mend = "name a Secret of type kubernetes.io/tls; without a certificate the listener is not served";
+        findings.error(field, INVALID_CERTIFICATE_REF, error.to_string(), mend);
         findings.extend(error.problem());
         INVALID_CERTIFICATE_REF
     })

@@ -17,6 +17,7 @@ use super::hostname::intersect;
 use super::reason::{HOSTNAME_CONFLICT, PORT_UNAVAILABLE, PROTOCOL_CONFLICT};
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::settings::Settings;
+use crate::translate::ingress::TABLE as INGRESS_TABLE;
 
 /// The ports of all Gateways.
 #[derive(Debug, Default)]
@@ -127,6 +128,11 @@ impl Port {
     /// Serves a listener here.
     fn serve(&mut self, listener: &GatewayListener, table: TableId) {
         self.sections.push(Section { hostname: listener.hostname.clone(), table });
+        // A Gateway beside Ingresses must not take their hosts away: a request belongs to the sections with the most
+        // specific hostname only, so the Ingresses follow into each. Their own section covers the rest.
+        if self.of_ingress && listener.hostname != HostPattern::Any {
+            self.sections.push(Section { hostname: listener.hostname.clone(), table: TableId::new(INGRESS_TABLE) });
+        }
         for (name, id) in by_name(listener) {
             let ids = self.certificates.entry(name).or_default();
             if !ids.contains(&id) {
@@ -207,7 +213,7 @@ impl<'s> Ports<'s> {
         }
         if let Some(holder) = port.hostnames.get(&listener.hostname) {
             let message = format!(
-                "{holder} is older and has this hostname on port {}; this listener is not served",
+                "{holder} came first and has this hostname on port {}; this listener is not served",
                 listener.port
             );
             let mend = "use another hostname or port, or attach the routes to that Gateway";

@@ -13,7 +13,7 @@ use super::rule::{self, HostContext, Redirects};
 use crate::translate::assembly::Contribution;
 
 /// The table of all Ingresses.
-pub(super) const TABLE: &str = "ingress";
+pub(in crate::translate) const TABLE: &str = "ingress";
 
 /// What a host adds to the model. `members` are in order of rank. Without any Ingress that is no canary, a host does
 /// not exist; the host of everybody else always does.

@@ -27,7 +27,7 @@ use rustc_hash::FxHashMap;
 
 use self::default_backend::DefaultBackend;
 use self::fragment::{Fragment, Rank};
-use self::host::TABLE;
+pub(in crate::translate) use self::host::TABLE;
 use self::rule::HostContext;
 use self::tls::{DefaultTls, HostTls};
 use super::assembly::{Batch, Contribution};
