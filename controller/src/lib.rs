@@ -9,6 +9,7 @@
 //! Only `main.rs` and the `run` command touch the proxy crate. Nothing here knows pingora.
 
 pub mod certificate;
+pub mod dns;
 pub mod files;
 pub mod resources;
 pub mod settings;
