@@ -8,6 +8,7 @@
 //!
 //! Only `main.rs` and the `run` command touch the proxy crate. Nothing here knows pingora.
 
+pub mod admin;
 pub mod certificate;
 pub mod dns;
 pub mod files;

@@ -1,0 +1,225 @@
+//! The admin server on `--healthz-port`: probes, metrics, and what is served and what is wrong.
+//!
+//! | Path | Answer |
+//! |---|---|
+//! | `/healthz` | 200 while serving, 500 while draining (as ingress-nginx) |
+//! | `/readyz` | 200 when every [`Condition`] holds, else 503 with what is missing |
+//! | `/metrics` | text for Prometheus |
+//! | `/snapshot` | the model that is served, as YAML, without private keys |
+//! | `/problems` | what is wrong: text, or JSON by `Accept: application/json` |
+//!
+//! It runs on a thread and a runtime of its own, so that a busy controller or proxy cannot fail a probe, and it knows
+//! nothing of the proxy: [`AdminState`] is told.
+
+mod respond;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use genkan_routing::model::Model;
+use genkan_routing::report::Problem;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Connections at the same time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 128;
+/// A request's head must arrive within this time, also on a kept connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// No connection is older, so that a client that reads slowly or not at all gives its place back.
+const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// What must hold before Genkan is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Condition {
+    /// Every source (kind of object, folder) was listed once.
+    SourcesListed,
+    /// The first routing table is live.
+    TableLive,
+    /// The ports of that table are bound.
+    PortsBound,
+}
+
+impl Condition {
+    /// Every condition.
+    pub const ALL: [Self; 3] = [Self::SourcesListed, Self::TableLive, Self::PortsBound];
+
+    /// What to say while it does not hold.
+    fn missing(self) -> &'static str {
+        match self {
+            Self::SourcesListed => "the sources are not listed yet",
+            Self::TableLive => "there is no routing table yet",
+            Self::PortsBound => "the ports are not bound",
+        }
+    }
+}
+
+/// What the admin server answers from. Shared; whoever knows something tells it.
+pub struct AdminState {
+    holds: Mutex<BTreeSet<Condition>>,
+    draining: AtomicBool,
+    model: ArcSwap<Model>,
+    problems: ArcSwap<Vec<Problem>>,
+    metrics: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+/// A running admin server. Dropping it ends it.
+#[derive(Debug)]
+pub struct AdminServer {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AdminState {
+    /// A state in which nothing holds yet; `metrics` gives the text of `/metrics` whenever it is asked for.
+    pub fn new(metrics: impl Fn() -> String + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            holds: Mutex::default(),
+            draining: AtomicBool::new(false),
+            model: ArcSwap::default(),
+            problems: ArcSwap::default(),
+            metrics: Box::new(metrics),
+        })
+    }
+
+    /// Says whether a condition holds.
+    pub fn set(&self, condition: Condition, holds: bool) {
+        let mut all = self.holds.lock();
+        if holds {
+            all.insert(condition)
+        } else {
+            all.remove(&condition)
+        };
+    }
+
+    /// Begins to drain: neither healthy nor ready from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// The model that is served now.
+    pub fn set_model(&self, model: Arc<Model>) {
+        self.model.store(model);
+    }
+
+    /// Everything that is wrong now: of files, names and translation.
+    pub fn set_problems(&self, problems: Vec<Problem>) {
+        self.problems.store(Arc::new(problems));
+    }
+
+    /// Whether `/readyz` answers 200; else everything that is missing.
+    pub fn ready(&self) -> Result<(), Vec<&'static str>> {
+        if self.is_draining() {
+            return Err(vec!["draining"]);
+        }
+        let holds = self.holds.lock();
+        let missing = Condition::ALL.into_iter().filter(|condition| !holds.contains(condition));
+        let missing: Vec<_> = missing.map(Condition::missing).collect();
+        if missing.is_empty() { Ok(()) } else { Err(missing) }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").field("ready", &self.ready()).finish_non_exhaustive()
+    }
+}
+
+impl AdminServer {
+    /// Binds an address and serves it on a thread of its own. Errors are those of binding and of making the thread.
+    pub fn start(address: SocketAddr, state: Arc<AdminState>) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve(listener, state) => {}
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// The address that is bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for AdminServer {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic was told when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<AdminState>) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let state = state.clone();
+                connections.spawn(async move {
+                    let _permit = permit;
+                    if timeout(MAX_AGE, connection(stream, state)).await.is_err() {
+                        tracing::debug!(%peer, "admin connection is too old");
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely; accepting again at once would spin.
+                tracing::warn!(%error, "cannot accept an admin connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connection(stream: TcpStream, state: Arc<AdminState>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = respond::respond(&state, request.method(), request.uri().path(), request.headers());
+        async { Ok::<_, std::convert::Infallible>(response) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 << 10);
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "admin connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests;

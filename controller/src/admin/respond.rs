@@ -1,0 +1,99 @@
+//! The answers of the admin server, apart from any connection.
+
+use bytes::Bytes;
+use genkan_routing::report::Problem;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::Full;
+
+use super::AdminState;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+/// The Prometheus text format.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(super) fn respond(state: &AdminState, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    let answer: fn(&AdminState, &HeaderMap) -> Answer = match path {
+        "/healthz" => healthz,
+        "/readyz" => readyz,
+        "/metrics" => |state, _| Answer { status: StatusCode::OK, kind: METRICS, text: (state.metrics)() },
+        "/snapshot" => snapshot,
+        "/problems" => problems,
+        _ => return Answer::text(StatusCode::NOT_FOUND, "not found\n").into(),
+    };
+    // hyper leaves the body out for HEAD.
+    if method != Method::GET && method != Method::HEAD {
+        let mut response: Response<_> = Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n").into();
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    answer(state, headers).into()
+}
+
+struct Answer {
+    status: StatusCode,
+    kind: &'static str,
+    text: String,
+}
+
+impl Answer {
+    fn text(status: StatusCode, text: impl Into<String>) -> Self {
+        Self { status, kind: TEXT, text: text.into() }
+    }
+}
+
+impl From<Answer> for Response<Full<Bytes>> {
+    fn from(answer: Answer) -> Self {
+        let mut response = Response::new(Full::new(answer.text.into()));
+        *response.status_mut() = answer.status;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.kind));
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+fn healthz(state: &AdminState, _: &HeaderMap) -> Answer {
+    if state.is_draining() {
+        Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "draining\n")
+    } else {
+        Answer::text(StatusCode::OK, "ok\n")
+    }
+}
+
+fn readyz(state: &AdminState, _: &HeaderMap) -> Answer {
+    match state.ready() {
+        Ok(()) => Answer::text(StatusCode::OK, "ready\n"),
+        Err(missing) => {
+            Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n- {}\n", missing.join("\n- ")))
+        }
+    }
+}
+
+fn snapshot(state: &AdminState, _: &HeaderMap) -> Answer {
+    match serde_saphyr::to_string(&**state.model.load()) {
+        Ok(text) => Answer { status: StatusCode::OK, kind: YAML, text },
+        Err(error) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot be written as YAML: {error}\n")),
+    }
+}
+
+fn problems(state: &AdminState, headers: &HeaderMap) -> Answer {
+    let problems: &[Problem] = &state.problems.load();
+    if wants_json(headers) {
+        return match serde_json::to_string_pretty(problems) {
+            Ok(text) => Answer { status: StatusCode::OK, kind: JSON, text: text + "\n" },
+            Err(error) => {
+                Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot be written as JSON: {error}\n"))
+            }
+        };
+    }
+    let lines: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+    Answer::text(StatusCode::OK, if lines.is_empty() { "no problems\n".to_owned() } else { lines })
+}
+
+/// Whether JSON is named among what is accepted; a mere `*/*` (curl) gets text.
+fn wants_json(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut kinds = accepted.flat_map(|value| value.split(',')).filter_map(|kind| kind.split(';').next());
+    kinds.any(|kind| kind.trim().eq_ignore_ascii_case(JSON))
+}
