@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod certificate;
 pub mod dns;
+pub mod echo;
 pub mod files;
 pub mod resources;
 pub mod settings;
