@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::changes::{RuleChanges, merge, same_pattern};
+use super::changes::{RuleChanges, RuleMarks, merge, same_pattern};
 use super::host::CompiledHost;
 use super::hosts::HostIndex;
 use super::{CompileStats, Snapshot};
@@ -20,7 +20,15 @@ use crate::name::{CertificateId, HostPattern, ListenerId, TableId};
 #[derive(Debug)]
 pub(super) struct CompiledTable {
     /// By pattern.
-    pub(super) hosts: HostIndex<Arc<CompiledHost>>,
+    pub(super) hosts: HostIndex<HostSlot>,
+}
+
+/// A host in a table, with what tells most hosts apart from changed rules without a look at the host itself.
+#[derive(Clone, Debug)]
+pub(super) struct HostSlot {
+    /// The host.
+    pub(super) host: Arc<CompiledHost>,
+    rules: RuleMarks,
 }
 
 /// A listener with its sections' tables.
@@ -80,8 +88,8 @@ impl Compiler<'_> {
         let touched: FxHashSet<&HostPattern> = if self.changes.is_empty() {
             FxHashSet::default()
         } else {
-            let hosts = compiled.hosts.values().filter(|host| self.changes.touch(host));
-            hosts.map(|host| host.pattern()).collect()
+            let slots = compiled.hosts.values().filter(|slot| self.changes.may_touch(slot.rules));
+            slots.filter(|slot| self.changes.touch(&slot.host)).map(|slot| slot.host.pattern()).collect()
         };
         let mut edits = Vec::new();
         if !Arc::ptr_eq(old, new) || !touched.is_empty() {
@@ -110,9 +118,10 @@ impl Compiler<'_> {
         Arc::new(CompiledTable { hosts })
     }
 
-    fn host(&mut self, pattern: &HostPattern, host: &Arc<Host>) -> Arc<CompiledHost> {
+    fn host(&mut self, pattern: &HostPattern, host: &Arc<Host>) -> HostSlot {
         self.stats.hosts_compiled += 1;
-        Arc::new(CompiledHost::build(pattern, host, |rule| self.model.rules.get(rule)))
+        let host = CompiledHost::build(pattern, host, |rule| self.model.rules.get(rule));
+        HostSlot { rules: RuleMarks::of(host.rules()), host: Arc::new(host) }
     }
 
     fn listener(&self, id: &ListenerId, listener: &Arc<Listener>, tables: &Tables) -> Arc<CompiledListener> {
@@ -141,15 +150,19 @@ fn assemble(
     tables: &Tables,
     certificates: Arc<HostIndex<SmallVec<[CertificateId; 1]>>>,
 ) -> CompiledListener {
-    let mut sections = HostIndex::default();
+    let mut grouped: BTreeMap<&HostPattern, SmallVec<[Arc<CompiledTable>; 1]>> = BTreeMap::new();
     for section in &listener.sections {
         // A section whose table is missing still keeps its hosts from less specific ones.
-        let entry: &mut SmallVec<_> = sections.entry(section.hostname.clone(), SmallVec::new);
+        let group = grouped.entry(&section.hostname).or_default();
         if let Some(table) = tables.get(&section.table)
-            && !entry.iter().any(|known| Arc::ptr_eq(known, table))
+            && !group.iter().any(|known| Arc::ptr_eq(known, table))
         {
-            entry.push(Arc::clone(table));
+            group.push(Arc::clone(table));
         }
+    }
+    let mut sections = HostIndex::with_capacity(grouped.len());
+    for (hostname, tables) in grouped {
+        sections.insert(hostname.clone(), tables);
     }
     CompiledListener { sections, certificates, default_certificate: listener.default_certificate.clone() }
 }

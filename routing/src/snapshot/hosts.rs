@@ -8,22 +8,18 @@
 //!              com
 //!                    any
 //! ```
-//!
-//! The keys come from manifests and only lookups from clients, so the hash needs no secret: a client can't fill a
-//! bucket.
 
 use std::ops::RangeInclusive;
 
-use rustc_hash::{FxBuildHasher, FxHashMap};
-
-use crate::name::{HostPattern, Hostname};
+use super::names::NameMap;
+use crate::name::HostPattern;
 
 /// Values by [`HostPattern`].
 #[derive(Clone, Debug)]
 pub(super) struct HostIndex<V> {
-    exact: FxHashMap<Hostname, V>,
-    one_label: FxHashMap<Hostname, V>,
-    suffix: FxHashMap<Hostname, V>,
+    exact: NameMap<V>,
+    one_label: NameMap<V>,
+    suffix: NameMap<V>,
     /// Covers the lengths of all keys of `suffix`, so that most labels of a long host are never hashed.
     suffix_lengths: RangeInclusive<usize>,
     any: Option<V>,
@@ -42,18 +38,64 @@ pub(super) enum Step<'h> {
     Any,
 }
 
-/// All patterns that cover `host`, from the most to the least specific.
-pub(super) fn steps(host: &str) -> impl Iterator<Item = Step<'_>> {
-    let one_label =
-        host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, suffix)| Step::OneLabel(suffix));
-    let suffixes = host.match_indices('.').filter(|(at, _)| *at > 0).filter_map(|(at, _)| host.get(at + 1..));
-    std::iter::once(Step::Exact(host)).chain(one_label).chain(suffixes.map(Step::Suffix)).chain([Step::Any])
+/// All patterns that cover a host, from the most to the least specific. Each step is found only when it is asked for:
+/// most lookups end with the first.
+pub(super) struct Steps<'h> {
+    host: &'h str,
+    next: Next,
 }
 
-impl<V> HostIndex<V> {
-    /// An index with room for this many exact names.
+enum Next {
+    Exact,
+    OneLabel,
+    /// The suffix behind the dot at this place.
+    Suffix(usize),
+    Any,
+    Nothing,
+}
+
+/// The steps of `host`.
+pub(super) fn steps(host: &str) -> Steps<'_> {
+    Steps { host, next: Next::Exact }
+}
+
+impl<'h> Steps<'h> {
+    /// The first dot behind `start` (so never the first byte: a suffix has a label before it).
+    fn dot_after(&self, start: usize) -> Option<usize> {
+        let rest = self.host.as_bytes().get(start + 1..)?;
+        rest.iter().position(|byte| *byte == b'.').map(|at| start + 1 + at)
+    }
+
+    fn behind(&self, dot: usize) -> &'h str {
+        self.host.get(dot + 1..).unwrap_or_default()
+    }
+}
+
+impl<'h> Iterator for Steps<'h> {
+    type Item = Step<'h>;
+
+    fn next(&mut self) -> Option<Step<'h>> {
+        let (step, next) = match self.next {
+            Next::Exact => (Step::Exact(self.host), Next::OneLabel),
+            Next::OneLabel => match self.dot_after(0) {
+                // With a dot in front, what is before the second dot is more than one label.
+                Some(dot) if !self.host.starts_with('.') => (Step::OneLabel(self.behind(dot)), Next::Suffix(dot)),
+                Some(dot) => (Step::Suffix(self.behind(dot)), self.dot_after(dot).map_or(Next::Any, Next::Suffix)),
+                None => (Step::Any, Next::Nothing),
+            },
+            Next::Suffix(dot) => (Step::Suffix(self.behind(dot)), self.dot_after(dot).map_or(Next::Any, Next::Suffix)),
+            Next::Any => (Step::Any, Next::Nothing),
+            Next::Nothing => return None,
+        };
+        self.next = next;
+        Some(step)
+    }
+}
+
+impl<V: Clone> HostIndex<V> {
+    /// An index for about this many exact names.
     pub(super) fn with_capacity(hosts: usize) -> Self {
-        Self { exact: FxHashMap::with_capacity_and_hasher(hosts, FxBuildHasher), ..Self::default() }
+        Self { exact: NameMap::with_capacity(hosts), ..Self::default() }
     }
 
     /// The value of the pattern that `step` stands for.
@@ -82,10 +124,10 @@ impl<V> HostIndex<V> {
             HostPattern::OneLabel(suffix) => self.one_label.insert(suffix, value),
             HostPattern::Suffix(suffix) => {
                 self.cover_length(suffix.as_str().len());
-                self.suffix.insert(suffix, value)
+                self.suffix.insert(suffix, value);
             }
-            HostPattern::Any => self.any.replace(value),
-        };
+            HostPattern::Any => self.any = Some(value),
+        }
     }
 
     /// Forgets a pattern.
@@ -94,20 +136,7 @@ impl<V> HostIndex<V> {
             HostPattern::Exact(name) => self.exact.remove(name),
             HostPattern::OneLabel(suffix) => self.one_label.remove(suffix),
             HostPattern::Suffix(suffix) => self.suffix.remove(suffix),
-            HostPattern::Any => self.any.take(),
-        };
-    }
-
-    /// The value of a pattern, made by `default` if it has none yet.
-    pub(super) fn entry(&mut self, pattern: HostPattern, default: impl FnOnce() -> V) -> &mut V {
-        match pattern {
-            HostPattern::Exact(name) => self.exact.entry(name).or_insert_with(default),
-            HostPattern::OneLabel(suffix) => self.one_label.entry(suffix).or_insert_with(default),
-            HostPattern::Suffix(suffix) => {
-                self.cover_length(suffix.as_str().len());
-                self.suffix.entry(suffix).or_insert_with(default)
-            }
-            HostPattern::Any => self.any.get_or_insert_with(default),
+            HostPattern::Any => self.any = None,
         }
     }
 
@@ -126,9 +155,9 @@ impl<V> HostIndex<V> {
 impl<V> Default for HostIndex<V> {
     fn default() -> Self {
         Self {
-            exact: FxHashMap::default(),
-            one_label: FxHashMap::default(),
-            suffix: FxHashMap::default(),
+            exact: NameMap::default(),
+            one_label: NameMap::default(),
+            suffix: NameMap::default(),
             #[expect(clippy::reversed_empty_ranges, reason = "covers no length until a suffix is inserted")]
             suffix_lengths: 1..=0,
             any: None,
@@ -145,6 +174,8 @@ mod tests {
         let all: Vec<_> = steps("a.b.c").collect();
         let expected = [Step::Exact("a.b.c"), Step::OneLabel("b.c"), Step::Suffix("b.c"), Step::Suffix("c"), Step::Any];
         assert_eq!(all, expected);
+        let uneven: Vec<_> = steps(".a..b").collect();
+        assert_eq!(uneven, [Step::Exact(".a..b"), Step::Suffix(".b"), Step::Suffix("b"), Step::Any]);
         assert_eq!(steps("").collect::<Vec<_>>(), [Step::Exact(""), Step::Any]);
     }
 

@@ -13,6 +13,7 @@ mod compile;
 mod conditions;
 mod host;
 mod hosts;
+mod names;
 mod paths;
 mod reference;
 mod regexes;
@@ -101,8 +102,9 @@ impl Snapshot {
     /// The match that serves a request on a listener.
     pub fn route(&self, listener: &ListenerId, request: &RequestView<'_>) -> Option<Matched<'_>> {
         let tables = self.listeners.get(listener)?.sections.most_specific(request.host)?;
-        steps(request.host)
-            .find_map(|step| tables.iter().find_map(|table| table.hosts.get(step).and_then(|host| host.find(request))))
+        steps(request.host).find_map(|step| {
+            tables.iter().find_map(|table| table.hosts.get(step).and_then(|slot| slot.host.find(request)))
+        })
     }
 
     /// The same answer as [`Self::route`] by linear search through the model: its specification. For tests, and for

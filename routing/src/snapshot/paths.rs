@@ -33,7 +33,7 @@ pub(super) struct PathIndex {
     /// Open addressing by hash of parent and segment; a power of two, at most half full.
     slots: Box<[u32]>,
     /// The segments of all nodes, one after another.
-    text: Box<str>,
+    text: Box<[u8]>,
     /// The ranks of all nodes, one after another; each list ascends.
     ranks: Box<[Rank]>,
     regexes: Option<RegexIndex>,
@@ -81,17 +81,15 @@ impl PathIndex {
                 best = Some(*rank);
             }
         };
-        let (mut at, mut rest) = match request.path.strip_prefix('/') {
+        let path = request.path.as_bytes();
+        let (mut at, mut rest) = match path.strip_prefix(b"/") {
             Some(rest) => (self.node(ROOT), Some(rest)),
-            None => (self.node(BEFORE), Some(request.path)),
+            None => (self.node(BEFORE), Some(path)),
         };
-        while let (Some(node), Some(path)) = (at, rest) {
-            consider(self.list(node.1, 1));
-            let (segment, after) = match path.split_once('/') {
-                Some((segment, after)) => (segment, Some(after)),
-                None => (path, None),
-            };
-            at = self.child(node.0, segment);
+        while let (Some((id, node)), Some(path)) = (at, rest) {
+            consider(self.list(node, 1));
+            let (segment, after) = cut(path);
+            at = self.child(id, segment);
             rest = after;
             if let Some((_, child)) = at {
                 consider(self.list(child, 0));
@@ -115,7 +113,7 @@ impl PathIndex {
         self.ranks.get(bound(list)..bound(list + 1)).unwrap_or_default()
     }
 
-    fn child(&self, parent: u32, segment: &str) -> Option<(u32, &Node)> {
+    fn child(&self, parent: u32, segment: &[u8]) -> Option<(u32, &Node)> {
         let mask = self.slots.len() - 1;
         let mut slot = hash(parent, segment) & mask;
         loop {
@@ -130,9 +128,17 @@ impl PathIndex {
     }
 }
 
-fn hash(parent: u32, segment: &str) -> usize {
+/// The first segment, and what follows its slash. Segments are short: a plain loop beats a vectorized search.
+fn cut(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match path.iter().position(|byte| *byte == b'/').and_then(|at| path.split_at_checked(at)) {
+        Some((segment, after)) => (segment, after.get(1..)),
+        None => (path, None),
+    }
+}
+
+fn hash(parent: u32, segment: &[u8]) -> usize {
     let mut hasher = FxHasher::default();
-    hasher.write(segment.as_bytes());
+    hasher.write(segment);
     hasher.write_u32(parent);
     // The mask takes what it needs; on 32 bits the upper half is not needed.
     hasher.finish() as usize
@@ -172,7 +178,7 @@ impl<'m> Tree<'m> {
     }
 
     fn flatten(self, regexes: Option<RegexIndex>) -> PathIndex {
-        let mut text = String::new();
+        let mut text = Vec::new();
         let mut ranks: Vec<Rank> = Vec::new();
         let mut nodes = Vec::with_capacity(self.nodes.len());
         let mut slots = vec![FREE; (self.nodes.len() * 2).next_power_of_two()];
@@ -180,14 +186,14 @@ impl<'m> Tree<'m> {
         let offset = |length: usize| u32::try_from(length).unwrap_or(FREE);
         for ((parent, segment, lists), id) in self.nodes.into_iter().zip(0u32..) {
             let start = offset(text.len());
-            text.push_str(segment);
+            text.extend_from_slice(segment.as_bytes());
             let mut bounds = [offset(ranks.len()); 4];
             for (list, bound) in [lists.at, lists.below, lists.exact].into_iter().zip(bounds.iter_mut().skip(1)) {
                 ranks.extend(list);
                 *bound = offset(ranks.len());
             }
             nodes.push(Node { parent, segment: (start, offset(text.len())), lists: bounds });
-            let mut slot = hash(parent, segment) & mask;
+            let mut slot = hash(parent, segment.as_bytes()) & mask;
             while let Some(taken) = slots.get_mut(slot) {
                 if *taken == FREE {
                     *taken = id;

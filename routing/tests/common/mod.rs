@@ -1,6 +1,7 @@
 //! Generators of models, changes and requests that collide as often as possible: few labels, few segments, few rules.
 //! Each test file uses its own part of them.
 #![allow(dead_code, reason = "every test binary compiles this module and uses another part of it")]
+#![allow(clippy::unwrap_used, reason = "a generator that fails is a broken test")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
