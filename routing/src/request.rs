@@ -81,19 +81,19 @@ pub fn canonical_host(raw: &str) -> Result<Cow<'_, str>, TargetError> {
         return Err(TargetError::BadHost);
     }
     // A dot at the start, at the end or after another dot bounds an empty label.
-    let (mut after_dot, mut upper) = (true, false);
+    let (mut before, mut upper) = (HostByte::Dot, false);
     for byte in name.bytes() {
-        let dot = byte == b'.';
-        if (dot && after_dot) || !(dot || byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+        let class = HOST_BYTES[usize::from(byte)];
+        if class == HostByte::Bad || (class == HostByte::Dot && before == HostByte::Dot) {
             return Err(TargetError::BadHost);
         }
-        after_dot = dot;
-        upper |= byte.is_ascii_uppercase();
+        upper |= class == HostByte::Upper;
+        before = class;
     }
-    match (after_dot, upper) {
-        (true, _) => Err(TargetError::BadHost),
-        (false, true) => Ok(Cow::Owned(name.to_ascii_lowercase())),
-        (false, false) => Ok(Cow::Borrowed(name)),
+    match (before, upper) {
+        (HostByte::Dot, _) => Err(TargetError::BadHost),
+        (_, true) => Ok(Cow::Owned(name.to_ascii_lowercase())),
+        (_, false) => Ok(Cow::Borrowed(name)),
     }
 }
 
@@ -108,6 +108,30 @@ pub fn query_value<'q>(query: Option<&'q str>, name: &str) -> Option<Cow<'q, str
         (decode_form(key) == name).then(|| decode_form(value))
     })
 }
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HostByte {
+    Bad,
+    Plain,
+    Upper,
+    Dot,
+}
+
+/// What every byte is in a host.
+const HOST_BYTES: [HostByte; 256] = {
+    let mut table = [HostByte::Bad; 256];
+    let mut byte = 0u8;
+    while byte < 0x80 {
+        table[byte as usize] = match byte {
+            b'.' => HostByte::Dot,
+            b'A'..=b'Z' => HostByte::Upper,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => HostByte::Plain,
+            _ => HostByte::Bad,
+        };
+        byte += 1;
+    }
+    table
+};
 
 fn is_port(text: &str) -> bool {
     text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit())
@@ -137,13 +161,10 @@ const NOTABLE: [bool; 256] = {
 /// Whether a path that begins with `/` has nothing to decode, merge, resolve or refuse.
 fn is_normal(bytes: &[u8]) -> bool {
     let mut rest = bytes;
-    while let Some((&byte, after)) = rest.split_first() {
-        if NOTABLE[usize::from(byte)] {
-            let starts_a_normal_segment = byte == b'/'
-                && !matches!(after, [b'/', ..] | [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..]);
-            if !starts_a_normal_segment {
-                return false;
-            }
+    while let Some(at) = rest.iter().position(|byte| NOTABLE[usize::from(*byte)]) {
+        let Some((b'/', after)) = rest.get(at..).and_then(<[u8]>::split_first) else { return false };
+        if matches!(after, [b'/', ..] | [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..]) {
+            return false;
         }
         rest = after;
     }

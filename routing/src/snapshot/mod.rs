@@ -11,10 +11,12 @@
 mod changes;
 mod compile;
 mod conditions;
+mod explain;
 mod host;
 mod hosts;
 mod names;
 mod paths;
+mod reasons;
 mod reference;
 mod regexes;
 
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 
 use self::compile::{Listeners, Tables};
+pub use self::explain::{Candidate, Explanation, Loser};
 use self::hosts::steps;
 use crate::model::{Match, Model, Rule};
 use crate::name::{CertificateId, HostPattern, ListenerId};

@@ -29,7 +29,7 @@ pub(super) fn route<'m>(model: &'m Model, listener: &ListenerId, request: &Reque
 }
 
 /// Greater is more specific.
-fn specificity(pattern: &HostPattern) -> (u8, usize) {
+pub(super) fn specificity(pattern: &HostPattern) -> (u8, usize) {
     match pattern {
         HostPattern::Exact(_) => (3, 0),
         HostPattern::OneLabel(_) => (2, 0),
