@@ -133,3 +133,161 @@ impl Segment {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::atomic::AtomicU32;
+    use std::time::{Duration, SystemTime};
+
+    use genkan_routing::model::RuleLabels;
+    use genkan_routing::name::ListenerId;
+    use genkan_routing::policy::access_log::DEFAULT_FORMAT;
+    use genkan_routing::policy::redirect::Scheme;
+    use http::HeaderMap;
+
+    use super::super::record::Attempt;
+    use super::*;
+    use crate::connection::{ConnectionInfo, Phase, TlsInfo};
+
+    /// Renders `text` for one request of `GET /a%20b?X=1&y=2` that was tried twice.
+    fn rendered(text: &str, escape: Escape, tries: usize) -> String {
+        let connection = ConnectionInfo {
+            id: 7,
+            listener: ListenerId::new("https"),
+            public_port: 443,
+            peer: "10.0.0.1:40000".parse().unwrap(),
+            local: "[::ffff:10.0.0.9]:8443".parse().unwrap(),
+            proxied: Some(("192.0.2.1:555".parse().unwrap(), "203.0.113.1:443".parse().unwrap())),
+            tls: Some(TlsInfo { server_name: Some("a.b".into()), version: "TLSv1.3", cipher: "C".into() }),
+            requests: AtomicU32::new(3),
+            phase: Phase::default(),
+        };
+        let request = http::Request::builder()
+            .uri("https://a.b:444/a%20b?X=1&y=2")
+            .version(http::Version::HTTP_2)
+            .header("user-agent", "say \"hi\"")
+            .header("cookie", "c=1")
+            .header("cookie", "d=2")
+            .header("authorization", "Basic dXNlcjpwYXNz");
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let response: HeaderMap = [("x-sent".parse().unwrap(), "s".parse().unwrap())].into_iter().collect();
+        let millis = Duration::from_millis;
+        let attempts = [
+            Attempt {
+                address: SocketAddr::from(([10, 1, 0, 1], 80)),
+                status: Some(502),
+                response_length: 0,
+                connect_time: None,
+                header_time: None,
+                response_time: Some(millis(2)),
+            },
+            Attempt {
+                address: SocketAddr::from(([10, 1, 0, 2], 80)),
+                status: Some(200),
+                response_length: 10,
+                connect_time: Some(millis(0)),
+                header_time: Some(millis(5)),
+                response_time: Some(millis(1006)),
+            },
+        ];
+        let labels = RuleLabels { namespace: "ns".into(), ingress: "ing".into(), ..RuleLabels::default() };
+        let record = LogRecord {
+            connection: &connection,
+            head: &head,
+            client: "192.0.2.1".parse().unwrap(),
+            scheme: Scheme::Https,
+            authority: "a.b:444",
+            port: 443,
+            host: "a.b",
+            path: "/a b",
+            request_id: "id",
+            labels: &labels,
+            upstream_name: "ns-svc-80",
+            alternative_upstream_name: "",
+            status: 200,
+            response: Some(&response),
+            upstream_response: None,
+            request_length: 100,
+            body_bytes_sent: 10,
+            bytes_sent: 150,
+            request_time: millis(1010),
+            attempts: &attempts[..tries],
+            now: SystemTime::UNIX_EPOCH + millis(1_700_000_000_123),
+        };
+        let mut out = String::new();
+        Format::compile(text, escape).unwrap().render(&record, &mut out);
+        out
+    }
+
+    #[test]
+    fn the_default_line_is_that_of_ingress_nginx() {
+        let line = rendered(DEFAULT_FORMAT, Escape::Default, 1);
+        let (before, rest) = line.split_once('[').unwrap();
+        let (time, rest) = rest.split_once(']').unwrap();
+        assert_eq!(before, "192.0.2.1 - user ");
+        assert!(time.contains("/Nov/2023:"), "{time}");
+        assert_eq!(
+            rest,
+            " \"GET /a%20b?X=1&y=2 HTTP/2.0\" 200 10 \"-\" \"say \\x22hi\\x22\" 100 1.010 [ns-svc-80] [-] 10.1.0.1:80 0 \
+             0.002 502 id"
+        );
+    }
+
+    #[test]
+    fn values_of_the_upstream_are_lists_over_the_attempts() {
+        let format = "$upstream_addr|$upstream_status|$upstream_response_length|$upstream_response_time|\
+                      $upstream_connect_time|$upstream_header_time";
+        let expected = "10.1.0.1:80, 10.1.0.2:80|502, 200|0, 10|0.002, 1.006|-, 0.000|-, 0.005";
+        assert_eq!(rendered(format, Escape::Default, 2), expected);
+        assert_eq!(rendered(format, Escape::Default, 0), "-|-|-|-|-|-");
+    }
+
+    #[test]
+    fn empty_values_are_a_dash_by_default_only() {
+        for (escape, expected) in [(Escape::Default, "[-][-][-]"), (Escape::Json, "[][][]"), (Escape::None, "[][][]")] {
+            assert_eq!(rendered("[$http_referer][$cookie_x][$ssl_client_s_dn]", escape, 0), expected);
+        }
+    }
+
+    #[test]
+    fn json_lines_can_be_read_back() {
+        let line = rendered("{\"agent\": \"$http_user_agent\", \"user\": \"$remote_user\"}", Escape::Json, 1);
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(json["agent"], "say \"hi\"");
+        assert_eq!(json["user"], "user");
+    }
+
+    #[test]
+    fn every_other_variable_says_what_nginx_says() {
+        for (text, expected) in [
+            ("$args|$query_string|$is_args", "X=1&y=2|X=1&y=2|?"),
+            ("$arg_x|$arg_Y|$arg_z", "1|2|-"),
+            ("$cookie_d|$http_cookie", "2|c=1; d=2"),
+            ("$host|$http_host|$best_http_host", "a.b|a.b:444|a.b:444"),
+            ("$uri|$request_uri|${uri}x", "/a b|/a%20b?X=1&y=2|/a bx"),
+            ("$escaped_request_uri", "%2Fa%2520b%3FX%3D1%26y%3D2"),
+            ("$request_method $server_protocol $scheme $pass_access_scheme", "GET HTTP/2.0 https https"),
+            ("$connection $connection_requests", "7 3"),
+            ("$remote_addr $remote_port $the_real_ip", "192.0.2.1 555 192.0.2.1"),
+            ("$proxy_protocol_addr $proxy_protocol_port", "192.0.2.1 555"),
+            ("$server_addr $server_port $pass_port", "10.0.0.9 8443 443"),
+            ("$ssl_protocol $ssl_cipher $ssl_server_name $ssl_client_verify", "TLSv1.3 C a.b NONE"),
+            ("$namespace $ingress_name $service_name", "ns ing -"),
+            ("$sent_http_x_sent $upstream_http_x_sent", "s -"),
+            ("$bytes_sent $request_length $msec $status", "150 100 1700000000.123 200"),
+            ("$proxy_add_x_forwarded_for $req_id $request_id", "192.0.2.1 id id"),
+            ("100$ $", "100$ $"),
+        ] {
+            assert_eq!(rendered(text, Escape::Default, 1), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_variable_is_an_error() {
+        for name in ["nonsense", "http_", "upstream_cookie_x"] {
+            let error = Format::compile(&format!("$status ${name}"), Escape::Default).unwrap_err();
+            assert_eq!(error, FormatError::UnknownVariable(name.to_owned()));
+        }
+    }
+}

@@ -201,3 +201,116 @@ impl Queue {
         Some(state.taken)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::ConstantLabels;
+
+    fn metrics() -> Arc<Metrics> {
+        Arc::new(Metrics::new(&ConstantLabels::default(), true))
+    }
+
+    fn dropped(metrics: &Metrics) -> u64 {
+        let text = metrics.encode();
+        let line = text.lines().find(|line| line.starts_with("genkan_access_log_dropped_lines_total{")).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// An output that tests can read.
+    #[derive(Clone, Debug, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_was_flushed_is_written_in_order() {
+        let sink = Sink::default();
+        let writer = Writer::to(sink.clone(), metrics()).unwrap();
+        writer.line("one");
+        writer.line("two");
+        writer.flush();
+        assert_eq!(sink.0.lock().as_slice(), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn nothing_is_lost_when_the_writer_goes() {
+        let sink = Sink::default();
+        let writer = Writer::to(sink.clone(), metrics()).unwrap();
+        for number in 0..100_000 {
+            writer.line(&number.to_string());
+        }
+        drop(writer);
+        let written = String::from_utf8(sink.0.lock().clone()).unwrap();
+        assert!(written.lines().map(|line| line.parse::<u32>().unwrap()).eq(0..100_000));
+    }
+
+    /// An output that blocks until its channel is closed.
+    struct Stuck(mpsc::Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stuck_output_costs_lines_but_blocks_nobody() {
+        let (open, stuck) = mpsc::channel();
+        let metrics = metrics();
+        let writer = Writer::to(Stuck(stuck), Arc::clone(&metrics)).unwrap();
+        let line = "x".repeat(1 << 20);
+        for _ in 0..40 {
+            writer.line(&line);
+        }
+        assert!(dropped(&metrics) >= 40 - 2 * 8, "{}", dropped(&metrics));
+        drop(open);
+        writer.flush();
+    }
+
+    #[test]
+    fn lines_that_a_broken_output_refuses_are_counted() {
+        struct Broken;
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let metrics = metrics();
+        let writer = Writer::to(Broken, Arc::clone(&metrics)).unwrap();
+        writer.line("one");
+        writer.flush();
+        writer.line("two");
+        drop(writer);
+        assert_eq!(dropped(&metrics), 2);
+    }
+
+    #[test]
+    fn a_channel_gets_one_message_per_line() {
+        let (sender, receiver) = mpsc::channel();
+        let metrics = metrics();
+        let writer = Writer::start(&AccessLogOutput::Channel(sender), Arc::clone(&metrics)).unwrap();
+        writer.line("one");
+        assert_eq!(receiver.recv().unwrap(), "one");
+        drop(receiver);
+        writer.line("two");
+        assert_eq!(dropped(&metrics), 1);
+    }
+}
