@@ -32,7 +32,7 @@ pub(crate) const KEYS: &[Key] = &[
         "annotation-value-word-blocklist",
         "words, separated by commas",
         "none",
-        |b, v| set(&mut b.config.annotation_value_word_blocklist, Ok(list(v).map(str::to_owned).collect())),
+        blocklist,
         "An annotation whose value contains one of these keeps its Ingress from being used",
     ),
     Key::on(
@@ -56,6 +56,12 @@ const GLOBAL_AUTH: &str = "global-auth-url";
 
 const RISKS: &[(&str, Risk)] =
     &[("Low", Risk::Low), ("Medium", Risk::Medium), ("High", Risk::High), ("Critical", Risk::Critical)];
+
+/// Takes every word as it is: a refused one would open what it should block.
+fn blocklist(builder: &mut GlobalBuilder, value: &str) -> Result<(), ValueError> {
+    builder.config.annotation_value_word_blocklist = value.lines().flat_map(list).map(str::to_owned).collect();
+    Ok(())
+}
 
 fn allow_snippets(builder: &mut GlobalBuilder, value: &str) -> Result<(), ValueError> {
     if boolean(value.trim())? {

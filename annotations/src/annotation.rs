@@ -90,7 +90,8 @@ impl<'a> Builder<'a> {
     fn new(context: Context<'a>) -> Self {
         Self {
             context,
-            settings: IngressSettings::from_global(context.global),
+            // Whether the ConfigMap denies everything is known only when all annotations are read.
+            settings: IngressSettings { deny: None, ..IngressSettings::from_global(context.global) },
             canary: canary::Parts::default(),
             connection_limit: connection_limit::Parts::default(),
             cors: cors::Parts::default(),
@@ -105,7 +106,7 @@ impl<'a> Builder<'a> {
 
     /// From now on problems are about the annotation of this name.
     pub(crate) fn at(&mut self, name: &str) {
-        self.notes.at(format!("metadata.annotations[{}/{name}]", self.context.prefix));
+        self.notes.at(format!("metadata.annotations[{}/{}]", self.context.prefix, name.escape_debug()));
     }
 
     /// Says something about the annotation that is being read.
@@ -191,6 +192,7 @@ impl<'a> Builder<'a> {
 
     /// Raw nginx configuration.
     fn refuse(&mut self, spelling: &str) {
+        let spelling = spelling.escape_debug();
         let message = format!("{spelling} is raw nginx configuration, which is never run: the Ingress is not used");
         self.settings.rejected = true;
         self.note(Severity::Error, "SnippetRefused", message, "say it with other annotations and remove this one");
@@ -227,7 +229,8 @@ impl<'a> Builder<'a> {
         if name.ends_with("-snippet") {
             return self.refuse(name);
         }
-        let mut message = format!("unknown annotation {}/{name} on {}", self.context.prefix, self.notes.object());
+        let mut message =
+            format!("unknown annotation {}/{} on {}", self.context.prefix, name.escape_debug(), self.notes.object());
         if let Some(known) = nearest(name, table::annotation_names()) {
             message.push_str(&format!(": did you mean {known}?"));
         }

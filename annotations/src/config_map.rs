@@ -121,7 +121,7 @@ impl Default for GlobalConfig {
 pub fn parse(data: &BTreeMap<String, String>, object: &ObjectRef) -> (GlobalConfig, Vec<Problem>) {
     let mut builder = GlobalBuilder::new(object);
     for (name, value) in data {
-        builder.notes.at(format!("data[{name}]"));
+        builder.notes.at(format!("data[{}]", name.escape_debug()));
         match table::key(name) {
             Some(definition) => builder.apply(definition, value),
             None => builder.unknown(name),

@@ -103,6 +103,7 @@ pub(crate) const AUTH: &[Annotation] = &[
         &["off"],
         "Whether a client certificate is required",
     )
+    .risk(Risk::Medium)
     .scope(Scope::Host),
     Annotation::not_yet("auth-tls-verify-depth", "a whole number", &["1"], "The longest chain of client certificates")
         .scope(Scope::Host),

@@ -6,7 +6,7 @@ use genkan_routing::report::Severity;
 use crate::annotation::{Annotation, Builder, set};
 use crate::config_map::Key;
 use crate::definition::{OnInvalid, Risk, Scope};
-use crate::value::{CAPTURE, URL, ValueError, boolean, choice, integer, list, text};
+use crate::value::{CAPTURE, URL, ValueError, boolean, choice, integer, text, words};
 
 pub(crate) const ANNOTATIONS: &[Annotation] = &[
     Annotation::on(
@@ -124,7 +124,7 @@ pub(crate) const KEYS: &[Key] = &[
         "no-tls-redirect-locations",
         "paths, separated by commas",
         "/.well-known/acme-challenge",
-        |b, v| set(&mut b.config.no_tls_redirect_locations, Ok(list(v).map(str::to_owned).collect())),
+        |b, v| set(&mut b.config.no_tls_redirect_locations, words(v)),
         "Rules whose path text begins with one of these are never sent to HTTPS",
     ),
 ];

@@ -196,7 +196,7 @@ impl IngressSettings {
     pub fn from_global(global: &GlobalConfig) -> Self {
         Self {
             rejected: false,
-            deny: None,
+            deny: global.unusable.values().next().cloned(),
             https_redirect: global.https_redirect,
             app_root: None,
             rewrite_target: None,

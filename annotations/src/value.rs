@@ -167,6 +167,15 @@ pub fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|element| !element.is_empty())
 }
 
+/// The trimmed words of a list separated by commas or line breaks, without empty ones; other control characters are
+/// refused.
+pub fn words(text: &str) -> Result<Vec<String>, ValueError> {
+    match text.chars().find(|&c| c.is_control() && !matches!(c, '\n' | '\r')) {
+        Some(bad) => Err(ValueError::Character(bad)),
+        None => Ok(text.lines().flat_map(list).map(str::to_owned).collect()),
+    }
+}
+
 /// A comma-separated list of IP addresses and networks; host bits are cut. Sorted, without duplicates.
 pub fn networks(text: &str) -> Result<Vec<IpNet>, ValueError> {
     let mut networks = list(text).map(network).collect::<Result<Vec<_>, _>>()?;

@@ -10,13 +10,17 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Instant;
 
 use genkan_routing::model::{Action, Backend, Cluster, Rule, Target};
 use genkan_routing::name::ClusterId;
 use genkan_routing::snapshot::Snapshot;
 use rustc_hash::{FxHashMap, FxHasher};
 
+use crate::filters::{Compiled, Runtime};
 use crate::listener::table::ListenerTable;
+use crate::random;
+use crate::upstream::balance::Balancer;
 
 /// What one publish swaps; see the module's documentation.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(crate) struct ProxyTable {
     /// By the rule's address, which the snapshot keeps alive.
     rule_numbers: FxHashMap<usize, RuleNumber>,
     clusters: Vec<ClusterEntry>,
+    cluster_numbers: FxHashMap<ClusterId, ClusterNumber>,
+    filters: Arc<Runtime>,
 }
 
 /// A rule's place in its table.
@@ -44,6 +50,8 @@ pub(crate) struct ClusterNumber(usize);
 pub(crate) struct RuleEntry {
     /// The rule.
     pub(crate) rule: Arc<Rule>,
+    /// Its filters.
+    pub(crate) filters: Compiled,
     /// What its backends refer to, in their order; empty for rules that answer themselves.
     pub(crate) backends: Box<[BackendEntry]>,
     /// What its canary refers to.
@@ -55,6 +63,8 @@ pub(crate) struct RuleEntry {
 pub(crate) struct BackendEntry {
     /// The cluster; `None` when the reference is invalid.
     pub(crate) cluster: Option<ClusterNumber>,
+    /// Its own filters, acting after the rule's.
+    pub(crate) filters: Compiled,
 }
 
 /// A cluster at run time.
@@ -62,6 +72,8 @@ pub(crate) struct BackendEntry {
 pub(crate) struct ClusterEntry {
     /// The cluster.
     pub(crate) cluster: Arc<Cluster>,
+    /// Chooses among its endpoints; kept while endpoints and policy stay the same.
+    pub(crate) balancer: Arc<Balancer>,
     /// Which connections of an address may be shared: a hash of everything that decides how they are secured.
     pub(crate) connection_group: u64,
 }
@@ -70,20 +82,28 @@ impl ProxyTable {
     /// A table for `snapshot`, keeping of `previous` the state whose settings did not change.
     pub(crate) fn build(snapshot: Arc<Snapshot>, previous: Option<&Self>) -> Self {
         let listeners = ListenerTable::build(&snapshot, previous.map(|table| &table.listeners));
+        let filters = previous.map_or_else(Arc::default, |table| Arc::clone(&table.filters));
         let model = Arc::clone(snapshot.model());
+        let now = Instant::now();
         let mut clusters = Vec::with_capacity(model.clusters.len());
         let mut cluster_numbers = FxHashMap::default();
         for (id, cluster) in &model.clusters {
-            cluster_numbers.insert(id, ClusterNumber(clusters.len()));
-            clusters.push(ClusterEntry::new(cluster));
+            let known = previous.and_then(|table| table.cluster(*table.cluster_numbers.get(id)?));
+            cluster_numbers.insert(id.clone(), ClusterNumber(clusters.len()));
+            clusters.push(ClusterEntry::new(cluster, known, now));
         }
         let mut rules = Vec::with_capacity(model.rules.len());
         let mut rule_numbers = FxHashMap::default();
         for rule in model.rules.values() {
             rule_numbers.insert(address(rule), RuleNumber(rules.len()));
-            rules.push(RuleEntry::new(rule, &cluster_numbers));
+            rules.push(RuleEntry::new(rule, &cluster_numbers, &filters));
         }
-        Self { snapshot, listeners, rules, rule_numbers, clusters }
+        Self { snapshot, listeners, rules, rule_numbers, clusters, cluster_numbers, filters }
+    }
+
+    /// Forgets limiter state that is no longer needed. Call it after a publish and every minute or so.
+    pub(crate) fn evict(&self, now: Instant) {
+        self.filters.evict(now);
     }
 
     /// The place of a rule that this table's snapshot routed to.
@@ -103,8 +123,8 @@ impl ProxyTable {
 }
 
 impl RuleEntry {
-    fn new(rule: &Arc<Rule>, clusters: &FxHashMap<&ClusterId, ClusterNumber>) -> Self {
-        let entry = |backend: &Backend| BackendEntry::new(backend, clusters);
+    fn new(rule: &Arc<Rule>, clusters: &FxHashMap<ClusterId, ClusterNumber>, filters: &Runtime) -> Self {
+        let entry = |backend: &Backend| BackendEntry::new(backend, clusters, filters);
         let (backends, canary) = match &rule.action {
             Action::Forward(forward) => {
                 let canary = forward.canary.as_ref().map(|canary| entry(&canary.backend));
@@ -112,30 +132,79 @@ impl RuleEntry {
             }
             Action::Respond(_) => (Box::default(), None),
         };
-        Self { rule: Arc::clone(rule), backends, canary }
+        Self { rule: Arc::clone(rule), filters: Compiled::new(&rule.filters, filters), backends, canary }
     }
 }
 
 impl BackendEntry {
-    fn new(backend: &Backend, clusters: &FxHashMap<&ClusterId, ClusterNumber>) -> Self {
+    fn new(backend: &Backend, clusters: &FxHashMap<ClusterId, ClusterNumber>, filters: &Runtime) -> Self {
         let cluster = match &backend.target {
             Target::Cluster(id) => clusters.get(id).copied(),
             Target::Invalid { .. } => None,
         };
-        Self { cluster }
+        Self { cluster, filters: Compiled::new(&backend.filters, filters) }
     }
 }
 
 impl ClusterEntry {
-    fn new(cluster: &Arc<Cluster>) -> Self {
+    fn new(cluster: &Arc<Cluster>, known: Option<&Self>, now: Instant) -> Self {
         let mut hasher = FxHasher::default();
         cluster.service.namespace.hash(&mut hasher);
         cluster.version.hash(&mut hasher);
         cluster.tls.hash(&mut hasher);
-        Self { cluster: Arc::clone(cluster), connection_group: hasher.finish() }
+        let same = |known: &&Self| {
+            known.cluster.endpoints == cluster.endpoints && known.cluster.load_balance == cluster.load_balance
+        };
+        let balancer = match known.filter(same) {
+            Some(known) => Arc::clone(&known.balancer),
+            None => Arc::new(Balancer::new(
+                &cluster.load_balance,
+                &cluster.endpoints,
+                known.map(|known| &*known.balancer),
+                random::next(),
+                now,
+            )),
+        };
+        Self { cluster: Arc::clone(cluster), balancer, connection_group: hasher.finish() }
     }
 }
 
 fn address(rule: &Arc<Rule>) -> usize {
     Arc::as_ptr(rule).addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use genkan_routing::model::{Endpoint, HttpVersion, Model, ServiceRef};
+    use genkan_routing::policy::load_balance::LoadBalance;
+
+    use super::*;
+
+    fn table(endpoints: &[&str], previous: Option<&ProxyTable>) -> ProxyTable {
+        let id = ClusterId::new("c");
+        let endpoint = |text: &&str| Endpoint { address: text.parse::<SocketAddr>().unwrap() };
+        let cluster = Cluster {
+            id: id.clone(),
+            name: "c".into(),
+            service: ServiceRef { namespace: "n".into(), name: "c".into(), port: "80".into() },
+            version: HttpVersion::Http1,
+            tls: None,
+            load_balance: LoadBalance::RoundRobin,
+            endpoints: endpoints.iter().map(endpoint).collect(),
+        };
+        let model = Model { clusters: [(id, Arc::new(cluster))].into(), ..Model::default() };
+        ProxyTable::build(Arc::new(Snapshot::compile(Arc::new(model))), previous)
+    }
+
+    #[test]
+    fn a_balancer_outlives_a_publish_that_does_not_concern_it() {
+        let first = table(&["192.0.2.1:80"], None);
+        let second = table(&["192.0.2.1:80"], Some(&first));
+        let third = table(&["192.0.2.1:80", "192.0.2.2:80"], Some(&second));
+        let balancer = |table: &ProxyTable| Arc::clone(&table.cluster(ClusterNumber(0)).unwrap().balancer);
+        assert!(Arc::ptr_eq(&balancer(&first), &balancer(&second)));
+        assert!(!Arc::ptr_eq(&balancer(&second), &balancer(&third)));
+    }
 }

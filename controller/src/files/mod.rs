@@ -16,6 +16,7 @@ mod problem;
 mod store;
 mod text;
 mod walk;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub use self::problem::FileProblem;
 pub use self::store::FileStore;
+pub use self::watch::{Update, Watcher};
 use crate::resources::{Key, Resources};
 
 /// What a folder holds.

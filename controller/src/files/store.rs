@@ -11,6 +11,7 @@
 //! the first in the order of paths is used, and the next takes over when it goes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::hash::Hasher;
 use std::io;
@@ -146,7 +147,7 @@ impl FileStore {
         &mut self,
         patience: Patience,
         enter: &mut dyn FnMut(&Path),
-    ) -> (Look, BTreeSet<PathBuf>) {
+    ) -> (Look, BTreeMap<PathBuf, BTreeSet<OsString>>) {
         let found = walk(&self.root, enter);
         let mut dirty: BTreeSet<PathBuf> = BTreeSet::new();
         for (path, stamp) in &found.files {
@@ -184,6 +185,20 @@ impl FileStore {
             }
         }
         look
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether a path is a file that was read.
+    pub(super) fn knows(&self, path: &Path) -> bool {
+        self.files.contains_key(path)
+    }
+
+    /// Whether a path is one that the last walk could not follow or list.
+    pub(super) fn is_unreachable(&self, path: &Path) -> bool {
+        self.unreachable.contains_key(path)
     }
 
     fn at(&self, (path, index): &Place) -> Option<(&Arc<Path>, &Decoded)> {

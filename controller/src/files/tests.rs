@@ -1,5 +1,6 @@
 //! What a folder of manifests becomes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::resources::{Kind, NamespacedName};
+use crate::translate::Change;
 
 pub(super) fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = TempDir::new().unwrap();
@@ -232,4 +234,106 @@ fn a_link_back_to_a_parent_ends() {
     let loaded = load(folder.path());
     assert_eq!(loaded.problems, []);
     assert_eq!(loaded.resources.services.len(), 1);
+}
+
+/// A folder with a store over it, and what a rewritten file changes.
+struct Followed {
+    folder: TempDir,
+    store: FileStore,
+}
+
+impl Followed {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = folder(files);
+        let store = FileStore::open(folder.path());
+        Self { folder, store }
+    }
+
+    fn rewrite(&mut self, name: &str, text: &str) -> Vec<String> {
+        write(self.folder.path(), name, text);
+        self.refresh(name)
+    }
+
+    fn remove(&mut self, name: &str) -> Vec<String> {
+        fs::remove_file(self.folder.path().join(name)).unwrap();
+        self.refresh(name)
+    }
+
+    fn refresh(&mut self, name: &str) -> Vec<String> {
+        let changes = self.store.refresh(&BTreeSet::from([self.folder.path().join(name)]));
+        let mut fresh = FileStore::open(self.folder.path());
+        if self.store.problems().is_empty() {
+            assert_eq!(self.store.resources(), fresh.resources(), "not what reading everything gives");
+            assert_eq!(self.store.sources(), fresh.sources());
+        }
+        assert_eq!(fresh.rescan(), BTreeSet::new());
+        changes
+            .into_iter()
+            .map(|change| match change {
+                Change::Object(key) => key.name.name.to_string(),
+                Change::Dns(name) => name.to_string(),
+            })
+            .collect()
+    }
+
+    fn services(&self) -> Vec<&str> {
+        self.store.resources().services.keys().map(|key| &*key.name).collect()
+    }
+}
+
+#[test]
+fn only_what_differs_is_a_change() {
+    let mut followed = Followed::new(&[("a.yaml", &format!("{}---\n{}", service("a", 1), service("b", 1)))]);
+    let text = format!("{}---\n# comment\n{}---\n{}", service("a", 2), service("b", 1), service("c", 1));
+    assert_eq!(followed.rewrite("a.yaml", &text), ["a", "c"]);
+    assert_eq!(followed.rewrite("a.yaml", &text), [""; 0]);
+    assert_eq!(followed.rewrite("a.yaml", &service("c", 1)), ["a", "b"]);
+    assert_eq!(followed.remove("a.yaml"), ["c"]);
+}
+
+#[test]
+fn a_document_with_a_known_name_that_breaks_keeps_only_its_own_object() {
+    let all = [service("a", 1), service("b", 1), service("c", 1)].join("---\n");
+    let mut followed = Followed::new(&[("a.yaml", &all)]);
+    let text = [service("a", 2), service("b", 1).replace("port: 1", "port: x")].join("---\n");
+    assert_eq!(followed.rewrite("a.yaml", &text), ["a", "c"]);
+    assert_eq!(followed.services(), ["a", "b"]);
+    assert_eq!(followed.store.problems()[0].key, Some(key(Kind::Service, "b")));
+    assert!(followed.store.problems()[0].mend.contains("last good"));
+    assert_eq!(followed.rewrite("a.yaml", &service("a", 2)), ["b"]);
+    assert_eq!(followed.store.problems(), []);
+}
+
+#[test]
+fn a_document_that_cannot_be_named_keeps_everything_that_may_have_been_in_it() {
+    let all = [service("a", 1), service("b", 1)].join("---\n");
+    let mut followed = Followed::new(&[("a.yaml", &all)]);
+    let text = [service("a", 2), "kind: [\n".to_owned()].join("---\n");
+    assert_eq!(followed.rewrite("a.yaml", &text), ["a"]);
+    assert_eq!(followed.services(), ["a", "b"]);
+    assert_eq!(followed.rewrite("a.yaml", &service("a", 2)), ["b"]);
+}
+
+#[test]
+fn the_next_definition_takes_over_when_the_first_goes() {
+    let mut followed = Followed::new(&[("a.yaml", &service("x", 1)), ("b.yaml", &service("x", 2))]);
+    assert_eq!(followed.store.problems().len(), 1);
+    assert_eq!(followed.rewrite("b.yaml", &service("x", 3)), [""; 0]);
+    assert_eq!(followed.remove("a.yaml"), ["x"]);
+    assert_eq!(followed.store.problems(), []);
+    assert_eq!(followed.rewrite("a.yaml", &service("x", 4)), ["x"]);
+    assert_eq!(followed.store.problems().len(), 1);
+}
+
+#[test]
+fn one_change_among_many_files_reads_only_that_file() {
+    let files: Vec<_> = (0..300).map(|n| (format!("{n}.yaml"), service(&format!("s{n}"), 1))).collect();
+    let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let mut followed = Followed::new(&files);
+    // Not in the set of changed paths, so it must not be seen.
+    write(followed.folder.path(), "1.yaml", &service("s1", 2));
+    write(followed.folder.path(), "2.yaml", &service("s2", 2));
+    let path = followed.folder.path().join("2.yaml");
+    assert_eq!(followed.store.refresh(&BTreeSet::from([path])).len(), 1);
+    assert_eq!(followed.store.rescan().len(), 1);
 }

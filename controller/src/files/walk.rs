@@ -4,12 +4,16 @@
 //! is a symbolic link through the hidden `..data`, so each is read once, under its visible name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::text::Syntax;
+
+/// How many links after one another are followed; Linux follows 40.
+const MAX_LINKS: usize = 40;
 
 /// What tells two states of a file apart without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,11 @@ impl Stamp {
         let identity = (0, 0);
         Self { modified: metadata.modified().ok(), length: metadata.len(), identity }
     }
+
+    /// What stays the same while a file or folder is the same one.
+    pub(super) fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
 }
 
 /// What a walk found.
@@ -39,8 +48,9 @@ pub(super) struct Found {
     pub(super) files: BTreeMap<PathBuf, Stamp>,
     /// Folders and files that could not be looked at.
     pub(super) failed: BTreeMap<PathBuf, io::Error>,
-    /// Folders to watch: those walked, those that hold a link's target, and the one that holds the root.
-    pub(super) folders: BTreeSet<PathBuf>,
+    /// Folders to watch, each with the names in it that mean another walk when they change: the root, links on the way
+    /// to a file, and where they lead. Folders outside of the root are here only for such names.
+    pub(super) folders: BTreeMap<PathBuf, BTreeSet<OsString>>,
 }
 
 /// Walks a file or folder. `enter` is called with each folder before it is listed, so that a watch can be set without
@@ -78,27 +88,25 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn watch(&mut self, folder: &Path) {
-        if self.found.folders.insert(folder.to_owned()) {
+    fn watch(&mut self, folder: &Path, name: Option<&OsStr>) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        if !self.found.folders.contains_key(folder) {
             (self.enter)(folder);
         }
+        self.found.folders.entry(folder.to_owned()).or_default().extend(name.map(OsStr::to_owned));
     }
 
-    /// Watches the folder that holds `path`, and for a link the folders of everything it leads through.
+    /// Watches `path` in the folder that holds it, and for a link everything it leads through.
     fn note_target(&mut self, path: &Path) {
         let mut path = path.to_owned();
-        for _ in 0..16 {
-            let parent = match path.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-                _ => PathBuf::from("."),
-            };
-            self.watch(&parent);
+        for _ in 0..MAX_LINKS {
+            let Some(parent) = path.parent().map(Path::to_owned) else { return };
+            self.watch(&parent, path.file_name());
             let Ok(target) = fs::read_link(&path) else { return };
             let next = parent.join(target);
             // A link to a file behind a linked folder (`..data/web.yaml`): the folder's own link counts too.
             if let Some(folder) = next.parent().filter(|folder| fs::read_link(folder).is_ok()) {
-                let holder = folder.parent().unwrap_or(Path::new(".")).to_owned();
-                self.watch(&holder);
+                self.watch(&folder.parent().map(Path::to_owned).unwrap_or_default(), folder.file_name());
             }
             path = next;
         }
@@ -109,7 +117,7 @@ impl Walk<'_> {
         if self.inside.contains(&real) {
             return;
         }
-        self.watch(folder);
+        self.watch(folder, None);
         self.inside.push(real);
         match fs::read_dir(folder).and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect()) {
             Ok(entries) => self.entries(entries),

@@ -103,7 +103,7 @@ impl ProxyHttp for Phases {
             return Err(ctx.fail(Failure::BadRequest("the path is malformed")));
         }
         let request = ctx.request()?;
-        match request.exchange.intake(session.req_header()) {
+        match request.exchange.intake(session.req_header(), Instant::now()) {
             Ok(std::ops::ControlFlow::Break(reply)) => {
                 write_reply(session, reply).await?;
                 return Ok(true);
@@ -117,10 +117,10 @@ impl ProxyHttp for Phases {
         Ok(false)
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Carried) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Carried) -> Result<Box<HttpPeer>> {
         let now = Instant::now();
         let request = ctx.request()?;
-        let peer = match request.exchange.next_attempt(now) {
+        let peer = match request.exchange.next_attempt(session.req_header(), now) {
             Ok(target) => peer::of(&target),
             Err(failure) => return Err(ctx.fail(failure)),
         };
@@ -203,14 +203,22 @@ impl ProxyHttp for Phases {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut Carried,
     ) -> Result<Option<Duration>> {
-        if let Some(body) = body {
-            let length = body.len();
-            ctx.exchange()?.response_body(length, Instant::now()).map_err(|failure| ctx.fail(failure))?;
-        }
-        Ok(None)
+        let passed = ctx.exchange()?.response_body(body, end, Instant::now());
+        passed.map(|()| None).map_err(|failure| ctx.fail(failure))
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut http::HeaderMap,
+        ctx: &mut Carried,
+    ) -> Result<Option<Bytes>> {
+        // What is returned is sent in place of the trailers, so only an encoded body loses them.
+        let rest = ctx.exchange()?.end_of_body();
+        rest.map_err(|failure| ctx.fail(failure))
     }
 
     fn fail_to_connect(
@@ -248,7 +256,11 @@ impl ProxyHttp for Phases {
         };
         let status = failure.status();
         if failure != Failure::ClientGone && !has_answered(session) {
-            let reply = Reply { status, headers: http::HeaderMap::new(), body: Bytes::new() };
+            let head = session.req_header();
+            let reply = match &ctx.0 {
+                Some(request) => request.exchange.failure_reply(head, &failure),
+                None => Reply::page(status, &head.headers, ""),
+            };
             session.set_keepalive(None);
             // A client that can't be told is gone, which the log line says anyway.
             let _ = write_reply(session, reply).await;

@@ -1,89 +1,215 @@
 //! Intake: from a request's head to the decision what to do with it.
 
-use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
-use genkan_routing::model::Action;
+use genkan_routing::model::{Action, Forward};
 use genkan_routing::request::{canonical_host, normalize_path};
 use genkan_routing::snapshot::RequestView;
-use http::{HeaderMap, StatusCode, Version};
+use http::header::HOST;
+use http::{StatusCode, Version};
 
-use super::{Exchange, hop_by_hop};
+use super::context::RequestContext;
+use super::{Exchange, grpc, hop_by_hop};
 use crate::error::Failure;
+use crate::filters::{self, Admitted, Compiled, canary, forwarded, weighted};
+use crate::random;
 use crate::reply::Reply;
-use crate::table::ClusterNumber;
+use crate::table::{BackendEntry, ClusterNumber, RuleEntry};
+use crate::upstream::endpoint::Picked;
 
-/// Which cluster serves a request.
+/// Which backend and cluster serve a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice {
+    pub(super) backend: Chosen,
     pub(super) cluster: ClusterNumber,
 }
 
-impl Exchange {
-    /// Routes the request and decides whether it is forwarded or answered here.
-    pub(crate) fn intake(&mut self, head: &http::request::Parts) -> Result<ControlFlow<Reply>, Failure> {
-        self.upgrade = hop_by_hop::upgrade(head).is_some();
-        let authority = authority(head)?;
-        let host = canonical_host(authority).map_err(|_| Failure::BadRequest("the host is malformed"))?;
-        let path = normalize_path(head.uri.path()).map_err(|_| Failure::BadRequest("the path is malformed"))?;
-        let view = RequestView {
-            host: &host,
-            path: &path,
-            query: head.uri.query(),
-            method: &head.method,
-            headers: &head.headers,
-        };
-        let Some(matched) = self.table.snapshot.route(&self.connection.listener, &view) else {
-            return Ok(ControlFlow::Break(page(StatusCode::NOT_FOUND)));
-        };
-        self.rule = self.table.rule_number(matched.rule);
-        match &matched.rule.action {
-            Action::Respond(direct) => Ok(ControlFlow::Break(page(status(direct.status)))),
-            Action::Forward(_) => self.choose(),
-        }
-    }
+/// Which of a rule's backends was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chosen {
+    /// The rule's own, by its place.
+    Own(usize),
+    /// The canary's.
+    Canary,
+}
 
-    fn choose(&mut self) -> Result<ControlFlow<Reply>, Failure> {
-        let backend = self.rule_entry().and_then(|rule| rule.backends.first());
-        let Some(cluster) = backend.and_then(|backend| backend.cluster) else {
-            return Ok(ControlFlow::Break(page(StatusCode::INTERNAL_SERVER_ERROR)));
-        };
-        self.choice = Some(Choice { cluster });
-        if self.cluster().is_none_or(|cluster| cluster.cluster.endpoints.is_empty()) {
-            return Ok(ControlFlow::Break(page(StatusCode::SERVICE_UNAVAILABLE)));
+impl Chosen {
+    pub(super) fn entry(self, rule: &RuleEntry) -> Option<&BackendEntry> {
+        match self {
+            Self::Own(place) => rule.backends.get(place),
+            Self::Canary => rule.canary.as_ref(),
         }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    /// The endpoint of the next attempt: preferably one that was not tried yet.
-    pub(super) fn pick(&mut self) -> Result<SocketAddr, Failure> {
-        let Some(entry) = self.cluster() else {
-            return Err(Failure::Internal("an attempt without a cluster".to_owned()));
-        };
-        let tried = |address: &SocketAddr| self.attempts.iter().any(|attempt| attempt.address == *address);
-        let mut addresses = entry.cluster.endpoints.iter().map(|endpoint| endpoint.address);
-        let fresh = addresses.clone().find(|address| !tried(address));
-        fresh.or_else(|| addresses.next()).ok_or_else(|| Failure::NoEndpoint(entry.cluster.name.to_string()))
     }
 }
 
-/// The host that a request names: the target's authority (HTTP/2, absolute form) before the `Host` field. Only an
-/// HTTP/1.0 client may name none (RFC 9112, section 3.2).
-fn authority(head: &http::request::Parts) -> Result<&str, Failure> {
-    if let Some(authority) = head.uri.authority() {
-        return Ok(authority.as_str());
+/// What intake decided, before it is noted in the exchange.
+struct Decision {
+    choice: Option<Choice>,
+    admitted: Admitted,
+    picked: Result<Picked, Reply>,
+}
+
+impl Exchange {
+    /// Routes the request, asks the filters, chooses backend and endpoint. A reply answers the request here.
+    pub(crate) fn intake(&mut self, head: &http::request::Parts, now: Instant) -> Result<ControlFlow<Reply>, Failure> {
+        self.upgrade = hop_by_hop::upgrade(head).is_some();
+        let settings = &self.table.snapshot.model().settings.forwarded;
+        self.request_id = forwarded::request_id(settings, &head.headers, random::next).into_owned();
+        check_host(head)?;
+        let decision = {
+            let table = &*self.table;
+            let host = canonical_host(forwarded::own_authority(head));
+            let host = host.map_err(|_| Failure::BadRequest("the host is malformed"))?;
+            let path = normalize_path(head.uri.path()).map_err(|_| Failure::BadRequest("the path is malformed"))?;
+            let view = RequestView {
+                host: &host,
+                path: &path,
+                query: head.uri.query(),
+                method: &head.method,
+                headers: &head.headers,
+            };
+            let Some(matched) = table.snapshot.route(&self.connection.listener, &view) else {
+                return Ok(ControlFlow::Break(
+                    self.finish_reply(head, Reply::page(StatusCode::NOT_FOUND, &head.headers, &self.request_id)),
+                ));
+            };
+            self.rule = table.rule_number(matched.rule);
+            let entry = self.rule.and_then(|number| table.rule(number));
+            let entry = entry.ok_or_else(|| Failure::Internal("a rule that is not in its table".to_owned()))?;
+            let ctx = RequestContext { matched: Some(matched.matched), ..self.view(head, &host, &path, now) };
+            self.decide(&ctx, entry)
+        };
+        self.choice = decision.choice;
+        self.admitted = decision.admitted;
+        match decision.picked {
+            Ok(picked) => {
+                self.picked = Some(picked);
+                Ok(ControlFlow::Continue(()))
+            }
+            Err(reply) => Ok(ControlFlow::Break(self.finish_reply(head, reply))),
+        }
     }
-    match head.headers.get(http::header::HOST) {
-        Some(host) => host.to_str().map_err(|_| Failure::BadRequest("the host is malformed")),
-        None if head.version <= Version::HTTP_10 => Ok(""),
+
+    /// Asks the rule's filters, then the chosen backend's.
+    fn decide(&self, ctx: &RequestContext<'_>, entry: &RuleEntry) -> Decision {
+        let mut admitted = Admitted::default();
+        let refused = |reply: Reply, admitted| Decision { choice: None, admitted, picked: Err(reply) };
+        if let ControlFlow::Break(reply) = filters::request(ctx, &entry.filters, &mut admitted) {
+            return refused(reply, admitted);
+        }
+        let forward = match &entry.rule.action {
+            Action::Respond(direct) => {
+                let status = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                return refused(Reply::refuse(ctx, status), admitted);
+            }
+            Action::Forward(forward) => forward,
+        };
+        let Some((chosen, cluster)) = self.choose(ctx, entry, forward) else {
+            return refused(Reply::refuse(ctx, StatusCode::INTERNAL_SERVER_ERROR), admitted);
+        };
+        let choice = Some(Choice { backend: chosen, cluster });
+        if let Some(backend) = chosen.entry(entry).filter(|backend| !backend.filters.is_empty())
+            && let ControlFlow::Break(reply) = filters::request(ctx, &backend.filters, &mut admitted)
+        {
+            return Decision { choice, admitted, picked: Err(reply) };
+        }
+        let balancer = self.table.cluster(cluster).map(|cluster| &cluster.balancer);
+        let picked = balancer.and_then(|balancer| balancer.pick(ctx, &[], random::next()));
+        let picked = picked.ok_or_else(|| Reply::refuse(ctx, StatusCode::SERVICE_UNAVAILABLE));
+        Decision { choice, admitted, picked }
+    }
+
+    /// The canary if it takes the request and has endpoints, else a backend by weight. `None` when the backend is
+    /// invalid or there is none: 500 (Gateway API).
+    fn choose(
+        &self,
+        ctx: &RequestContext<'_>,
+        entry: &RuleEntry,
+        forward: &Forward,
+    ) -> Option<(Chosen, ClusterNumber)> {
+        let has_endpoints =
+            |cluster: &ClusterNumber| self.table.cluster(*cluster).is_some_and(|entry| !entry.balancer.is_empty());
+        if let (Some(policy), Some(backend)) = (&forward.canary, &entry.canary)
+            && let Some(cluster) = backend.cluster.filter(has_endpoints)
+            && canary::takes(ctx, policy, random::next())
+        {
+            return Some((Chosen::Canary, cluster));
+        }
+        let place = weighted::choose(&forward.backends, random::next())?;
+        Some((Chosen::Own(place), entry.backends.get(place)?.cluster?))
+    }
+
+    /// The endpoint of a further attempt: one that was not tried, if there is one.
+    pub(super) fn pick_again(&self, head: &http::request::Parts, now: Instant) -> Result<Picked, Failure> {
+        let entry = self.cluster().ok_or_else(|| Failure::Internal("an attempt without a cluster".to_owned()))?;
+        let tried: smallvec::SmallVec<[_; 4]> = self.attempts.iter().map(|attempt| attempt.address).collect();
+        let picked = self.with_context(head, now, |ctx| entry.balancer.pick(ctx, &tried, random::next()));
+        picked.ok_or_else(|| Failure::NoEndpoint(entry.cluster.name.to_string()))
+    }
+
+    /// Dresses a reply of ours for the client: what the rule does to responses, and what gRPC clients understand.
+    pub(super) fn finish_reply(&self, head: &http::request::Parts, mut reply: Reply) -> Reply {
+        if let Some(entry) = self.rule_entry().filter(|entry| !entry.filters.is_empty()) {
+            self.with_context(head, Instant::now(), |ctx| filters::reply(ctx, &entry.filters, &mut reply));
+        }
+        if grpc::is_call(&head.headers) { grpc::translate(reply) } else { reply }
+    }
+
+    /// Runs `f` with the request as filters see it, after intake.
+    pub(super) fn with_context<T>(
+        &self,
+        head: &http::request::Parts,
+        now: Instant,
+        f: impl FnOnce(&RequestContext<'_>) -> T,
+    ) -> T {
+        // Both were sound at intake, or the request did not get past it.
+        let host = canonical_host(forwarded::own_authority(head)).unwrap_or_default();
+        let path = normalize_path(head.uri.path()).unwrap_or_default();
+        f(&self.view(head, &host, &path, now))
+    }
+
+    fn view<'v>(
+        &'v self,
+        head: &'v http::request::Parts,
+        host: &'v str,
+        path: &'v str,
+        now: Instant,
+    ) -> RequestContext<'v> {
+        let settings = &self.table.snapshot.model().settings.forwarded;
+        let believed = forwarded::believe(settings, &self.connection, head);
+        RequestContext {
+            head,
+            scheme: believed.scheme,
+            tls: self.connection.tls.is_some(),
+            authority: believed.authority,
+            host,
+            port: believed.port,
+            client: believed.client,
+            peer: believed.peer,
+            request_id: &self.request_id,
+            path,
+            matched: None,
+            now,
+        }
+    }
+
+    /// The filters of the chosen backend, if it has any.
+    pub(super) fn backend_filters(&self) -> Option<&Compiled> {
+        let backend = self.choice?.backend.entry(self.rule_entry()?)?;
+        (!backend.filters.is_empty()).then_some(&backend.filters)
+    }
+}
+
+/// Only an HTTP/1.0 client may name no host (RFC 9112, section 3.2); a host of other than visible ASCII is none.
+fn check_host(head: &http::request::Parts) -> Result<(), Failure> {
+    if head.uri.authority().is_some() {
+        return Ok(());
+    }
+    match head.headers.get(HOST) {
+        Some(host) if host.to_str().is_ok() => Ok(()),
+        None if head.version <= Version::HTTP_10 => Ok(()),
+        Some(_) => Err(Failure::BadRequest("the host is malformed")),
         None => Err(Failure::BadRequest("the request names no host")),
     }
-}
-
-fn status(code: u16) -> StatusCode {
-    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-fn page(status: StatusCode) -> Reply {
-    Reply { status, headers: HeaderMap::new(), body: bytes::Bytes::new() }
 }

@@ -11,6 +11,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod context;
+mod grpc;
 pub(crate) mod hop_by_hop;
 mod intake;
 
@@ -18,30 +19,43 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use genkan_routing::model::{Action, Forward, HttpVersion, UpstreamTls};
-use http::{Method, StatusCode};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
 use self::attempt::{Attempt, Cause, Situation};
 use self::intake::Choice;
 use crate::connection::ConnectionInfo;
 use crate::error::Failure;
+use crate::filters::compression::Encoder;
+use crate::filters::{self, Admitted};
+use crate::reply::Reply;
 use crate::shared::Shared;
 use crate::table::{ClusterEntry, ProxyTable, RuleEntry, RuleNumber};
+use crate::upstream::endpoint::Picked;
 
 /// A request from its head to its log line.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    shared: Arc<Shared>,
     table: Arc<ProxyTable>,
     connection: Arc<ConnectionInfo>,
     started: Instant,
     rule: Option<RuleNumber>,
     choice: Option<Choice>,
+    request_id: String,
+    admitted: Admitted,
+    /// The endpoint of the current attempt, or of the first one before it begins.
+    picked: Option<Picked>,
+    encoder: Option<Encoder>,
     attempts: SmallVec<[Attempt; 1]>,
     /// Attempts that failed because a kept connection was already closed; they do not count as tries.
     stale: u32,
+    /// Whether the request asks to leave HTTP.
     upgrade: bool,
+    /// Whether the connection has left HTTP.
+    upgraded: bool,
     received: u64,
     failure: Option<Failure>,
 }
@@ -86,15 +100,19 @@ impl Exchange {
     /// Begins a request with the table of now.
     pub(crate) fn begin(shared: &Arc<Shared>, connection: &Arc<ConnectionInfo>) -> Self {
         Self {
-            shared: Arc::clone(shared),
             table: shared.table.load_full(),
             connection: Arc::clone(connection),
             started: Instant::now(),
             rule: None,
             choice: None,
+            request_id: String::new(),
+            admitted: Admitted::default(),
+            picked: None,
+            encoder: None,
             attempts: SmallVec::new(),
             stale: 0,
             upgrade: false,
+            upgraded: false,
             received: 0,
             failure: None,
         }
@@ -119,9 +137,13 @@ impl Exchange {
         self.forward().filter(|_| self.upgrade).map(|forward| forward.timeouts.read)
     }
 
-    /// Chooses the endpoint of the next attempt.
-    pub(crate) fn next_attempt(&mut self, now: Instant) -> Result<Target<'_>, Failure> {
-        let address = self.pick()?;
+    /// Chooses the endpoint of the next attempt; intake has chosen the first.
+    pub(crate) fn next_attempt(&mut self, client: &http::request::Parts, now: Instant) -> Result<Target<'_>, Failure> {
+        let picked = match self.picked.take().filter(|_| self.attempts.is_empty()) {
+            Some(first) => first,
+            None => self.pick_again(client, now)?,
+        };
+        let address = self.picked.insert(picked).address();
         self.attempts.push(Attempt::new(address, now));
         let deadline = self.deadline();
         let (Some(cluster), Some(forward)) = (self.cluster(), self.forward()) else {
@@ -155,22 +177,34 @@ impl Exchange {
     }
 
     /// Makes the head that the endpoint sees of a copy of the client's.
-    pub(crate) fn upstream_head(&mut self, client: &http::request::Parts, head: &mut http::request::Parts) {
+    pub(crate) fn upstream_head(&self, client: &http::request::Parts, head: &mut http::request::Parts) {
         let http2 = self.cluster().is_some_and(|cluster| cluster.cluster.version == HttpVersion::Http2);
         let upgrade = hop_by_hop::upgrade(client).cloned().filter(|_| !http2);
         hop_by_hop::clean_request(&mut head.headers, upgrade, http2);
+        let Some(entry) = self.rule_entry() else { return };
+        let settings = &self.table.snapshot.model().settings.forwarded;
+        self.with_context(client, Instant::now(), |ctx| {
+            filters::upstream_head(ctx, settings, &entry.filters, self.backend_filters(), &self.admitted, head);
+        });
     }
 
     /// Counts a part of the request's body.
     pub(crate) fn request_body(&mut self, length: usize, now: Instant) -> Result<(), Failure> {
         self.received += u64::try_from(length).unwrap_or(u64::MAX);
-        self.check_time(now)
+        if self.admitted.body_limit.is_some_and(|limit| self.received > limit) && !self.upgraded {
+            return Err(Failure::BodyTooLarge);
+        }
+        if self.upgraded { Ok(()) } else { self.check_time(now) }
     }
 
     /// Takes note of an endpoint's status; an error means that the response is dropped for another attempt.
     pub(crate) fn upstream_status(&mut self, status: StatusCode, failed: Failed<'_>, now: Instant) -> Result<(), ()> {
         let Some(attempt) = self.attempts.last_mut() else { return Ok(()) };
-        attempt.head = Some(now.saturating_duration_since(attempt.started));
+        let latency = now.saturating_duration_since(attempt.started);
+        attempt.head = Some(latency);
+        if let Some(picked) = &self.picked {
+            picked.observe(latency, now);
+        }
         attempt.status = Some(status.as_u16());
         if status.is_informational() || !self.may_retry(Cause::Status(status.as_u16()), failed, now) {
             return Ok(());
@@ -184,18 +218,39 @@ impl Exchange {
     /// Makes the head that the client sees of the endpoint's.
     pub(crate) fn response_head(&mut self, client: &http::request::Parts, head: &mut http::response::Parts) {
         hop_by_hop::clean_response(head);
-        if client.version == http::Version::HTTP_10 {
-            // Such a client knows no chunks: the end of the connection is the end of the body (RFC 9112, 6.1).
-            head.headers.remove(http::header::TRANSFER_ENCODING);
+        self.upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        if let Some(entry) = self.rule_entry() {
+            let backend = self.backend_filters();
+            if !entry.filters.is_empty() || backend.is_some() {
+                let status = head.status;
+                self.encoder = self.with_context(client, Instant::now(), |ctx| {
+                    filters::response(ctx, &entry.filters, backend, status, &mut head.headers)
+                });
+            }
         }
+        frame(client.version, head, self.encoder.is_some());
     }
 
-    /// Counts a part of the response's body.
-    pub(crate) fn response_body(&mut self, length: usize, now: Instant) -> Result<(), Failure> {
+    /// Takes a part of the response's body on its way: counts it, and encodes it where that was decided.
+    pub(crate) fn response_body(&mut self, body: &mut Option<Bytes>, end: bool, now: Instant) -> Result<(), Failure> {
+        let length = body.as_ref().map_or(0, Bytes::len);
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.received += u64::try_from(length).unwrap_or(u64::MAX);
         }
-        if self.upgrade { Ok(()) } else { self.check_time(now) }
+        if let Some(encoder) = &mut self.encoder {
+            let part = encoder.encode(body.as_deref().unwrap_or_default())?;
+            let part = if end { joined(part, encoder.finish()?) } else { part };
+            *body = (!part.is_empty()).then_some(part);
+        }
+        if end {
+            self.encoder = None;
+        }
+        if self.upgraded { Ok(()) } else { self.check_time(now) }
+    }
+
+    /// What is left to send of an encoded body that ended without a last part.
+    pub(crate) fn end_of_body(&mut self) -> Result<Option<Bytes>, Failure> {
+        self.encoder.take().map(|mut encoder| encoder.finish()).transpose()
     }
 
     /// Takes note of a failed attempt. Whether another one is to be made.
@@ -204,6 +259,9 @@ impl Exchange {
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.end(now);
             attempt.status.get_or_insert(failure.status().as_u16());
+            if let Some(picked) = self.picked.as_ref().filter(|_| attempt.head.is_none()) {
+                picked.observe(now.saturating_duration_since(attempt.started), now);
+            }
         }
         let cause = Cause::of(&failure);
         let closed_before = failed.reused && matches!(failure, Failure::UpstreamClosed(_));
@@ -217,6 +275,11 @@ impl Exchange {
     /// Notes why the request failed, unless that is known already.
     pub(crate) fn fail(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
+    }
+
+    /// What the client gets for a failure.
+    pub(crate) fn failure_reply(&self, client: &http::request::Parts, failure: &Failure) -> Reply {
+        self.finish_reply(client, Reply::page(failure.status(), &client.headers, &self.request_id))
     }
 
     /// Why the request failed.
@@ -279,4 +342,28 @@ impl Exchange {
     fn cluster(&self) -> Option<&ClusterEntry> {
         self.table.cluster(self.choice.as_ref()?.cluster)
     }
+}
+
+/// Sets the framing of a response whose body is of unknown length, or becomes so by being encoded.
+fn frame(client: Version, head: &mut http::response::Parts, encoded: bool) {
+    match client {
+        // Such a client knows no chunks: the end of the connection is the end of the body (RFC 9112, section 6.3).
+        Version::HTTP_09 | Version::HTTP_10 => {
+            head.headers.remove(TRANSFER_ENCODING);
+        }
+        Version::HTTP_11 if encoded => {
+            head.headers.remove(CONTENT_LENGTH);
+            head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        _ => {}
+    }
+}
+
+fn joined(first: Bytes, second: Bytes) -> Bytes {
+    if first.is_empty() {
+        return second;
+    }
+    let mut both = BytesMut::from(first);
+    both.extend_from_slice(&second);
+    both.freeze()
 }
