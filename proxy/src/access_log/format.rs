@@ -159,7 +159,7 @@ mod tests {
             peer: "10.0.0.1:40000".parse().unwrap(),
             local: "[::ffff:10.0.0.9]:8443".parse().unwrap(),
             proxied: Some(("192.0.2.1:555".parse().unwrap(), "203.0.113.1:443".parse().unwrap())),
-            tls: Some(TlsInfo { server_name: Some("a.b".into()), version: "TLSv1.3", cipher: "C".into() }),
+            tls: Some(TlsInfo { server_name: Some("a.b".into()), version: "TLSv1.3", cipher: "C" }),
             requests: AtomicU32::new(3),
             phase: Phase::default(),
         };

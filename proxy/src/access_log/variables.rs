@@ -89,7 +89,7 @@ const TABLE: &[(&str, Render)] = &[
     ("server_protocol", |r, _, line| line.text(protocol(r))),
     ("service_name", |r, _, line| line.text(&r.labels.service)),
     ("service_port", |r, _, line| line.text(&r.labels.service_port)),
-    ("ssl_cipher", |r, _, line| line.text(r.connection.tls.as_ref().map_or("", |tls| &tls.cipher))),
+    ("ssl_cipher", |r, _, line| line.text(r.connection.tls.as_ref().map_or("", |tls| tls.cipher))),
     // Client certificates are not asked for, so there are no names, and none was verified.
     ("ssl_client_i_dn", |_, _, _| {}),
     ("ssl_client_s_dn", |_, _, _| {}),

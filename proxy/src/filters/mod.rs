@@ -90,7 +90,7 @@ pub(crate) struct Admitted {
 #[derive(Debug)]
 enum Step {
     BodyLimit(BodyLimit),
-    Cors(CompiledCors),
+    Cors(Box<CompiledCors>),
     Redirect(CompiledRedirect),
     Deny(StatusCode),
     HttpsRedirect(https_redirect::CompiledHttpsRedirect),
@@ -108,7 +108,7 @@ impl Step {
     fn new(filter: &Filter, runtime: &Runtime) -> Self {
         match filter {
             Filter::BodyLimit(limit) => Self::BodyLimit(*limit),
-            Filter::Cors(cors) => Self::Cors(CompiledCors::new(cors)),
+            Filter::Cors(cors) => Self::Cors(Box::new(CompiledCors::new(cors))),
             Filter::Redirect(redirect) => Self::Redirect(CompiledRedirect::new(redirect)),
             Filter::Deny(deny) => Self::Deny(deny::status(deny)),
             Filter::HttpsRedirect(redirect) => {

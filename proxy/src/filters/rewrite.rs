@@ -93,7 +93,23 @@ fn rest_of_path(ctx: &RequestContext<'_>, prefix: &str) -> String {
     let only_decoded = percent_decode_str(raw).eq(ctx.path.bytes());
     match raw.strip_prefix(prefix) {
         Some(rest) if only_decoded && (rest.is_empty() || rest.starts_with('/')) => rest.to_owned(),
-        _ => utf8_percent_encode(ctx.path.strip_prefix(prefix).unwrap_or_default(), PATH).to_string(),
+        _ => {
+            let mut encoded = String::new();
+            push_encoded(ctx.path.strip_prefix(prefix).unwrap_or_default(), PATH, &mut encoded);
+            encoded
+        }
+    }
+}
+
+/// Appends text of a normalized path, encoded. Normalization leaves bytes that are no UTF-8 as `%FF`; they are encoded
+/// already.
+fn push_encoded(text: &str, set: &'static AsciiSet, out: &mut String) {
+    for (number, piece) in text.split('%').enumerate() {
+        if number > 0 {
+            let encoded = matches!(piece.as_bytes(), [b'8'..=b'9' | b'A'..=b'F', b'0'..=b'9' | b'A'..=b'F', ..]);
+            out.push_str(if encoded { "%" } else { "%25" });
+        }
+        out.extend(utf8_percent_encode(piece, set));
     }
 }
 
@@ -111,7 +127,7 @@ fn expand(ctx: &RequestContext<'_>, template: &Template) -> String {
             TemplatePart::Group(group) => {
                 let found =
                     captures.as_ref().and_then(|captures| captures.get(*group)).map_or("", |found| found.as_str());
-                text.extend(utf8_percent_encode(found, if in_query { QUERY } else { PATH }));
+                push_encoded(found, if in_query { QUERY } else { PATH }, &mut text);
             }
             TemplatePart::Literal(literal) if in_query => text.extend(utf8_percent_encode(literal, ILLEGAL)),
             TemplatePart::Literal(literal) => {
@@ -204,6 +220,7 @@ mod tests {
             ("/SOMETHING/a", "/something(/|$)(.*)", "$2", "/a"),
             ("/a/b", "/a/(b)(c)?", "/x/$2$1", "/x/b"),
             ("/a", "/a", "", "/"),
+            ("/a/%ff%2541%C3%A9", "/a/(.*)", "/x/$1", "/x/%FF%2541%C3%A9"),
             ("/a/b?q=1", "/a/(.*)", "/index.php?path=$1", "/index.php?path=b&q=1"),
             ("/a/b?q=1", "/a/(.*)", "/x?p=$1?", "/x?p=b"),
             ("/a/b?q=1", "/a/(.*)", "/$1?", "/b"),

@@ -21,11 +21,6 @@ pub(super) fn split_authority(authority: &str) -> (&str, Option<u16>) {
     }
 }
 
-/// The port of a `Host` field, if it names one.
-pub(super) fn authority_port(authority: &str) -> Option<u16> {
-    split_authority(authority).1
-}
-
 /// `scheme://host[:port]`, then `rest`. A bare IPv6 literal gets brackets; the scheme's own port is left out.
 pub(super) fn absolute(scheme: Scheme, host: &str, port: Option<u16>, rest: &str) -> String {
     let mut url = String::with_capacity(16 + host.len() + rest.len());
