@@ -10,6 +10,8 @@
 
 pub mod admin;
 pub mod certificate;
+pub mod cli;
+pub mod control;
 pub mod dns;
 pub mod echo;
 pub mod files;

@@ -1,0 +1,118 @@
+//! Flags that several commands share. Names and defaults are ingress-nginx's where it has one.
+
+use std::net::IpAddr;
+
+use clap::Args;
+
+use crate::resources::NamespacedName;
+use crate::settings::{DEFAULT_CONFIG_MAP, Settings};
+
+/// What is Genkan's, and which ports it serves.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "What is served")]
+pub struct TranslateFlags {
+    /// Value of the annotation kubernetes.io/ingress.class that is ours
+    #[arg(long, value_name = "NAME", default_value = "nginx")]
+    pub ingress_class: String,
+
+    /// spec.controller of the IngressClasses that are ours; genkan.dev/ingress-controller is ours besides
+    #[arg(long, value_name = "NAME", default_value = "k8s.io/ingress-nginx")]
+    pub controller_class: String,
+
+    /// IngressClasses named like --ingress-class are ours too
+    #[arg(long)]
+    pub ingress_class_by_name: bool,
+
+    /// Serve Ingresses that name no class [default in directory mode: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "true")]
+    pub watch_ingress_without_class: std::primitive::bool,
+
+    /// Prefix of the annotations
+    #[arg(long, value_name = "PREFIX", default_value = "nginx.ingress.kubernetes.io")]
+    pub annotations_prefix: String,
+
+    /// spec.controllerName of the GatewayClasses that are ours
+    #[arg(long, value_name = "NAME", default_value = "genkan.dev/gateway-controller")]
+    pub gateway_controller_name: String,
+
+    /// ConfigMap with the settings of the whole proxy
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name,
+        help = format!("ConfigMap with the settings of the whole proxy [default in directory mode: {DEFAULT_CONFIG_MAP}, if there is one]"))]
+    pub configmap: Option<NamespacedName>,
+
+    /// Service that answers requests which no rule matches
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name)]
+    pub default_backend_service: Option<NamespacedName>,
+
+    /// Secret with the certificate for hosts that have none of their own
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name)]
+    pub default_ssl_certificate: Option<NamespacedName>,
+
+    /// Ignore Ingresses that have a spec.defaultBackend
+    #[arg(long)]
+    pub disable_catch_all: bool,
+
+    /// ExternalName Services get no endpoints
+    #[arg(long)]
+    pub disable_svc_external_name: bool,
+
+    /// Address to listen on, several with commas; without it every address
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    pub bind_address: Vec<IpAddr>,
+
+    /// Port for HTTP; Gateway listeners with port 80 are served here too
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub http_port: u16,
+
+    /// Port for HTTPS; Gateway listeners with port 443 are served here too
+    #[arg(long, value_name = "PORT", default_value_t = 8443)]
+    pub https_port: u16,
+}
+
+impl TranslateFlags {
+    /// The settings of directory mode with these flags.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            ingress_class: self.ingress_class.clone(),
+            controller_class: self.controller_class.clone(),
+            ingress_class_by_name: self.ingress_class_by_name,
+            watch_ingress_without_class: self.watch_ingress_without_class,
+            annotations_prefix: self.annotations_prefix.clone(),
+            gateway_controller_name: self.gateway_controller_name.clone(),
+            config_map_required: self.configmap.is_some(),
+            config_map: self.configmap.clone().or_else(|| parse_namespaced_name(DEFAULT_CONFIG_MAP).ok()),
+            default_backend_service: self.default_backend_service.clone(),
+            default_ssl_certificate: self.default_ssl_certificate.clone(),
+            disable_catch_all: self.disable_catch_all,
+            disable_external_name: self.disable_svc_external_name,
+            bind_addresses: self.bind_address.clone(),
+            http_port: self.http_port,
+            https_port: self.https_port,
+            gateway_ports: [(80, self.http_port), (443, self.https_port)].into(),
+            ..Settings::default()
+        }
+    }
+}
+
+/// Parses `namespace/name`.
+fn parse_namespaced_name(text: &str) -> Result<NamespacedName, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(NamespacedName::new(namespace, name))
+        }
+        _ => Err(format!("{text:?} is not of the form NAMESPACE/NAME, as in ingress-nginx/ingress-nginx-controller")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_needs_its_namespace() {
+        assert!(parse_namespaced_name("a/b").is_ok());
+        for text in ["", "a", "/b", "a/", "a/b/c"] {
+            assert!(parse_namespaced_name(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Input of the commands that look at manifests once: read, translate, say where each problem is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use genkan_routing::name::ObjectRef;
+use genkan_routing::report::{Problem, Report, Severity};
+use serde::Serialize;
+
+use crate::certificate::generate_fallback;
+use crate::control::Control;
+use crate::files::{self, FileProblem, Loaded, Source};
+use crate::resources::{Key, Kind};
+use crate::settings::Settings;
+
+/// Manifests, read and translated once.
+pub(super) struct Input {
+    pub(super) loaded: Loaded,
+    pub(super) control: Control,
+}
+
+impl Input {
+    /// Reads and translates a file or folder. Fails only when the path itself does not exist.
+    pub(super) fn read(path: &PathBuf, mut settings: Settings) -> anyhow::Result<Self> {
+        anyhow::ensure!(path.exists(), "{} does not exist: give a manifest or a folder of manifests", path.display());
+        settings.fallback_certificate = Some(Arc::new(generate_fallback()?));
+        let loaded = files::load(path.as_path());
+        let control = Control::new(settings, &loaded.resources);
+        Ok(Self { loaded, control })
+    }
+
+    /// Every problem of the files and of the objects in them, worst first.
+    pub(super) fn problems(&self) -> Vec<LocatedProblem> {
+        located(&self.loaded.problems, self.control.report(), &self.loaded.sources)
+    }
+}
+
+/// A problem and the place where its object is written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) struct LocatedProblem {
+    /// `file:line[:column]`; empty when the object is in no file.
+    pub(super) place: String,
+    #[serde(flatten)]
+    pub(super) problem: Problem,
+}
+
+/// `examples/a.yaml:12: error: Ingress default/web: spec.rules[0]: ... (Reason)` and the mend on a line of its own.
+impl fmt::Display for LocatedProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Problem { severity, origin, reason, message, mend } = &self.problem;
+        if !self.place.is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
+        write!(f, "{severity}: ")?;
+        // A file's problem carries its place already, and names its object in the message.
+        if origin.object.kind != "File" {
+            write!(f, "{origin}: ")?;
+        }
+        write!(f, "{message} ({reason})")?;
+        if mend.is_empty() { Ok(()) } else { write!(f, "\n    mend: {mend}") }
+    }
+}
+
+/// Every problem with its place, worst first, then by place.
+pub(super) fn located(files: &[FileProblem], report: &Report, sources: &BTreeMap<Key, Source>) -> Vec<LocatedProblem> {
+    let of_files =
+        files.iter().map(|problem| LocatedProblem { place: file_place(problem), problem: problem.problem() });
+    let of_objects = report.problems.iter().map(|problem| LocatedProblem {
+        place: object_place(&problem.origin.object, sources).unwrap_or_default(),
+        problem: problem.clone(),
+    });
+    let mut all: Vec<_> = of_files.chain(of_objects).collect();
+    all.sort_by(|a, b| (a.problem.severity, &a.place, &a.problem).cmp(&(b.problem.severity, &b.place, &b.problem)));
+    all.dedup();
+    all
+}
+
+fn file_place(problem: &FileProblem) -> String {
+    let file = problem.file.display();
+    match (problem.line, problem.column) {
+        (0, _) => file.to_string(),
+        (line, 0) => format!("{file}:{line}"),
+        (line, column) => format!("{file}:{line}:{column}"),
+    }
+}
+
+fn object_place(object: &ObjectRef, sources: &BTreeMap<Key, Source>) -> Option<String> {
+    let kind = *Kind::ALL.iter().find(|kind| kind.as_str() == object.kind)?;
+    let source = sources.get(&Key::new(kind, object.namespace.clone(), object.name.clone()))?;
+    Some(format!("{}:{}", source.file.display(), source.line))
+}
+
+/// `2 errors, 1 warning`.
+pub(super) fn count<'p>(problems: impl IntoIterator<Item = &'p LocatedProblem> + Clone) -> String {
+    let of = |severity| problems.clone().into_iter().filter(|located| located.problem.severity == severity).count();
+    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    format!("{}, {}", plural(of(Severity::Error), "error"), plural(of(Severity::Warning), "warning"))
+}

@@ -1,0 +1,73 @@
+//! Control: the one path from changed resources to a snapshot, whatever the resources come from.
+//!
+//! ```text
+//!  changes --> Translator::update --> model, report --> Snapshot::compile_from --> whoever publishes it
+//! ```
+//!
+//! It owns the last translation and the last snapshot, and refuses to know sockets, files or an API server.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use genkan_routing::model::Model;
+use genkan_routing::report::Report;
+use genkan_routing::snapshot::Snapshot;
+
+use crate::resources::Resources;
+use crate::settings::Settings;
+use crate::translate::{Change, Translator};
+
+/// Keeps a snapshot up to date with resources.
+#[derive(Debug)]
+pub struct Control {
+    translator: Translator,
+    snapshot: Arc<Snapshot>,
+    report: Arc<Report>,
+}
+
+/// What a change led to.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What to serve now.
+    pub snapshot: Arc<Snapshot>,
+    /// What is wrong now.
+    pub report: Arc<Report>,
+    /// Whether the model differs from the one before: otherwise there is nothing to publish.
+    pub model_changed: bool,
+}
+
+impl Control {
+    /// Starts from everything that is known.
+    pub fn new(settings: Settings, resources: &Resources) -> Self {
+        let mut control = Self {
+            translator: Translator::new(settings),
+            snapshot: Arc::new(Snapshot::compile(Arc::new(Model::default()))),
+            report: Arc::default(),
+        };
+        let everything =
+            resources.keys().map(Change::Object).chain(resources.dns.keys().cloned().map(Change::Dns)).collect();
+        control.apply(resources, &everything);
+        control
+    }
+
+    /// Brings the snapshot up to `resources`, which differ from those of the last call by exactly `changes`.
+    pub fn apply(&mut self, resources: &Resources, changes: &BTreeSet<Change>) -> Step {
+        let translation = self.translator.update(resources, changes);
+        let model_changed = translation.model != *self.snapshot.model();
+        if model_changed {
+            self.snapshot = Arc::new(Snapshot::compile_from(translation.model, &self.snapshot));
+        }
+        self.report = translation.report;
+        Step { snapshot: self.snapshot.clone(), report: self.report.clone(), model_changed }
+    }
+
+    /// What to serve.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// What is wrong.
+    pub fn report(&self) -> &Arc<Report> {
+        &self.report
+    }
+}

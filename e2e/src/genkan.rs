@@ -1,0 +1,200 @@
+//! The binary, running on a folder of its own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use tempfile::TempDir;
+
+/// How long anything that must happen may take. Generous: it decides only when a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a [`Genkan`] is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Further arguments of `genkan run`.
+    pub arguments: Vec<String>,
+}
+
+/// A running `genkan run`. Killed when dropped.
+pub struct Genkan {
+    child: Child,
+    folder: TempDir,
+    /// Lines of standard error so far.
+    errors: Arc<Mutex<Vec<String>>>,
+    /// Lines of standard output: the access log.
+    output: Receiver<String>,
+    http: SocketAddr,
+    https: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// The built binary: beside the test's own executable.
+pub fn binary() -> PathBuf {
+    let own = std::env::current_exe().expect("a test has a path");
+    let folder = own.ancestors().nth(2).expect("tests are built into target/PROFILE/deps");
+    let binary = folder.join("genkan");
+    assert!(binary.exists(), "{} is missing: run `cargo build` first", binary.display());
+    binary
+}
+
+/// A loopback address on which nothing listens.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("loopback has free ports")
+}
+
+impl Genkan {
+    /// Serves one file with this text.
+    pub fn serve(manifests: &str) -> Self {
+        Self::serve_with(&[("manifests.yaml", manifests)], Options::default())
+    }
+
+    /// Serves these files, and waits until it is ready.
+    pub fn serve_with(files: &[(&str, &str)], options: Options) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("files are in folders")).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Self::serve_folder(folder, options)
+    }
+
+    /// Serves a folder that is prepared already.
+    pub fn serve_folder(folder: TempDir, options: Options) -> Self {
+        let (http, https, admin) = (free_address(), free_address(), free_address());
+        let mut child = Command::new(binary())
+            .arg("run")
+            .arg(folder.path())
+            .args(["--bind-address", "127.0.0.1", "--quiet", "--workers", "2"])
+            .args(["--http-port", &http.port().to_string(), "--https-port", &https.port().to_string()])
+            .args(["--healthz-port", &admin.port().to_string()])
+            .args(&options.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("genkan starts");
+        let errors = Arc::new(Mutex::new(Vec::new()));
+        let (sender, output) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let kept = errors.clone();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));
+        thread::spawn(move || {
+            // The test may be over before the log is: then nobody listens.
+            stdout.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
+        });
+        let mut genkan = Self { child, folder, errors, output, http, https, admin };
+        genkan.wait_ready();
+        genkan
+    }
+
+    fn wait_ready(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("genkan ended with {status}:\n{}", self.errors());
+            }
+            if TcpStream::connect(self.admin).is_ok() && self.admin_get("/readyz").0 == 200 {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("genkan is not ready:\n{}", self.errors());
+    }
+
+    /// The plaintext address.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// The TLS address.
+    pub fn https(&self) -> SocketAddr {
+        self.https
+    }
+
+    /// The folder that is served.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes a file of the folder as editors do: a temporary file, renamed.
+    pub fn write(&self, name: &str, text: &str) {
+        let temporary = self.folder.path().join(format!(".{name}.tmp"));
+        fs::write(&temporary, text).unwrap();
+        fs::rename(temporary, self.folder.path().join(name)).unwrap();
+    }
+
+    /// Everything on standard error so far.
+    pub fn errors(&self) -> String {
+        self.errors.lock().unwrap().join("\n")
+    }
+
+    /// The next line of the access log.
+    pub fn log_line(&self) -> String {
+        match self.output.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => panic!("no line in the access log:\n{}", self.errors()),
+            Err(RecvTimeoutError::Disconnected) => panic!("genkan ended:\n{}", self.errors()),
+        }
+    }
+
+    /// Status and body of a path of the admin port.
+    pub fn admin_get(&self, path: &str) -> (u16, String) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        let Ok(mut stream) = TcpStream::connect(self.admin) else { return (0, String::new()) };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = String::new();
+        if stream.write_all(request.as_bytes()).is_err() || stream.read_to_string(&mut answer).is_err() {
+            return (0, String::new());
+        }
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+    }
+
+    /// Waits until `happened`, which is asked again and again.
+    pub fn wait_until(&self, what: &str, mut happened: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !happened() {
+            assert!(Instant::now() < deadline, "{what} did not happen:\n{}", self.errors());
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let status = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// Waits for the end of the process.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "genkan does not end:\n{}", self.errors());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Genkan {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
