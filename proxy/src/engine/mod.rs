@@ -16,8 +16,6 @@ mod heads;
 mod peer;
 mod phases;
 mod stream;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::sync::Arc;

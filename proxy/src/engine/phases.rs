@@ -15,7 +15,8 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::connection::Connection;
-use super::{failure, heads, peer};
+use super::peer::Peers;
+use super::{failure, heads};
 use crate::error::Failure;
 use crate::exchange::{Exchange, Failed};
 use crate::reply::Reply;
@@ -30,11 +31,12 @@ const LINGERING: Duration = Duration::from_secs(30);
 /// The phases of one worker's requests.
 pub(super) struct Phases {
     shared: Arc<Shared>,
+    peers: Peers,
 }
 
 impl Phases {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, peers: Peers::new() }
     }
 }
 
@@ -121,7 +123,7 @@ impl ProxyHttp for Phases {
         let now = Instant::now();
         let request = ctx.request()?;
         let peer = match request.exchange.next_attempt(session.req_header(), now) {
-            Ok(target) => peer::of(&target),
+            Ok(target) => self.peers.of(&target),
             Err(failure) => return Err(ctx.fail(failure)),
         };
         watch_time(request, now);

@@ -1,0 +1,132 @@
+//! HTTP/2 on either side: translation to and from HTTP/1, trailers, gRPC.
+
+mod kit;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt;
+use kit::backend::{echo, with_trailers};
+use kit::client::{full, h2};
+use kit::model::rule;
+use kit::{Backend, Running, Site};
+
+fn request(path: &str) -> Request<kit::client::Body> {
+    Request::builder().uri(format!("http://test{path}")).body(full("")).unwrap()
+}
+
+async fn text(response: Response<hyper::body::Incoming>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn http2_clients_reach_http1_endpoints() {
+    let backend = Backend::echo().await;
+    let running = Running::start(Site::new().cluster("a", &[backend.address]).rule(rule("/").to("a")));
+    let mut client = h2(running.address).await;
+    let mut request = request("/x?y");
+    *request.method_mut() = http::Method::POST;
+    *request.body_mut() = full("body");
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(!response.headers().contains_key("connection") && !response.headers().contains_key("transfer-encoding"));
+    let text = text(response).await;
+    assert!(text.starts_with("POST /x?y HTTP/1.1\n"), "{text}");
+    assert!(text.contains("host: test\n") && text.ends_with("\n\nbody"), "{text}");
+}
+
+#[tokio::test]
+async fn http1_clients_reach_http2_endpoints_over_few_connections() {
+    let backend = Backend::h2c(echo).await;
+    let running = Running::start(Site::new().h2c_cluster("a", &[backend.address]).rule(rule("/").to("a")));
+    let mut client = running.connect().await;
+    for _ in 0..3 {
+        client.send("POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nbody").await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.text().starts_with("POST http://test/x HTTP/2.0\n"), "{}", answer.text());
+        assert!(answer.text().ends_with("\n\nbody"), "{}", answer.text());
+    }
+    assert_eq!(backend.connections(), 1);
+}
+
+#[tokio::test]
+async fn trailers_pass_from_http2_to_http2() {
+    let backend = Backend::h2c(|request| async move {
+        assert_eq!(request.headers()["te"], "trailers");
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "7".parse().unwrap());
+        let body = with_trailers("message", trailers);
+        Response::builder().header("content-type", "application/grpc").body(body).unwrap()
+    })
+    .await;
+    let running = Running::start(Site::new().h2c_cluster("a", &[backend.address]).rule(rule("/").to("a")));
+    let mut client = h2(running.address).await;
+    let mut request = request("/service/Method");
+    *request.method_mut() = http::Method::POST;
+    request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    request.headers_mut().insert("te", "trailers".parse().unwrap());
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.trailers().unwrap()["grpc-status"], "7");
+    assert_eq!(body.to_bytes(), Bytes::from_static(b"message"));
+}
+
+#[tokio::test]
+async fn grpc_clients_get_our_failures_as_grpc_statuses() {
+    let dead = Backend::nobody().await;
+    let site = Site::new().h2c_cluster("dead", &[dead]).cluster("empty", &[]);
+    let running = Running::start(site.rule(rule("/dead").to("dead")).rule(rule("/empty").to("empty")));
+    let mut client = h2(running.address).await;
+    for (path, status) in [("/dead/M", "14"), ("/empty/M", "14"), ("/nothing/M", "12")] {
+        let mut request = request(path);
+        *request.method_mut() = http::Method::POST;
+        request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.headers()["grpc-status"], status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_rewrite_works_on_both_versions() {
+    use genkan_routing::model::Filter;
+    use genkan_routing::policy::rewrite::{PathRewrite, Rewrite};
+    let backend = Backend::echo().await;
+    let rewrite = Rewrite { hostname: None, path: Some(PathRewrite::Prefix("/new".to_owned())) };
+    let rewritten = rule("/old").to("a").filter(Filter::Rewrite(rewrite));
+    let running = Running::start(Site::new().cluster("a", &[backend.address]).rule(rewritten));
+    let response = h2(running.address).await.send_request(request("/old/x?q")).await.unwrap();
+    assert!(text(response).await.starts_with("GET /new/x?q HTTP/1.1\n"));
+    let answer = running.get("/old/x?q").await;
+    assert!(answer.text().starts_with("GET /new/x?q HTTP/1.1\n"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_do_not_wait_for_each_other() {
+    let (silent, alive) = (Backend::silent().await, Backend::named("alive").await);
+    let site = Site::new().cluster("silent", &[silent.address]).cluster("alive", &[alive.address]);
+    let running = Running::start(site.rule(rule("/silent").to("silent")).rule(rule("/").to("alive")));
+    let mut client = h2(running.address).await;
+    let waiting = client.send_request(request("/silent"));
+    let response = client.send_request(request("/")).await.unwrap();
+    assert_eq!(text(response).await, "alive");
+    drop(waiting);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_while_it_streams() {
+    use genkan_routing::model::Filter;
+    use genkan_routing::policy::body_limit::BodyLimit;
+    let backend = Backend::echo().await;
+    let limited = rule("/").to("a").filter(Filter::BodyLimit(BodyLimit(10)));
+    let running = Running::start(Site::new().cluster("a", &[backend.address]).rule(limited));
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let mut client = h2(running.address).await;
+    let mut request = request("/");
+    *request.method_mut() = http::Method::POST;
+    *request.body_mut() = kit::backend::frames(receiver);
+    let response = client.send_request(request);
+    sender.send(hyper::body::Frame::data(Bytes::from_static(&[b'x'; 100]))).await.unwrap();
+    assert_eq!(response.await.unwrap().status(), 413);
+}
