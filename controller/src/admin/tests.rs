@@ -45,7 +45,7 @@ fn ready_only_when_everything_holds_and_the_rest_is_named() {
 #[test]
 fn draining_is_neither_healthy_nor_ready() {
     let (state, server) = start();
-    Condition::ALL.map(|condition| state.set(condition, true));
+    Condition::ALL.iter().for_each(|condition| state.set(*condition, true));
     assert_eq!((get(&server, "/healthz").0, get(&server, "/readyz").0), (200, 200));
     state.drain();
     assert_eq!((get(&server, "/healthz").0, get(&server, "/readyz").0), (500, 503));

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::locate::{Locator, Step, display};
 use super::text::Document;
+use super::typed::{TypeError, Unknown, typed};
 use crate::resources::{Key, Kind, Object};
 
 /// What one document, or one item of a list, turned out to be.
@@ -45,18 +45,19 @@ pub(super) struct Failure {
     pub(super) reason: &'static str,
     pub(super) message: String,
     pub(super) mend: &'static str,
-    /// False for a document that does not claim to be a Kubernetes object: worth a warning only.
+    /// False if it is worth a warning only: a document that does not claim to be a Kubernetes object, an unknown field.
     pub(super) error: bool,
 }
 
-type TypeError = serde_path_to_error::Error<serde_json::Error>;
+/// An object and the fields of its document that its type does not know.
+type Known = (Object, Vec<Unknown>);
 
 pub(super) struct Entry {
     pub(super) kind: Kind,
     group: &'static str,
     /// Versions that decode as the first one.
     versions: &'static [&'static str],
-    decode: fn(&Value) -> Result<Object, TypeError>,
+    decode: fn(&Value) -> Result<Known, TypeError>,
 }
 
 macro_rules! entry {
@@ -65,7 +66,7 @@ macro_rules! entry {
             kind: Kind::$kind,
             group: $group,
             versions: &[$($version),+],
-            decode: |value| typed(value).map(|object| Object::$kind(Arc::new(object))),
+            decode: |value| typed(value).map(|(object, unknown)| (Object::$kind(Arc::new(object)), unknown)),
         }
     };
 }
@@ -186,7 +187,8 @@ impl Decoder<'_> {
             map.insert("apiVersion".to_owned(), served.into());
         }
         match (entry.decode)(&value) {
-            Ok(object) => {
+            Ok((object, unknown)) => {
+                unknown.iter().for_each(|unknown| self.unknown_field(&key, unknown));
                 let line = if self.path.is_empty() { self.document.line } else { self.locator.locate(&self.path).0 };
                 self.items.push(Item::Object(Decoded { key, line, object }));
             }
@@ -227,17 +229,7 @@ impl Decoder<'_> {
     }
 
     fn type_error(&mut self, key: Key, error: &TypeError) {
-        use serde_path_to_error::Segment;
-        let path: Vec<Step> = error
-            .path()
-            .iter()
-            .filter_map(|segment| match segment {
-                Segment::Seq { index } => Some(Step::Index(*index)),
-                Segment::Map { key } | Segment::Enum { variant: key } => Some(Step::Key(key.clone())),
-                Segment::Unknown => None,
-            })
-            .collect();
-        let told = error.inner().to_string();
+        let (path, told) = (&error.path, error.to_string());
         // Errors of serde quote the value; a Secret's must not be shown.
         let hidden = key.kind == Kind::Secret && !matches!(path.first(), Some(Step::Key(key)) if key == "metadata");
         let mend = match () {
@@ -246,7 +238,14 @@ impl Decoder<'_> {
             () => "",
         };
         let message = if hidden { "the value has the wrong form".to_owned() } else { told };
-        self.fail(Some(key), &path, "InvalidObject", message, mend);
+        self.fail(Some(key), path, "InvalidObject", message, mend);
+    }
+
+    fn unknown_field(&mut self, key: &Key, unknown: &Unknown) {
+        let meant = unknown.nearest.map(|field| format!("; did you mean {field}?")).unwrap_or_default();
+        let message = format!("there is no such field in {}, it is ignored{meant}", key.kind.as_str());
+        self.fail(Some(key.clone()), &unknown.path, "UnknownField", message, "");
+        self.only_warn();
     }
 
     /// `foreign`: a map that does not even try, such as Helm's values.
@@ -257,7 +256,14 @@ impl Decoder<'_> {
             "apiVersion and kind must both be given, as text"
         };
         self.fail(None, &[], "NotAnObject", message.to_owned(), "");
-        if let (true, Some(Item::Failed(failure))) = (foreign, self.items.last_mut()) {
+        if foreign {
+            self.only_warn();
+        }
+    }
+
+    /// Makes the last failure a warning.
+    fn only_warn(&mut self) {
+        if let Some(Item::Failed(failure)) = self.items.last_mut() {
             failure.error = false;
         }
     }
@@ -270,18 +276,14 @@ impl Decoder<'_> {
     }
 }
 
-fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, TypeError> {
-    serde_path_to_error::deserialize(value)
-}
-
 /// `stringData` is merged into `data` and wins, as in the API server.
-fn secret(value: &Value) -> Result<Object, TypeError> {
-    let mut secret: Secret = typed(value)?;
+fn secret(value: &Value) -> Result<Known, TypeError> {
+    let (mut secret, unknown): (Secret, _) = typed(value)?;
     if let Some(texts) = secret.string_data.take() {
         let data = secret.data.get_or_insert_default();
         data.extend(texts.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
     }
-    Ok(Object::Secret(Arc::new(secret)))
+    Ok((Object::Secret(Arc::new(secret)), unknown))
 }
 
 /// RFC 1123 label: at most 63 of a-z, 0-9 and `-`, a letter or digit at both ends.

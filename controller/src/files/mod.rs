@@ -15,6 +15,7 @@ mod locate;
 mod problem;
 mod store;
 mod text;
+mod typed;
 mod walk;
 mod watch;
 

@@ -18,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use genkan_routing::report::Severity;
 use rustc_hash::FxHasher;
 
 use super::decode::{Decoded, Item, decode};
@@ -231,7 +232,7 @@ impl FileStore {
         };
         let defined: BTreeSet<&Key> = new.objects.iter().map(|object| &object.key).collect();
         let leaves = old.is_some_and(|old| old.objects.iter().any(|object| !defined.contains(&object.key)));
-        if patience == Patience::LookAgain && (leaves || !new.problems.is_empty()) {
+        if patience == Patience::LookAgain && (leaves || new.is_broken()) {
             look.unsettled.insert(path.to_owned());
             return;
         }
@@ -295,6 +296,10 @@ impl FileStore {
 }
 
 impl File {
+    fn is_broken(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
     /// Keeps of an older state what this one broke; see the module.
     fn keep(&mut self, old: &File) {
         let defined: BTreeSet<Key> = self.objects.iter().map(|object| object.key.clone()).collect();

@@ -150,6 +150,20 @@ fn type_errors_name_field_line_and_column() {
 }
 
 #[test]
+fn unknown_fields_are_warnings_that_name_the_nearest_known_one() {
+    let loaded = load_text(&service("a", 1).replace("ports:", "sessionAfinity: None\n  ports:"));
+    let problem = only_problem(&loaded);
+    assert_eq!((problem.reason, problem.severity, problem.line), ("UnknownField", Severity::Warning, 6));
+    assert!(problem.message.contains("did you mean sessionAffinity?"), "{problem}");
+    assert_eq!(loaded.resources.services.len(), 1);
+    let loaded = load_text(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec:\n  gatewayClassName: x\n  \
+         listeners: [{name: http, protocol: HTTP, port: 80, hostnme: a}]\n",
+    );
+    assert_eq!(only_problem(&loaded).field, "spec.listeners[0].hostnme");
+}
+
+#[test]
 fn a_gateway_with_a_wrong_field_is_located() {
     let loaded = load_text(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec:\n  gatewayClassName: x\n  \
