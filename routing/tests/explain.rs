@@ -1,4 +1,5 @@
 //! Explanations agree with routing, and say in plain words why a match lost.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! A snapshot compiled from its predecessor shares what did not change, and nothing else.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 

@@ -159,6 +159,7 @@ pub struct Deny {
 
 /// What happens to a request that no filter answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::large_enum_variant, reason = "nearly every action forwards, and a rule has one")]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
     /// Goes to a backend.
