@@ -7,7 +7,7 @@ use genkan_controller::settings::Settings;
 use genkan_controller::translate::translate;
 use genkan_routing::name::ListenerId;
 use genkan_routing::snapshot::{RequestView, Snapshot};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 /// The table of a golden input.
 fn snapshot(case: &str) -> Snapshot {
@@ -32,7 +32,7 @@ fn rule_of(
 ) -> Option<String> {
     let mut fields = HeaderMap::new();
     for (name, value) in headers {
-        fields.insert(*name, value.parse().unwrap());
+        fields.insert(*name, HeaderValue::from_static(value));
     }
     let request = RequestView { host, path, query, method: &Method::PUT, headers: &fields };
     let matched = snapshot.route(&ListenerId::new(listener), &request)?;
