@@ -2,8 +2,10 @@
 //! `GENKAN_UPDATE_GOLDEN=1` the latter are written anew.
 //!
 //! Every case also sees `golden/services.yaml`. Flags stand in the case's first lines as `#: --flag=value`. Left out of
-//! the output is what says nothing: ids that repeat their key, empty texts and lists, settings and filters that are as
-//! without any annotation and ConfigMap.
+//! the output is what says nothing: ids that repeat their key, empty texts and lists, settings that are as without any
+//! annotation and ConfigMap. Of a filter that is as without them only the name is left.
+
+#![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,7 +39,7 @@ fn golden_files_are_up_to_date() {
         if update {
             fs::write(&output, actual).unwrap();
         } else {
-            println!("--- {}\n{actual}", output.display());
+            eprintln!("--- {}\n{actual}", output.display());
             stale.push(output);
         }
     }
@@ -146,11 +148,22 @@ fn leave_out(value: &mut Value, defaults: &BTreeMap<&str, Value>) {
             fields.retain(|name, field| defaults.get(name.as_str()) != Some(field) && !is_empty(field));
         }
         Value::Array(items) => {
-            items.iter_mut().for_each(|item| leave_out(item, defaults));
-            items.retain(|item| !is_empty(item));
+            for item in items.iter_mut() {
+                match default_filter(item, defaults) {
+                    Some(name) => *item = Value::String(name),
+                    None => leave_out(item, defaults),
+                }
+            }
         }
         _ => {}
     }
+}
+
+/// The name of a filter that is as without any setting.
+fn default_filter(item: &Value, defaults: &BTreeMap<&str, Value>) -> Option<String> {
+    let fields = item.as_object().filter(|fields| fields.len() == 1)?;
+    let (name, value) = fields.iter().next()?;
+    (defaults.get(name.as_str()) == Some(value)).then(|| name.clone())
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -1,0 +1,447 @@
+//! A translator that follows changes gives what a translation of everything gives, whatever the changes: the whole
+//! model and the whole report. What did not change keeps its pointer.
+
+#![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+
+use genkan_controller::resources::{Key, Kind, NamespacedName, Object, Resources};
+use genkan_controller::settings::Settings;
+use genkan_controller::translate::{Change, Translation, Translator, translate};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// One change of the world.
+#[derive(Clone, Debug)]
+enum Step {
+    Apply(Object),
+    Remove(Key),
+    Dns(&'static str, Vec<IpAddr>),
+}
+
+fn settings() -> Settings {
+    Settings {
+        config_map: Some(NamespacedName::new("x", "config")),
+        default_backend_service: Some(NamespacedName::new("x", "c")),
+        default_ssl_certificate: Some(NamespacedName::new("x", "tls-wild")),
+        watch_ingress_without_class: true,
+        ..Settings::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn following_changes_equals_translating_everything(rounds in vec(vec(step(), 1..6), 1..14)) {
+        let mut resources = Resources::default();
+        let mut translator = Translator::new(settings());
+        let mut before = translator.update(&resources, &BTreeSet::new());
+        for round in rounds {
+            let changes: BTreeSet<_> = round.into_iter().map(|step| take(&mut resources, step)).collect();
+            let followed = translator.update(&resources, &changes);
+            let anew = translate(&resources, &settings());
+            prop_assert_eq!(&followed.report, &anew.report, "after {:?}", changes);
+            prop_assert_eq!(&followed.model, &anew.model, "after {:?}", changes);
+            assert_shared(&before, &followed);
+            before = followed;
+        }
+    }
+}
+
+/// A cluster of many tenants: one Service, EndpointSlice and Ingress each.
+fn tenants(count: usize) -> Resources {
+    let mut resources = Resources::default();
+    for number in 0..count {
+        resources.apply(tenant_ingress(number, "Prefix"));
+        resources.apply(tenant_slice(number, 1));
+        resources.apply(Object::Service(object(json!({
+            "metadata": {"namespace": "t", "name": format!("s{number}")}, "spec": {"ports": [{"port": 80}]},
+        }))));
+    }
+    resources
+}
+
+fn tenant_ingress(number: usize, path_type: &str) -> Object {
+    let backend = json!({"service": {"name": format!("s{number}"), "port": {"number": 80}}});
+    Object::Ingress(object(json!({
+        "metadata": {"namespace": "t", "name": format!("i{number}")},
+        "spec": {"rules": [{"host": format!("h{number}.example.com"), "http": {"paths": [
+            {"path": "/", "pathType": "Prefix", "backend": backend},
+            {"path": "/x", "pathType": path_type, "backend": backend},
+        ]}}]},
+    })))
+}
+
+fn tenant_slice(number: usize, last: usize) -> Object {
+    Object::EndpointSlice(object(json!({
+        "metadata": {
+            "namespace": "t", "name": format!("e{number}"),
+            "labels": {"kubernetes.io/service-name": format!("s{number}")},
+        },
+        "addressType": "IPv4",
+        "ports": [{"port": 8080}],
+        "endpoints": [{"addresses": [format!("10.0.0.{last}")]}],
+    })))
+}
+
+/// How many entries are not at the pointer that they had.
+fn moved<K: Ord, V>(before: &BTreeMap<K, Arc<V>>, after: &BTreeMap<K, Arc<V>>) -> usize {
+    after.iter().filter(|(id, part)| before.get(id).is_none_or(|before| !Arc::ptr_eq(before, part))).count()
+}
+
+#[test]
+fn one_changed_ingress_moves_only_its_host_and_rule() {
+    let mut resources = tenants(50);
+    let mut translator = Translator::new(settings());
+    let before = translator.update(&resources, &BTreeSet::new());
+    let change = take(&mut resources, Step::Apply(tenant_ingress(7, "Exact")));
+    let after = translator.update(&resources, &BTreeSet::from([change]));
+    let hosts = |translation: &Translation| translation.model.tables.values().next().unwrap().hosts.clone();
+    assert_eq!(moved(&hosts(&before), &hosts(&after)), 1);
+    assert_eq!(moved(&before.model.rules, &after.model.rules), 0, "the rules are the same, only their match changed");
+    assert_eq!(moved(&before.model.clusters, &after.model.clusters), 0);
+}
+
+#[test]
+fn changed_endpoints_move_only_their_cluster() {
+    let mut resources = tenants(50);
+    let mut translator = Translator::new(settings());
+    let before = translator.update(&resources, &BTreeSet::new());
+    let change = take(&mut resources, Step::Apply(tenant_slice(7, 2)));
+    let after = translator.update(&resources, &BTreeSet::from([change]));
+    assert_eq!(moved(&before.model.clusters, &after.model.clusters), 1);
+    assert_eq!(moved(&before.model.tables, &after.model.tables), 0);
+    assert_eq!(moved(&before.model.rules, &after.model.rules), 0);
+    assert!(Arc::ptr_eq(&before.report, &after.report));
+}
+
+/// Prints what changes cost among 5,000 Ingresses; run it in an optimized build.
+#[test]
+#[ignore = "measures, decides nothing"]
+fn measure_changes_among_five_thousand() {
+    let mut resources = tenants(5000);
+    let mut translator = Translator::new(settings());
+    let start = std::time::Instant::now();
+    let mut kept = translator.update(&resources, &BTreeSet::new());
+    eprintln!("everything: {:?}", start.elapsed());
+    type Make = fn(usize) -> Step;
+    let steps: [(&str, Make); 2] = [
+        ("one Ingress", |round| Step::Apply(tenant_ingress(7, if round % 2 == 0 { "Exact" } else { "Prefix" }))),
+        ("one EndpointSlice", |round| Step::Apply(tenant_slice(7, 2 + round % 2))),
+    ];
+    for (what, step) in steps {
+        let rounds = 50;
+        let mut spent = std::time::Duration::ZERO;
+        for round in 0..rounds {
+            let changes = BTreeSet::from([take(&mut resources, step(round))]);
+            let start = std::time::Instant::now();
+            let now = translator.update(&resources, &changes);
+            spent += start.elapsed();
+            kept = now;
+        }
+        eprintln!("{what}: {:?} on average", spent / rounds as u32);
+    }
+    drop(kept);
+}
+
+fn take(resources: &mut Resources, step: Step) -> Change {
+    match step {
+        Step::Apply(object) => {
+            let key = Key::of(&object);
+            resources.apply(object);
+            Change::Object(key)
+        }
+        Step::Remove(key) => {
+            resources.remove(&key);
+            Change::Object(key)
+        }
+        Step::Dns(name, addresses) => {
+            resources.dns.insert(name.into(), addresses);
+            Change::Dns(name.into())
+        }
+    }
+}
+
+/// Whatever is equal in both translations is the same object in both.
+fn assert_shared(before: &Translation, after: &Translation) {
+    if before.model == after.model {
+        assert!(Arc::ptr_eq(&before.model, &after.model), "an equal model was made anew");
+    }
+    if before.report == after.report {
+        assert!(Arc::ptr_eq(&before.report, &after.report), "an equal report was made anew");
+    }
+    shared(&before.model, &after.model, "listener", |model| &model.listeners);
+    shared(&before.model, &after.model, "cluster", |model| &model.clusters);
+    shared(&before.model, &after.model, "certificate", |model| &model.certificates);
+    shared(&before.model, &after.model, "table", |model| &model.tables);
+    for (id, table) in &before.model.tables {
+        if let Some(now) = after.model.tables.get(id) {
+            shared(table, now, "host", |table| &table.hosts);
+        }
+    }
+}
+
+fn shared<P, K: Ord + std::fmt::Debug, V: PartialEq>(
+    before: &P,
+    after: &P,
+    what: &str,
+    parts: impl for<'p> Fn(&'p P) -> &'p BTreeMap<K, Arc<V>>,
+) {
+    for (id, part) in parts(before) {
+        if let Some(now) = parts(after).get(id) {
+            assert!(part != now || Arc::ptr_eq(part, now), "the equal {what} {id:?} was made anew");
+        }
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => ingress().prop_map(Step::Apply),
+        3 => service().prop_map(Step::Apply),
+        3 => slice().prop_map(Step::Apply),
+        2 => secret().prop_map(Step::Apply),
+        1 => config_map().prop_map(Step::Apply),
+        1 => class().prop_map(Step::Apply),
+        4 => gateway_kind().prop_map(Step::Apply),
+        5 => key().prop_map(Step::Remove),
+        1 => select(vec![vec![], vec!["192.0.2.1"], vec!["127.0.0.1"], vec!["192.0.2.2", "192.0.2.1"]])
+            .prop_map(|all| Step::Dns("external.example.org", all.iter().map(|ip| ip.parse().unwrap()).collect())),
+    ]
+}
+
+fn object<T: DeserializeOwned>(value: Value) -> Arc<T> {
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+fn namespace() -> impl Strategy<Value = &'static str> {
+    select(vec!["x", "y"])
+}
+
+fn host() -> impl Strategy<Value = Option<&'static str>> {
+    select(vec![None, Some("a.example.com"), Some("b.example.com"), Some("*.example.com"), Some("bad..host")])
+}
+
+fn backend() -> impl Strategy<Value = Value> {
+    let service = (select(vec!["a", "b", "c", "d"]), select(vec![json!({"number": 80}), json!({"name": "http"})]))
+        .prop_map(|(name, port)| json!({"service": {"name": name, "port": port}}));
+    prop_oneof![9 => service, 1 => Just(json!({"resource": {"kind": "Bucket", "name": "x"}}))]
+}
+
+fn path() -> impl Strategy<Value = Value> {
+    let texts = select(vec!["/", "/foo", "/foo/", "/foo/bar", "/f(o+)", "(", "/(?=x)", ""]);
+    let types = select(vec!["Prefix", "Prefix", "Exact", "ImplementationSpecific"]);
+    (texts, types, backend())
+        .prop_map(|(path, kind, backend)| json!({"path": path, "pathType": kind, "backend": backend}))
+}
+
+fn annotations() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let one = select(vec![
+        ("rewrite-target", "/$1"),
+        ("use-regex", "true"),
+        ("canary", "true"),
+        ("canary-weight", "20"),
+        ("app-root", "/app"),
+        ("ssl-redirect", "false"),
+        ("force-ssl-redirect", "true"),
+        ("load-balance", "ewma"),
+        ("backend-protocol", "HTTPS"),
+        ("permanent-redirect", "https://example.org/"),
+        ("limit-rps", "x"),
+        ("no-such-annotation", "x"),
+    ]);
+    vec(one, 0..3).prop_map(|all| {
+        let key = |name| format!("nginx.ingress.kubernetes.io/{name}");
+        all.into_iter().map(|(name, value)| (key(name), value.to_owned())).collect()
+    })
+}
+
+fn ingress() -> impl Strategy<Value = Object> {
+    let metadata = (namespace(), select(vec!["i1", "i2", "i3", "i4"]), option::of(0u8..3), annotations());
+    let rules = vec((host(), option::of(vec(path(), 0..3))), 0..3);
+    let tls = option::of((option::of(select(vec!["tls-a", "tls-wild", "broken", "none"])), host()));
+    let class = select(vec![None, None, Some("nginx"), Some("other")]);
+    (metadata, rules, tls, class, option::weighted(0.3, backend())).prop_map(|(metadata, rules, tls, class, default)| {
+        let (namespace, name, age, annotations) = metadata;
+        let created = age.map(|age| format!("2024-01-0{}T00:00:00Z", age + 1));
+        let rule = |(host, paths): (Option<&str>, Option<Vec<Value>>)| {
+            json!({"host": host, "http": paths.map(|paths| json!({"paths": paths}))})
+        };
+        let entry = |(secret, host): (Option<&str>, Option<&str>)| {
+            json!([{"secretName": secret, "hosts": host.into_iter().collect::<Vec<_>>()}])
+        };
+        Object::Ingress(object(json!({
+            "metadata": {
+                "namespace": namespace, "name": name, "creationTimestamp": created, "annotations": annotations,
+            },
+            "spec": {
+                "ingressClassName": class,
+                "defaultBackend": default,
+                "rules": rules.into_iter().map(rule).collect::<Vec<_>>(),
+                "tls": tls.map(entry),
+            },
+        })))
+    })
+}
+
+fn service() -> impl Strategy<Value = Object> {
+    let spec = select(vec![
+        json!({"ports": [{"name": "http", "port": 80}]}),
+        json!({"ports": [{"name": "http", "port": 80, "appProtocol": "kubernetes.io/h2c"}]}),
+        json!({"ports": [{"name": "other", "port": 81, "targetPort": 80}], "clusterIP": "10.1.0.1"}),
+        json!({"type": "ExternalName", "externalName": "external.example.org"}),
+        json!({"type": "ExternalName", "externalName": "localhost"}),
+    ]);
+    (namespace(), select(vec!["a", "b", "c"]), spec).prop_map(|(namespace, name, spec)| {
+        Object::Service(object(json!({"metadata": {"namespace": namespace, "name": name}, "spec": spec})))
+    })
+}
+
+fn slice() -> impl Strategy<Value = Object> {
+    let endpoint =
+        (1u8..5, select(vec![Some(true), Some(false), None]), any::<bool>()).prop_map(|(last, ready, leaving)| {
+            let conditions = json!({"ready": ready, "serving": leaving, "terminating": leaving});
+            json!({"addresses": [format!("10.0.0.{last}")], "conditions": conditions})
+        });
+    let names = (namespace(), select(vec!["s1", "s2", "s3"]), option::of(select(vec!["a", "b", "c"])));
+    (names, vec(endpoint, 0..3), select(vec!["http", "other"])).prop_map(|((namespace, name, of), endpoints, port)| {
+        let labels: BTreeMap<_, _> = of.map(|of| ("kubernetes.io/service-name", of)).into_iter().collect();
+        Object::EndpointSlice(object(json!({
+            "metadata": {"namespace": namespace, "name": name, "labels": labels},
+            "addressType": "IPv4",
+            "ports": [{"name": port, "port": 8080}],
+            "endpoints": endpoints,
+        })))
+    })
+}
+
+/// Pairs of chain and key, made once.
+static PAIRS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+    let pair = |name: &str| {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    };
+    vec![pair("a.example.com"), pair("*.example.com"), pair("other.example.org")]
+});
+
+fn secret() -> impl Strategy<Value = Object> {
+    let names = select(vec!["tls-a", "tls-wild", "broken"]);
+    (namespace(), names, 0..PAIRS.len(), 0..PAIRS.len()).prop_map(|(namespace, name, chain, key)| {
+        let data = json!({"tls.crt": PAIRS[chain].0, "tls.key": PAIRS[key].1});
+        Object::Secret(object(json!({"metadata": {"namespace": namespace, "name": name}, "stringData": data})))
+    })
+}
+
+fn config_map() -> impl Strategy<Value = Object> {
+    let data = select(vec![
+        json!({}),
+        json!({"hsts": "false"}),
+        json!({"use-gzip": "true", "strict-validate-path-type": "false"}),
+        json!({"ssl-redirect": "false", "proxy-body-size": "8m"}),
+        json!({"no-such-key": "x"}),
+    ]);
+    data.prop_map(|data| {
+        Object::ConfigMap(object(json!({"metadata": {"namespace": "x", "name": "config"}, "data": data})))
+    })
+}
+
+fn class() -> impl Strategy<Value = Object> {
+    (select(vec!["nginx", "other"]), select(vec!["k8s.io/ingress-nginx", "example.org/other"])).prop_map(
+        |(name, controller)| {
+            Object::IngressClass(object(json!({"metadata": {"name": name}, "spec": {"controller": controller}})))
+        },
+    )
+}
+
+fn gateway_kind() -> impl Strategy<Value = Object> {
+    prop_oneof![
+        1 => select(vec!["genkan.dev/gateway-controller", "example.org/other"]).prop_map(|controller| {
+            let spec = json!({"controllerName": controller});
+            Object::GatewayClass(object(json!({"metadata": {"name": "genkan"}, "spec": spec})))
+        }),
+        2 => gateway(),
+        4 => http_route(),
+        1 => (namespace(), namespace(), select(vec!["Service", "Secret"])).prop_map(|(to, from, kind)| {
+            let group = if kind == "Service" { "HTTPRoute" } else { "Gateway" };
+            Object::ReferenceGrant(object(json!({
+                "metadata": {"namespace": to, "name": "grant"},
+                "spec": {
+                    "from": [{"group": "gateway.networking.k8s.io", "kind": group, "namespace": from}],
+                    "to": [{"group": "", "kind": kind}],
+                },
+            })))
+        }),
+        1 => (namespace(), any::<bool>()).prop_map(|(name, labelled)| {
+            let labels = if labelled { json!({"team": "web"}) } else { json!({}) };
+            Object::Namespace(object(json!({"metadata": {"name": name, "labels": labels}})))
+        }),
+    ]
+}
+
+fn gateway() -> impl Strategy<Value = Object> {
+    let from = select(vec![
+        json!({"from": "Same"}),
+        json!({"from": "All"}),
+        json!({"from": "Selector", "selector": {"matchLabels": {"team": "web"}}}),
+    ]);
+    let tls = select(vec![None, Some("x"), Some("y")]);
+    (namespace(), select(vec!["g1", "g2"]), host(), from, tls).prop_map(|(namespace, name, host, from, tls)| {
+        let certificate = tls.map(
+            |namespace| json!({"mode": "Terminate", "certificateRefs": [{"name": "tls-wild", "namespace": namespace}]}),
+        );
+        let (port, protocol) = if tls.is_some() { (443, "HTTPS") } else { (80, "HTTP") };
+        Object::Gateway(object(json!({
+            "metadata": {"namespace": namespace, "name": name},
+            "spec": {"gatewayClassName": "genkan", "listeners": [{
+                "name": "web", "port": port, "protocol": protocol, "hostname": host,
+                "allowedRoutes": {"namespaces": from}, "tls": certificate,
+            }]},
+        })))
+    })
+}
+
+fn http_route() -> impl Strategy<Value = Object> {
+    let path = (select(vec!["Exact", "PathPrefix"]), select(vec!["/", "/foo", "/foo/bar"]))
+        .prop_map(|(kind, value)| json!({"path": {"type": kind, "value": value}}));
+    let backend = (select(vec!["a", "b", "d"]), option::of(namespace()), 0u8..3).prop_map(
+        |(name, namespace, weight)| json!({"name": name, "namespace": namespace, "port": 80, "weight": weight}),
+    );
+    let rule = (vec(path, 0..3), vec(backend, 0..3))
+        .prop_map(|(matches, backends)| json!({"matches": matches, "backendRefs": backends}));
+    let parent = (select(vec!["g1", "g2"]), option::of(namespace()));
+    (namespace(), select(vec!["r1", "r2"]), parent, option::of(host()), vec(rule, 1..3)).prop_map(
+        |(namespace, name, (gateway, parent), host, rules)| {
+            let hostnames = host.flatten().into_iter().collect::<Vec<_>>();
+            Object::HttpRoute(object(json!({
+                "metadata": {"namespace": namespace, "name": name},
+                "spec": {
+                    "parentRefs": [{"name": gateway, "namespace": parent}], "hostnames": hostnames, "rules": rules,
+                },
+            })))
+        },
+    )
+}
+
+fn key() -> impl Strategy<Value = Key> {
+    let named = |kind, names: &'static [&'static str]| {
+        (namespace(), select(names)).prop_map(move |(namespace, name)| Key::new(kind, namespace, name))
+    };
+    prop_oneof![
+        4 => named(Kind::Ingress, &["i1", "i2", "i3", "i4"]),
+        2 => named(Kind::Service, &["a", "b", "c"]),
+        2 => named(Kind::EndpointSlice, &["s1", "s2", "s3"]),
+        2 => named(Kind::Secret, &["tls-a", "tls-wild", "broken"]),
+        1 => Just(Key::new(Kind::ConfigMap, "x", "config")),
+        1 => select(vec!["nginx", "other"]).prop_map(|name| Key::new(Kind::IngressClass, "", name)),
+        1 => Just(Key::new(Kind::GatewayClass, "", "genkan")),
+        1 => named(Kind::Gateway, &["g1", "g2"]),
+        1 => named(Kind::HttpRoute, &["r1", "r2"]),
+        1 => named(Kind::ReferenceGrant, &["grant"]),
+    ]
+}
