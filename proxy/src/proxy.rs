@@ -139,3 +139,6 @@ impl Proxy {
         self.shared.connections.count()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,4 +18,6 @@ mod refusal;
 mod socket;
 pub(crate) mod stream;
 pub(crate) mod table;
+#[cfg(test)]
+pub(crate) mod tests;
 mod tls;

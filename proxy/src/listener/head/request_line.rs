@@ -12,10 +12,9 @@ pub(super) fn check(line: &[u8]) -> Result<Minor, HeadError> {
     if !is_token(method) {
         return Err(HeadError::BadRequestLine);
     }
-    if !is_target(method, target) {
-        return Err(HeadError::BadTarget);
-    }
-    check_version(version)
+    // First, as the other versions' targets are none of our business.
+    let minor = check_version(version)?;
+    if is_target(method, target) { Ok(minor) } else { Err(HeadError::BadTarget) }
 }
 
 /// The four forms of RFC 9112 section 3.2, of visible ASCII only and without a fragment, which is never sent.

@@ -71,7 +71,7 @@ fn malformed_request_lines_are_refused() {
         ("GET / HTTP/2.0", HeadError::BadVersion),
         ("GET / HTTP/1.2", HeadError::BadVersion),
         ("GET / HTTP/0.9", HeadError::BadVersion),
-        ("PRI * HTTP/2.0", HeadError::BadTarget),
+        ("PRI * HTTP/2.0", HeadError::BadVersion),
         ("GET * HTTP/1.1", HeadError::BadTarget),
         ("GET a HTTP/1.1", HeadError::BadTarget),
         ("GET ftp://x/ HTTP/1.1", HeadError::BadTarget),
