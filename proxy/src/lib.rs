@@ -22,6 +22,8 @@ pub(crate) mod engine;
 pub mod error;
 pub(crate) mod exchange;
 pub(crate) mod filters;
+#[doc(hidden)]
+pub mod fuzz;
 pub(crate) mod listener;
 pub mod metrics;
 mod proxy;

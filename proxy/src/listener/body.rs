@@ -11,7 +11,7 @@ const MAX_TRAILERS: usize = 16 << 10;
 
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyLength {
+pub(crate) enum BodyLength {
     /// So many bytes; 0 without a body.
     Known(u64),
     /// Chunks.
@@ -20,7 +20,7 @@ pub enum BodyLength {
 
 /// Counts a body's bytes as they pass.
 #[derive(Debug)]
-pub enum BodyCounter {
+pub(crate) enum BodyCounter {
     /// So many bytes are still to come.
     Known(u64),
     /// Chunks.
@@ -30,11 +30,11 @@ pub enum BodyCounter {
 /// Chunk framing that is wrong (RFC 9112 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the chunked body is malformed")]
-pub struct ChunkError;
+pub(crate) struct ChunkError;
 
 /// Follows chunk framing.
 #[derive(Debug)]
-pub struct ChunkScanner {
+pub(crate) struct ChunkScanner {
     state: ChunkState,
     /// Bytes of the size line or of the trailers so far.
     line: usize,
@@ -64,7 +64,7 @@ enum ChunkState {
 
 impl BodyCounter {
     /// A counter at the first byte of a body.
-    pub fn new(length: BodyLength) -> Self {
+    pub(crate) fn new(length: BodyLength) -> Self {
         match length {
             BodyLength::Known(length) => Self::Known(length),
             BodyLength::Chunked => Self::Chunked(ChunkScanner { state: ChunkState::Size(0, false), line: 0 }),
@@ -72,7 +72,7 @@ impl BodyCounter {
     }
 
     /// How many of the next bytes belong to the body; they count as passed.
-    pub fn pass(&mut self, bytes: &[u8]) -> Result<usize, ChunkError> {
+    pub(crate) fn pass(&mut self, bytes: &[u8]) -> Result<usize, ChunkError> {
         match self {
             Self::Known(left) => {
                 let passed = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -84,7 +84,7 @@ impl BodyCounter {
     }
 
     /// How many bytes may be read without passing the end: chunks may end anywhere.
-    pub fn at_most(&self) -> u64 {
+    pub(crate) fn at_most(&self) -> u64 {
         match self {
             Self::Known(left) => *left,
             Self::Chunked(_) => u64::MAX,
@@ -92,7 +92,7 @@ impl BodyCounter {
     }
 
     /// Whether the body has passed.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         match self {
             Self::Known(left) => *left == 0,
             Self::Chunked(scanner) => scanner.state == ChunkState::Done,

@@ -14,33 +14,33 @@ use super::body::BodyLength;
 
 /// How large a head may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeadLimits {
+pub(crate) struct HeadLimits {
     /// Bytes of the request line, without its CRLF.
-    pub request_line: usize,
+    pub(crate) request_line: usize,
     /// Bytes of one header line, without its CRLF.
-    pub header_line: usize,
+    pub(crate) header_line: usize,
     /// Bytes of the whole head.
-    pub head: usize,
+    pub(crate) head: usize,
     /// Header fields.
-    pub fields: usize,
+    pub(crate) fields: usize,
 }
 
 /// A complete head that may be passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub(crate) struct Head {
     /// Where it begins: past empty lines before it (RFC 9112 section 2.2).
-    pub start: usize,
+    pub(crate) start: usize,
     /// Where it ends: past the empty line.
-    pub end: usize,
+    pub(crate) end: usize,
     /// What follows it.
-    pub body: BodyLength,
+    pub(crate) body: BodyLength,
     /// Whether it asks for another protocol, so that bytes of no known form may follow (RFC 9110 section 7.8).
-    pub upgrade: bool,
+    pub(crate) upgrade: bool,
 }
 
 /// Why a request is refused before anything else looks at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HeadError {
+pub(crate) enum HeadError {
     /// The request line is over its limit.
     #[error("the request line is too long")]
     RequestLineTooLong,
@@ -93,7 +93,7 @@ pub enum HeadError {
 
 /// Scans one head.
 #[derive(Debug)]
-pub struct HeadScanner {
+pub(crate) struct HeadScanner {
     limits: HeadLimits,
     stage: Stage,
     /// Where the head begins.
@@ -121,7 +121,7 @@ enum Stage {
 
 impl HeadError {
     /// The status that the client gets.
-    pub fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::RequestLineTooLong => StatusCode::URI_TOO_LONG,
             Self::HeaderLineTooLong | Self::HeadTooLarge | Self::TooManyFields => {
@@ -145,7 +145,7 @@ impl HeadError {
 
 impl HeadScanner {
     /// A scanner at the first byte of a head.
-    pub fn new(limits: HeadLimits) -> Self {
+    pub(crate) fn new(limits: HeadLimits) -> Self {
         Self {
             limits,
             stage: Stage::RequestLine,
@@ -159,7 +159,7 @@ impl HeadScanner {
 
     /// Looks at what arrived since the last call. `buffer` begins with the bytes of all calls before, then has the new
     /// ones. `None` means that the head is not complete.
-    pub fn scan(&mut self, buffer: &[u8]) -> Result<Option<Head>, HeadError> {
+    pub(crate) fn scan(&mut self, buffer: &[u8]) -> Result<Option<Head>, HeadError> {
         loop {
             self.cursor += text_len(buffer.get(self.cursor..).unwrap_or_default());
             self.check_size()?;

@@ -18,17 +18,17 @@ const V1_SIGNATURE: &[u8] = b"PROXY ";
 
 /// A header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProxyHeader {
+pub(crate) struct ProxyHeader {
     /// Its bytes; what follows is the client's.
-    pub len: usize,
+    pub(crate) len: usize,
     /// The client's source and destination; `None` when the sender speaks for itself (`LOCAL`) or does not know
     /// (`UNKNOWN`, `UNSPEC`), so that the connection's own addresses hold.
-    pub addresses: Option<(SocketAddr, SocketAddr)>,
+    pub(crate) addresses: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// The bytes are no PROXY header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProxyHeaderError {
+pub(crate) enum ProxyHeaderError {
     /// Neither version's signature.
     #[error("the connection does not begin with a PROXY header")]
     NoHeader,
@@ -41,7 +41,7 @@ pub enum ProxyHeaderError {
 }
 
 /// Reads a header at the beginning of `bytes`; `None` when there are too few bytes to tell.
-pub fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
     if begins_alike(bytes, V2_SIGNATURE) {
         parse_v2(bytes)
     } else if begins_alike(bytes, V1_SIGNATURE) {

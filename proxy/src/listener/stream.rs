@@ -60,7 +60,7 @@ struct Connection {
 
 #[derive(Debug)]
 enum Reader {
-    Http1(Http1Reader),
+    Http1(Box<Http1Reader>),
     Http2(Buffer),
 }
 
@@ -76,7 +76,7 @@ impl ClientStream {
         settings: &ClientSettings,
     ) -> Self {
         let reader = match protocol {
-            ClientProtocol::Http1 => Reader::Http1(Http1Reader::new(settings, early)),
+            ClientProtocol::Http1 => Reader::Http1(Box::new(Http1Reader::new(settings, early))),
             ClientProtocol::Http2 => Reader::Http2(Buffer::new(early)),
         };
         Self {

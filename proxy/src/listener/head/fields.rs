@@ -54,9 +54,7 @@ impl Fields {
         // Only a few lengths are of interest, so most fields cost one comparison.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
-                if std::mem::replace(&mut self.host, true) {
-                    return Err(HeadError::RepeatedHost);
-                }
+                once(&mut self.host, HeadError::RepeatedHost)?;
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
@@ -66,9 +64,7 @@ impl Fields {
                 }
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                if std::mem::replace(&mut self.chunked, true) {
-                    return Err(HeadError::BadTransferEncoding);
-                }
+                once(&mut self.chunked, HeadError::BadTransferEncoding)?;
                 if !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(HeadError::UnknownTransferEncoding);
                 }
@@ -77,6 +73,11 @@ impl Fields {
         }
         Ok(())
     }
+}
+
+/// Sets a mark that must not be set yet.
+fn once(mark: &mut bool, error: HeadError) -> Result<(), HeadError> {
+    if std::mem::replace(mark, true) { Err(error) } else { Ok(()) }
 }
 
 /// Without the spaces and tabs around it (RFC 9110 section 5.6.3).
