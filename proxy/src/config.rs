@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::metrics::ConstantLabels;
+
 /// What does not change while the proxy runs.
 #[derive(Clone, Debug)]
 pub struct ProxyConfig {
@@ -14,6 +16,10 @@ pub struct ProxyConfig {
     pub drain_timeout: Duration,
     /// Where access log lines go.
     pub access_log: AccessLogOutput,
+    /// Labels of every metric.
+    pub metrics_labels: ConstantLabels,
+    /// Whether metrics of requests tell hosts apart (`--metrics-per-host`, true).
+    pub metrics_per_host: bool,
 }
 
 /// Where access log lines go.
@@ -34,6 +40,8 @@ impl Default for ProxyConfig {
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(240),
             access_log: AccessLogOutput::Stdout,
+            metrics_labels: ConstantLabels::default(),
+            metrics_per_host: true,
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::ProxyConfig;
 use crate::listener::ports::{PortChange, Ports};
+use crate::metrics::Metrics;
 use crate::shared::Shared;
 use crate::table::ProxyTable;
 use crate::worker::Worker;
@@ -39,6 +40,9 @@ pub enum StartError {
     /// A worker's thread or runtime can't be made.
     #[error("a worker can't be started")]
     Worker(#[source] io::Error),
+    /// The access log's output can't be set up.
+    #[error("the access log can't be started")]
+    AccessLog(#[source] io::Error),
 }
 
 /// What publishing a snapshot did to the ports.
@@ -68,7 +72,7 @@ impl Proxy {
         };
         let empty = Arc::new(Snapshot::compile(Arc::new(Model::default())));
         let table = Arc::new(ProxyTable::build(empty, None));
-        let shared = Arc::new(Shared::new(config, table));
+        let shared = Arc::new(Shared::new(config, table).map_err(StartError::AccessLog)?);
         let (shutdown, watch) = watch::channel(false);
         let workers = (0..count)
             .map(|index| Worker::start(index, Arc::clone(&shared), watch.clone()))
@@ -117,6 +121,11 @@ impl Proxy {
         self.shared.connections.count()
     }
 
+    /// What is counted, here and for the rest of the process.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
     /// Stops serving: goes on for [`drain_delay`](ProxyConfig::drain_delay), closes the ports, lets running requests
     /// end within [`drain_timeout`](ProxyConfig::drain_timeout). Returns how many connections were still open then;
     /// dropping the proxy cuts them. Needs a tokio runtime with timers.
@@ -136,6 +145,7 @@ impl Proxy {
         all(Worker::close_idle).await;
         // Running out of time is told by what is left.
         let _ = timeout(self.shared.config.drain_timeout, self.shared.connections.all_closed()).await;
+        self.shared.access_log.flush();
         self.shared.connections.count()
     }
 }

@@ -1,14 +1,20 @@
 //! What all workers of a proxy share.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use http::StatusCode;
+use genkan_routing::model::RuleLabels;
+use genkan_routing::policy::redirect::Scheme;
+use http::{Method, StatusCode, Uri};
 use tokio::sync::Notify;
 
+use crate::access_log::{LogRecord, RawRequestLine, Writer};
 use crate::config::ProxyConfig;
 use crate::connection::ConnectionInfo;
+use crate::metrics::{ConnectionCount, Metrics};
 use crate::table::ProxyTable;
 
 /// What all workers of a proxy share.
@@ -20,6 +26,27 @@ pub(crate) struct Shared {
     pub(crate) config: ProxyConfig,
     /// The open client connections.
     pub(crate) connections: Arc<Connections>,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Where lines of the access log go.
+    pub(crate) access_log: Writer,
+}
+
+/// A request that was refused before it was one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rejected<'a> {
+    /// The answer's status, also when nobody read it.
+    pub(crate) status: StatusCode,
+    /// What there is of its request line.
+    pub(crate) line: &'a [u8],
+    /// Bytes that were read of it.
+    pub(crate) request_length: usize,
+    /// Bytes of the answer.
+    pub(crate) bytes_sent: usize,
+    /// Bytes of the answer's body.
+    pub(crate) body_bytes_sent: usize,
+    /// Since its first byte.
+    pub(crate) request_time: Duration,
 }
 
 /// Counts open client connections and gives them their ids.
@@ -35,20 +62,70 @@ pub(crate) struct Connections {
 pub(crate) struct OpenConnection {
     connections: Arc<Connections>,
     id: u64,
+    counted: Option<ConnectionCount>,
 }
 
 impl Shared {
-    /// Shared state that serves `table`.
-    pub(crate) fn new(config: ProxyConfig, table: Arc<ProxyTable>) -> Self {
-        Self { table: ArcSwap::new(table), config, connections: Arc::default() }
+    /// Shared state that serves `table`. Fails when the access log can't be set up.
+    pub(crate) fn new(config: ProxyConfig, table: Arc<ProxyTable>) -> io::Result<Self> {
+        let metrics = Arc::new(Metrics::new(&config.metrics_labels, config.metrics_per_host));
+        let access_log = Writer::start(&config.access_log, Arc::clone(&metrics))?;
+        Ok(Self { table: ArcSwap::new(table), config, connections: Arc::default(), metrics, access_log })
     }
 
-    /// Logs and counts a request that was refused before the engine saw it. `line` is what there is of its request
-    /// line.
-    pub(crate) fn log_rejected(&self, info: &ConnectionInfo, status: StatusCode, line: &[u8]) {
-        let client = info.client();
-        let status = status.as_u16();
-        tracing::debug!(%client, status, line = %String::from_utf8_lossy(line), "a request was refused");
+    /// Counts one more connection, unless there are `limit` already.
+    pub(crate) fn open_connection(&self, limit: usize) -> Option<OpenConnection> {
+        let mut open = self.connections.open(limit);
+        match &mut open {
+            Some(open) => open.counted = Some(self.metrics.process.connection()),
+            None => self.metrics.process.connection_refused(),
+        }
+        open
+    }
+
+    /// Logs and counts a request that was refused before the engine saw it, as nginx does.
+    pub(crate) fn log_rejected(&self, info: &ConnectionInfo, rejected: &Rejected<'_>) {
+        drop(self.metrics.process.request());
+        let table = self.table.load();
+        let Some(format) = table.access_log() else { return };
+        let record = LogRecord {
+            connection: info,
+            head: &rejected.head(),
+            client: info.client().ip(),
+            scheme: if info.tls.is_some() { Scheme::Https } else { Scheme::Http },
+            authority: "",
+            port: info.public_port,
+            host: "",
+            path: "",
+            request_id: "",
+            labels: &RuleLabels::default(),
+            upstream_name: "",
+            alternative_upstream_name: "",
+            status: rejected.status.as_u16(),
+            response: None,
+            upstream_response: None,
+            request_length: rejected.request_length as u64,
+            body_bytes_sent: rejected.body_bytes_sent as u64,
+            bytes_sent: rejected.bytes_sent as u64,
+            request_time: rejected.request_time,
+            attempts: &[],
+            now: SystemTime::now(),
+        };
+        self.access_log.log(format, &record);
+    }
+}
+
+impl Rejected<'_> {
+    /// What can be said of its head.
+    fn head(&self) -> http::request::Parts {
+        let mut words = self.line.split(|&byte| byte == b' ');
+        let mut head = http::Request::new(()).into_parts().0;
+        // A token that is no method of anybody stands for what is none.
+        let none = || Method::from_bytes(b"-").unwrap_or_default();
+        head.method = words.next().and_then(|word| Method::from_bytes(word).ok()).unwrap_or_else(none);
+        head.uri = words.next().and_then(|word| Uri::try_from(word).ok()).unwrap_or_default();
+        head.extensions.insert(RawRequestLine(self.line.into()));
+        head
     }
 }
 
@@ -60,7 +137,7 @@ impl Connections {
             return None;
         }
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        Some(OpenConnection { connections: Arc::clone(self), id })
+        Some(OpenConnection { connections: Arc::clone(self), id, counted: None })
     }
 
     /// How many connections are open.
@@ -95,6 +172,8 @@ impl OpenConnection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
+        // Before the last one to leave is told.
+        self.counted = None;
         self.connections.leave();
     }
 }

@@ -14,9 +14,11 @@ use std::time::Instant;
 
 use genkan_routing::model::{Action, Backend, Cluster, Rule, Target};
 use genkan_routing::name::ClusterId;
+use genkan_routing::policy::access_log::{AccessLog, DEFAULT_FORMAT};
 use genkan_routing::snapshot::Snapshot;
 use rustc_hash::{FxHashMap, FxHasher};
 
+use crate::access_log::Format;
 use crate::filters::{Compiled, Runtime};
 use crate::listener::table::ListenerTable;
 use crate::random;
@@ -35,6 +37,7 @@ pub(crate) struct ProxyTable {
     clusters: Vec<ClusterEntry>,
     cluster_numbers: FxHashMap<ClusterId, ClusterNumber>,
     filters: Arc<Runtime>,
+    access_log: Option<Format>,
 }
 
 /// A rule's place in its table.
@@ -98,7 +101,13 @@ impl ProxyTable {
             rule_numbers.insert(address(rule), RuleNumber(rules.len()));
             rules.push(RuleEntry::new(rule, &cluster_numbers, &filters));
         }
-        Self { snapshot, listeners, rules, rule_numbers, clusters, cluster_numbers, filters }
+        let access_log = compile_access_log(&model.settings.access_log);
+        Self { snapshot, listeners, rules, rule_numbers, clusters, cluster_numbers, filters, access_log }
+    }
+
+    /// How requests are logged; `None` when they are not.
+    pub(crate) fn access_log(&self) -> Option<&Format> {
+        self.access_log.as_ref()
     }
 
     /// Forgets limiter state that is no longer needed. Call it after a publish and every minute or so.
@@ -167,6 +176,21 @@ impl ClusterEntry {
         };
         Self { cluster: Arc::clone(cluster), balancer, connection_group: hasher.finish() }
     }
+}
+
+/// The format, unless the log is off.
+fn compile_access_log(log: &AccessLog) -> Option<Format> {
+    let compile = |text| Format::compile(text, log.escape);
+    if !log.enabled {
+        return None;
+    }
+    compile(&log.format)
+        .or_else(|error| {
+            // The translation checks formats, so this is for models that were made otherwise.
+            tracing::error!(%error, "the access log's format is unknown; the default is used");
+            compile(DEFAULT_FORMAT)
+        })
+        .ok()
 }
 
 fn address(rule: &Arc<Rule>) -> usize {

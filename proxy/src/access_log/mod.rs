@@ -15,5 +15,5 @@ mod variables;
 mod writer;
 
 pub(crate) use self::format::Format;
-pub(crate) use self::record::{Attempt, LogRecord};
+pub(crate) use self::record::{Attempt, LogRecord, RawRequestLine};
 pub(crate) use self::writer::Writer;

@@ -56,6 +56,10 @@ pub(crate) struct LogRecord<'a> {
     pub(crate) now: SystemTime,
 }
 
+/// An extension of a head that could not be parsed: its request line as it came (`$request`).
+#[derive(Clone, Debug)]
+pub(crate) struct RawRequestLine(pub(crate) Box<[u8]>);
+
 /// One try of one endpoint.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {

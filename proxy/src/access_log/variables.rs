@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::clock::Second;
 use super::format::Line;
-use super::record::{Attempt, LogRecord};
+use super::record::{Attempt, LogRecord, RawRequestLine};
 use crate::filters::forwarded::own_authority;
 
 /// Writes the value of a variable.
@@ -68,12 +68,15 @@ const TABLE: &[(&str, Render)] = &[
     ("remote_port", |r, _, line| line.plain(r.connection.client().port())),
     ("remote_user", |r, _, line| line.bytes(&basic_user(r).unwrap_or_default())),
     ("req_id", |r, _, line| line.text(r.request_id)),
-    ("request", |r, _, line| {
-        line.text(r.head.method.as_str());
-        line.text(" ");
-        line.text(target(r));
-        line.text(" ");
-        line.text(protocol(r));
+    ("request", |r, _, line| match r.head.extensions.get::<RawRequestLine>() {
+        Some(RawRequestLine(raw)) => line.bytes(raw),
+        None => {
+            line.text(r.head.method.as_str());
+            line.text(" ");
+            line.text(target(r));
+            line.text(" ");
+            line.text(protocol(r));
+        }
     }),
     ("request_id", |r, _, line| line.text(r.request_id)),
     ("request_length", |r, _, line| line.plain(r.request_length)),

@@ -51,7 +51,7 @@ pub(crate) async fn run(
 fn admit(shared: &Shared, port: &PortKey, tcp: TcpStream, peer: SocketAddr) -> Option<Accept> {
     let table = shared.table.load_full();
     let limit = table.snapshot.model().settings.client.max_connections;
-    let Some(open) = shared.connections.open(usize::try_from(limit).unwrap_or(usize::MAX)) else {
+    let Some(open) = shared.open_connection(usize::try_from(limit).unwrap_or(usize::MAX)) else {
         tracing::debug!(%peer, limit, "a connection is over the limit");
         return None;
     };

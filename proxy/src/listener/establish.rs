@@ -203,7 +203,7 @@ async fn read_client_hello(tcp: &mut TcpStream, early: &mut Vec<u8>) -> Result<A
 async fn refuse_plaintext(tcp: &mut TcpStream, early: &[u8]) {
     if early.first().is_some_and(u8::is_ascii_uppercase) {
         let text = "The plain HTTP request was sent to HTTPS port";
-        say_last(tcp, &refusal::response(StatusCode::BAD_REQUEST, Some(text))).await;
+        say_last(tcp, &refusal::response(StatusCode::BAD_REQUEST, Some(text)).0).await;
     }
 }
 

@@ -25,6 +25,7 @@ const MAX_FORGOTTEN: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Refusal {
     bytes: Vec<u8>,
+    body: usize,
     written: usize,
     linger: Option<Linger>,
     /// When the connection is closed whatever happened.
@@ -41,7 +42,13 @@ pub(super) struct Linger {
 impl Refusal {
     /// The answer of this status.
     pub(super) fn new(status: StatusCode) -> Self {
-        Self { bytes: response(status, None), written: 0, linger: None, deadline: Instant::now() + LINGER }
+        let (bytes, body) = response(status, None);
+        Self { bytes, body, written: 0, linger: None, deadline: Instant::now() + LINGER }
+    }
+
+    /// Bytes of the answer, and of its body.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.bytes.len(), self.body)
     }
 
     /// Writes, closes the write side, and waits for the client's end.
@@ -81,16 +88,17 @@ impl Linger {
     }
 }
 
-/// A complete response that closes the connection. `text` replaces the status's own words in the body.
-pub(super) fn response(status: StatusCode, text: Option<&str>) -> Vec<u8> {
+/// A complete response that closes the connection, and the size of its body. `text` replaces the status's own words in
+/// the body.
+pub(super) fn response(status: StatusCode, text: Option<&str>) -> (Vec<u8>, usize) {
     let reason = status.canonical_reason().unwrap_or("Error");
     let code = status.as_u16();
     let body = format!("{code} {}\n", text.unwrap_or(reason));
     let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&Timestamp::now()).unwrap_or_default();
-    format!(
+    let head = format!(
         "HTTP/1.1 {code} {reason}\r\nDate: {date}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{body}",
+         Connection: close\r\n\r\n",
         body.len()
-    )
-    .into_bytes()
+    );
+    ((head + &body).into_bytes(), body.len())
 }

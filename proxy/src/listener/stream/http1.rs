@@ -29,7 +29,7 @@ use crate::connection::ConnectionInfo;
 use crate::listener::body::BodyCounter;
 use crate::listener::head::{HeadLimits, HeadScanner};
 use crate::listener::refusal::Refusal;
-use crate::shared::Shared;
+use crate::shared::{Rejected, Shared};
 
 /// Bytes of requests sent ahead that are kept while one is served. A client that sends more waits, and that it went
 /// away is noticed later.
@@ -185,7 +185,8 @@ impl Http1Reader {
             Poll::Ready(Ok(0)) => {
                 if !*idle {
                     // Nobody reads an answer any more; it is logged as nginx does.
-                    shared.log_rejected(info, StatusCode::BAD_REQUEST, self.buffer.first_line(MAX_LOGGED_LINE));
+                    let began = *deadline - self.header_timeout;
+                    log(shared, info, StatusCode::BAD_REQUEST, &self.buffer, began, (0, 0));
                 }
                 self.state = State::Closed;
             }
@@ -265,9 +266,12 @@ impl Http1Reader {
     }
 
     fn refuse(&mut self, status: StatusCode, info: &ConnectionInfo, shared: &Shared) {
-        shared.log_rejected(info, status, self.buffer.first_line(MAX_LOGGED_LINE));
+        let refusal = Refusal::new(status);
+        if let State::Head { deadline, .. } = self.state {
+            log(shared, info, status, &self.buffer, deadline - self.header_timeout, refusal.sizes());
+        }
         self.buffer = Buffer::default();
-        self.state = State::Refused(Refusal::new(status));
+        self.state = State::Refused(refusal);
     }
 }
 
@@ -276,6 +280,26 @@ pub(super) struct Client<'a> {
     pub(super) transport: &'a mut Transport,
     pub(super) info: &'a ConnectionInfo,
     pub(super) shared: &'a Shared,
+}
+
+/// Logs a request that is refused; `sizes` are those of the answer and its body.
+fn log(
+    shared: &Shared,
+    info: &ConnectionInfo,
+    status: StatusCode,
+    buffer: &Buffer,
+    began: Instant,
+    (bytes_sent, body_bytes_sent): (usize, usize),
+) {
+    let rejected = Rejected {
+        status,
+        line: buffer.first_line(MAX_LOGGED_LINE),
+        request_length: buffer.len(),
+        bytes_sent,
+        body_bytes_sent,
+        request_time: began.elapsed(),
+    };
+    shared.log_rejected(info, &rejected);
 }
 
 fn malformed(error: crate::listener::body::ChunkError) -> io::Error {

@@ -43,7 +43,12 @@ async fn refused_requests_are_answered_and_closed_without_a_reset() {
         let ((), answer) = tokio::join!(soon(server), read_all(&mut client));
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
         assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+        let line = request.lines().next().unwrap();
+        let logged = hall.logged().unwrap();
+        let expected = format!("\"{}\" {status} ", &line[..line.len().min(512)]);
+        assert!(logged.starts_with("127.0.0.1 - - [") && logged.contains(&expected), "{logged}");
     }
+    assert_eq!(hall.logged(), None);
 }
 
 #[tokio::test]

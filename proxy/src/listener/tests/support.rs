@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use genkan_routing::model::{Certificate, Listener, Model, PrivateKey, Protocol, ProxySettings};
@@ -13,7 +13,7 @@ use genkan_routing::snapshot::Snapshot;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::config::ProxyConfig;
+use crate::config::{AccessLogOutput, ProxyConfig};
 use crate::listener::establish::{Accept, EstablishError, establish};
 use crate::listener::stream::ClientStream;
 use crate::listener::table::PortKey;
@@ -84,14 +84,22 @@ pub(crate) struct Hall {
     shared: Arc<Shared>,
     socket: TcpListener,
     port: PortKey,
+    log: mpsc::Receiver<String>,
 }
 
 impl Hall {
     pub(crate) async fn new(listener: Listener, client: ClientSettings) -> Self {
         let port = PortKey::Chosen(listener.addresses.first().copied(), listener.id.clone());
         let table = ProxyTable::build(snapshot([listener], [], client), None);
-        let shared = Arc::new(Shared::new(ProxyConfig::default(), Arc::new(table)));
-        Self { shared, socket: TcpListener::bind((LOCALHOST, 0)).await.unwrap(), port }
+        let (log, lines) = mpsc::channel();
+        let config = ProxyConfig { access_log: AccessLogOutput::Channel(log), ..ProxyConfig::default() };
+        let shared = Arc::new(Shared::new(config, Arc::new(table)).unwrap());
+        Self { shared, socket: TcpListener::bind((LOCALHOST, 0)).await.unwrap(), port, log: lines }
+    }
+
+    /// The next line of the access log, if one has been written.
+    pub(crate) fn logged(&self) -> Option<String> {
+        self.log.try_recv().ok()
     }
 
     /// A plaintext one.
