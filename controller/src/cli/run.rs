@@ -97,6 +97,7 @@ impl Run {
             drain_delay: Duration::from_secs(self.process.shutdown_grace_period),
             drain_timeout: Duration::from_secs(self.process.worker_shutdown_timeout),
             access_log: AccessLogOutput::Stdout,
+            ..ProxyConfig::default()
         }
     }
 }
