@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Instant;
 
 use genkan_routing::model::Model;
 use genkan_routing::name::ListenerId;
@@ -107,6 +108,7 @@ impl Proxy {
                 worker.open(port.clone(), socket);
             }
         }
+        self.shared.table.load().evict(Instant::now());
         state.bound.clone_from(&bound);
         Published { bound, failed }
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,6 +22,9 @@ use crate::shared::Shared;
 
 /// How long a connection that has not sent its first request yet may still do so once the proxy shuts down.
 const LAST_CHANCE: Duration = Duration::from_secs(2);
+
+/// How often run-time state that nobody needs any more is forgotten, apart from publishing.
+const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A worker's thread. Dropping it cuts what still runs there, and waits for the thread's end.
 #[derive(Debug)]
@@ -49,9 +52,11 @@ impl Worker {
     pub(crate) fn start(index: usize, shared: Arc<Shared>, shutdown: watch::Receiver<bool>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (commands, receiver) = mpsc::unbounded_channel();
-        let thread = Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || runtime.block_on(run(receiver, shared, shutdown)))?;
+        let thread = Builder::new().name(format!("worker-{index}")).spawn(move || {
+            // One worker tidies up for all.
+            let _tidying = (index == 0).then(|| runtime.spawn(tidy(Arc::clone(&shared))));
+            runtime.block_on(run(receiver, shared, shutdown));
+        })?;
         Ok(Self { commands: Some(commands), thread: Some(thread) })
     }
 
@@ -117,6 +122,14 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>, shared: Arc<Shared>
                 let _ = done.send(());
             }
         }
+    }
+}
+
+/// Lets limiters forget clients that have not been seen for a while.
+async fn tidy(shared: Arc<Shared>) {
+    loop {
+        sleep(TIDY_INTERVAL).await;
+        shared.table.load().evict(Instant::now());
     }
 }
 
