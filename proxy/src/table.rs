@@ -10,17 +10,20 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use genkan_routing::model::{Action, Backend, Cluster, Rule, Target};
-use genkan_routing::name::ClusterId;
+use genkan_routing::name::{ClusterId, HostPattern};
 use genkan_routing::policy::access_log::{AccessLog, DEFAULT_FORMAT};
 use genkan_routing::snapshot::Snapshot;
+use parking_lot::RwLock;
 use rustc_hash::{FxHashMap, FxHasher};
+use smallvec::SmallVec;
 
 use crate::access_log::Format;
 use crate::filters::{Compiled, Runtime};
 use crate::listener::table::ListenerTable;
+use crate::metrics::{Metrics, RuleMetrics};
 use crate::random;
 use crate::upstream::balance::Balancer;
 
@@ -59,6 +62,17 @@ pub(crate) struct RuleEntry {
     pub(crate) backends: Box<[BackendEntry]>,
     /// What its canary refers to.
     pub(crate) canary: Option<BackendEntry>,
+    /// Its metrics by host and canary; made when the first request comes.
+    metrics: RwLock<SmallVec<[HostMetrics; 1]>>,
+}
+
+/// The metrics of a rule on one host.
+#[derive(Debug)]
+struct HostMetrics {
+    host: HostPattern,
+    /// Whether they count requests that the canary took.
+    canary: bool,
+    handle: Arc<RuleMetrics>,
 }
 
 /// A backend at run time.
@@ -77,8 +91,10 @@ pub(crate) struct ClusterEntry {
     pub(crate) cluster: Arc<Cluster>,
     /// Chooses among its endpoints; kept while endpoints and policy stay the same.
     pub(crate) balancer: Arc<Balancer>,
-    /// Which connections of an address may be shared: a hash of everything that decides how they are secured.
-    pub(crate) connection_group: u64,
+    /// A hash of everything that decides how its connections are secured.
+    group: u64,
+    /// Where the ages of its connections are counted from.
+    since: Instant,
 }
 
 impl ProxyTable {
@@ -141,7 +157,29 @@ impl RuleEntry {
             }
             Action::Respond(_) => (Box::default(), None),
         };
-        Self { rule: Arc::clone(rule), filters: Compiled::new(&rule.filters, filters), backends, canary }
+        Self {
+            rule: Arc::clone(rule),
+            filters: Compiled::new(&rule.filters, filters),
+            backends,
+            canary,
+            metrics: RwLock::default(),
+        }
+    }
+
+    /// The metrics of this rule's requests on `host`; `canary` is the cluster of its canary for requests that go
+    /// there, else empty.
+    pub(crate) fn metrics(&self, metrics: &Metrics, host: &HostPattern, canary: &str) -> Arc<RuleMetrics> {
+        let is = |known: &&HostMetrics| known.canary != canary.is_empty() && known.host == *host;
+        if let Some(known) = self.metrics.read().iter().find(is) {
+            return Arc::clone(&known.handle);
+        }
+        let mut all = self.metrics.write();
+        if let Some(known) = all.iter().find(is) {
+            return Arc::clone(&known.handle);
+        }
+        let handle = metrics.rule(&self.rule.labels, host, canary);
+        all.push(HostMetrics { host: host.clone(), canary: !canary.is_empty(), handle: Arc::clone(&handle) });
+        handle
     }
 }
 
@@ -174,7 +212,16 @@ impl ClusterEntry {
                 now,
             )),
         };
-        Self { cluster: Arc::clone(cluster), balancer, connection_group: hasher.finish() }
+        let since = known.map_or(now, |known| known.since);
+        Self { cluster: Arc::clone(cluster), balancer, group: hasher.finish(), since }
+    }
+
+    /// Which kept connections of an address may be shared at `now`. The group changes with every `max_age` that
+    /// passes, so that none is used beyond that age; the pool closes those that are left behind when they were idle.
+    pub(crate) fn connection_group(&self, max_age: Duration, now: Instant) -> u64 {
+        let age = now.saturating_duration_since(self.since).as_millis();
+        let period = u64::try_from(age / max_age.as_millis().max(1)).unwrap_or(u64::MAX);
+        self.group.wrapping_add(period.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 }
 
@@ -220,6 +267,16 @@ mod tests {
         };
         let model = Model { clusters: [(id, Arc::new(cluster))].into(), ..Model::default() };
         ProxyTable::build(Arc::new(Snapshot::compile(Arc::new(model))), previous)
+    }
+
+    #[test]
+    fn connections_are_shared_for_one_age() {
+        let table = table(&["192.0.2.1:80"], None);
+        let cluster = table.cluster(ClusterNumber(0)).unwrap();
+        let group =
+            |seconds| cluster.connection_group(Duration::from_secs(60), cluster.since + Duration::from_secs(seconds));
+        assert_eq!(group(0), group(59));
+        assert_ne!(group(59), group(60));
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Forwarding over HTTP/1: what the backend sees, what the client gets back, and who answers when no backend can.
 
+// A test that cannot go on has failed.
+#![allow(clippy::unwrap_used)]
+
 mod kit;
 
 use std::sync::Arc;
@@ -143,6 +146,19 @@ async fn the_last_request_of_a_connection_says_so() {
     assert_eq!(client.get("/").await.field("connection"), Some("keep-alive"));
     assert_eq!(client.get("/").await.field("connection"), Some("close"));
     client.closed().await;
+}
+
+#[tokio::test]
+async fn a_kept_connection_to_an_endpoint_is_used_only_so_often() {
+    let backend = Backend::echo().await;
+    let site = Site::new().cluster("a", &[backend.address]).rule(rule("/").to("a"));
+    let running = Running::start(site.settings(|settings| settings.upstream.keepalive_requests = 2));
+    let mut client = running.connect().await;
+    for closes in [false, true, false, true] {
+        let answer = client.get("/").await;
+        assert_eq!(answer.text().contains("connection: close\n"), closes, "{}", answer.text());
+    }
+    assert_eq!(backend.connections(), 2);
 }
 
 #[tokio::test]

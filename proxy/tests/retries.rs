@@ -1,5 +1,8 @@
 //! Attempts: which failures are tried on another endpoint, which never are, and what the client gets in the end.
 
+// A test that cannot go on has failed.
+#![allow(clippy::unwrap_used)]
+
 mod kit;
 
 use std::time::Duration;

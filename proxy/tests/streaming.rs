@@ -1,5 +1,8 @@
 //! Streams: every part of a response reaches the client when it comes, encoded or not, and tunnels stay open.
 
+// A test that cannot go on has failed.
+#![allow(clippy::unwrap_used)]
+
 mod kit;
 
 use std::io::Read;

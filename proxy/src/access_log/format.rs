@@ -59,6 +59,11 @@ impl Format {
         Ok(Self { segments: segments.collect::<Result<_, _>>()?, escape })
     }
 
+    /// Whether a line says something of the header of an endpoint's response, which must be kept for it then.
+    pub(crate) fn needs_upstream_header(&self) -> bool {
+        self.segments.iter().any(|segment| matches!(segment, Segment::UpstreamHeader(_)))
+    }
+
     /// Appends the line of a request, without a newline.
     pub(crate) fn render(&self, record: &LogRecord<'_>, out: &mut String) {
         let mut line = Line { out, escape: self.escape };

@@ -16,6 +16,7 @@ mod heads;
 mod peer;
 mod phases;
 mod stream;
+mod uses;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! pingora's phases, each answered by the exchange.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -16,9 +16,10 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::connection::Connection;
 use super::peer::Peers;
+use super::uses::Uses;
 use super::{failure, heads};
 use crate::error::Failure;
-use crate::exchange::{Exchange, Failed};
+use crate::exchange::{Exchange, Failed, Finished};
 use crate::reply::Reply;
 use crate::shared::Shared;
 
@@ -32,11 +33,23 @@ const LINGERING: Duration = Duration::from_secs(30);
 pub(super) struct Phases {
     shared: Arc<Shared>,
     peers: Peers,
+    uses: Uses,
+    began: Instant,
+    /// Minutes after `began` when limiter state was last tidied.
+    tidied: AtomicU64,
 }
 
 impl Phases {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, peers: Peers::new() }
+        Self { shared, peers: Peers::new(), uses: Uses::default(), began: Instant::now(), tidied: AtomicU64::new(0) }
+    }
+
+    /// Once a minute, forgets limiter state that is no longer needed. Without requests none is added.
+    fn tidy(&self, now: Instant) {
+        let minute = now.saturating_duration_since(self.began).as_secs() / 60;
+        if self.tidied.swap(minute, Ordering::Relaxed) != minute {
+            self.shared.table.load().evict(now);
+        }
     }
 }
 
@@ -94,7 +107,9 @@ impl ProxyHttp for Phases {
         };
         connection.active.fetch_add(1, Ordering::Relaxed);
         connection.streams_begun.fetch_add(1, Ordering::Relaxed);
-        let exchange = Exchange::begin(&self.shared, &connection.info);
+        let now = Instant::now();
+        self.tidy(now);
+        let exchange = Exchange::begin(&self.shared, &connection.info, now);
         let request = ctx.0.insert(Box::new(Request { exchange, connection }));
         set_up_client(session, request);
         Ok(())
@@ -135,11 +150,11 @@ impl ProxyHttp for Phases {
         _session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
-        _fd: std::os::unix::io::RawFd,
+        descriptor: std::os::fd::RawFd,
         _digest: Option<&Digest>,
         ctx: &mut Carried,
     ) -> Result<()> {
-        ctx.exchange()?.connected(reused, Instant::now());
+        ctx.exchange()?.connected(reused, self.uses.count(descriptor, reused), Instant::now());
         Ok(())
     }
 
@@ -273,6 +288,13 @@ impl ProxyHttp for Phases {
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Carried) {
         if let Some(request) = &mut ctx.0 {
             request.connection.deadline.clear();
+            let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+            request.exchange.finish(Finished {
+                head: session.req_header(),
+                response: session.response_written().filter(|_| has_answered(session)).map(AsRef::as_ref),
+                body_read: bytes(session.body_bytes_read()),
+                body_sent: bytes(session.body_bytes_sent()),
+            });
             if !request.connection.http2 && session.get_keepalive().is_some() {
                 request.connection.info.phase.end_request();
             }

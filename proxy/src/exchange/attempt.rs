@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use genkan_routing::policy::retry::Retry;
 use http::Method;
 
+use crate::access_log;
 use crate::error::Failure;
 
 /// One attempt at one endpoint.
@@ -38,6 +39,19 @@ impl Attempt {
     /// Notes that the attempt is over, unless that was noted before.
     pub(crate) fn end(&mut self, now: Instant) {
         self.ended.get_or_insert(now.saturating_duration_since(self.started));
+    }
+}
+
+impl From<&Attempt> for access_log::Attempt {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            address: attempt.address,
+            status: attempt.status,
+            response_length: attempt.received,
+            connect_time: attempt.connected,
+            header_time: attempt.head,
+            response_time: attempt.ended,
+        }
     }
 }
 

@@ -78,7 +78,11 @@ impl Exchange {
             let entry = self.rule.and_then(|number| table.rule(number));
             let entry = entry.ok_or_else(|| Failure::Internal("a rule that is not in its table".to_owned()))?;
             let ctx = RequestContext { matched: Some(matched.matched), ..self.view(head, &host, &path, now) };
-            self.decide(&ctx, entry)
+            let decision = self.decide(&ctx, entry);
+            let canary = decision.choice.filter(|choice| choice.backend == Chosen::Canary);
+            let canary = canary.and_then(|choice| table.cluster(choice.cluster)).map(|entry| &*entry.cluster.name);
+            self.metrics = Some(entry.metrics(&self.shared.metrics, matched.host, canary.unwrap_or_default()));
+            decision
         };
         self.choice = decision.choice;
         self.admitted = decision.admitted;

@@ -11,6 +11,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod context;
+mod finish;
 mod grpc;
 pub(crate) mod hop_by_hop;
 mod intake;
@@ -21,16 +22,19 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use genkan_routing::model::{Action, Forward, HttpVersion, UpstreamTls};
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
 use self::attempt::{Attempt, Cause, Situation};
+pub(crate) use self::finish::Finished;
 use self::intake::Choice;
+use crate::access_log::Format;
 use crate::connection::ConnectionInfo;
 use crate::error::Failure;
 use crate::filters::compression::Encoder;
 use crate::filters::{self, Admitted};
+use crate::metrics::{RequestCount, RuleMetrics};
 use crate::reply::Reply;
 use crate::shared::Shared;
 use crate::table::{ClusterEntry, ProxyTable, RuleEntry, RuleNumber};
@@ -39,6 +43,7 @@ use crate::upstream::endpoint::Picked;
 /// A request from its head to its log line.
 #[derive(Debug)]
 pub(crate) struct Exchange {
+    shared: Arc<Shared>,
     table: Arc<ProxyTable>,
     connection: Arc<ConnectionInfo>,
     started: Instant,
@@ -54,10 +59,17 @@ pub(crate) struct Exchange {
     stale: u32,
     /// Whether the request asks to leave HTTP.
     upgrade: bool,
+    /// Whether the endpoint's connection is to be closed after this request.
+    last_use: bool,
     /// Whether the connection has left HTTP.
     upgraded: bool,
     received: u64,
     failure: Option<Failure>,
+    /// The head of the last endpoint's response, where the log asks for it.
+    upstream_response: Option<HeaderMap>,
+    metrics: Option<Arc<RuleMetrics>>,
+    /// Counts the request as under way.
+    _count: RequestCount,
 }
 
 /// Where an attempt goes, and how long it may take.
@@ -98,11 +110,12 @@ pub(crate) struct Failed<'a> {
 
 impl Exchange {
     /// Begins a request with the table of now.
-    pub(crate) fn begin(shared: &Arc<Shared>, connection: &Arc<ConnectionInfo>) -> Self {
+    pub(crate) fn begin(shared: &Arc<Shared>, connection: &Arc<ConnectionInfo>, now: Instant) -> Self {
         Self {
+            shared: Arc::clone(shared),
             table: shared.table.load_full(),
             connection: Arc::clone(connection),
-            started: Instant::now(),
+            started: now,
             rule: None,
             choice: None,
             request_id: String::new(),
@@ -112,9 +125,13 @@ impl Exchange {
             attempts: SmallVec::new(),
             stale: 0,
             upgrade: false,
+            last_use: false,
             upgraded: false,
             received: 0,
             failure: None,
+            upstream_response: None,
+            metrics: None,
+            _count: shared.metrics.process.request(),
         }
     }
 
@@ -160,7 +177,7 @@ impl Exchange {
             address,
             tls: cluster.cluster.tls.as_ref(),
             http2: cluster.cluster.version == HttpVersion::Http2,
-            connection_group: cluster.connection_group,
+            connection_group: cluster.connection_group(upstream.keepalive_time, now),
             connect_timeout: within(forward.timeouts.connect),
             send_timeout: within(forward.timeouts.send),
             read_timeout: (!self.upgrade).then(|| within(forward.timeouts.read)),
@@ -168,8 +185,9 @@ impl Exchange {
         })
     }
 
-    /// Notes that the attempt's connection is ready.
-    pub(crate) fn connected(&mut self, reused: bool, now: Instant) {
+    /// Notes that the attempt's connection is ready; `uses` is how many requests it has had, this one included.
+    pub(crate) fn connected(&mut self, reused: bool, uses: u32, now: Instant) {
+        self.last_use = uses >= self.table.snapshot.model().settings.upstream.keepalive_requests;
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.connected = Some(now.saturating_duration_since(attempt.started));
             attempt.reused = reused;
@@ -180,7 +198,11 @@ impl Exchange {
     pub(crate) fn upstream_head(&self, client: &http::request::Parts, head: &mut http::request::Parts) {
         let http2 = self.cluster().is_some_and(|cluster| cluster.cluster.version == HttpVersion::Http2);
         let upgrade = hop_by_hop::upgrade(client).cloned().filter(|_| !http2);
+        let close = self.last_use && !http2 && upgrade.is_none();
         hop_by_hop::clean_request(&mut head.headers, upgrade, http2);
+        if close {
+            head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         let Some(entry) = self.rule_entry() else { return };
         let settings = &self.table.snapshot.model().settings.forwarded;
         self.with_context(client, Instant::now(), |ctx| {
@@ -217,6 +239,9 @@ impl Exchange {
 
     /// Makes the head that the client sees of the endpoint's.
     pub(crate) fn response_head(&mut self, client: &http::request::Parts, head: &mut http::response::Parts) {
+        if self.table.access_log().is_some_and(Format::needs_upstream_header) {
+            self.upstream_response = Some(head.headers.clone());
+        }
         hop_by_hop::clean_response(head);
         self.upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if let Some(entry) = self.rule_entry() {

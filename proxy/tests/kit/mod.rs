@@ -1,7 +1,7 @@
 //! What tests over real sockets share: backends of many kinds, models in a few words, clients that see every byte.
 
 // Every test binary uses its own part of the kit.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 pub mod backend;
 pub mod client;
