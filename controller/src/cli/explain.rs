@@ -8,12 +8,14 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use genkan_routing::model::{Listener, Protocol};
 use genkan_routing::request::{canonical_host, normalize_path};
-use genkan_routing::snapshot::{RequestView, Snapshot};
+use genkan_routing::snapshot::{Explanation, RequestView, Snapshot};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use serde::Serialize;
 
 use super::Output;
 use super::flags::TranslateFlags;
 use super::input::Input;
+use super::served::Served;
 
 /// Explain which listener, host, rule, filters and backend serve a request, and what lost against them
 ///
@@ -42,6 +44,15 @@ pub(super) struct Explain {
     flags: TranslateFlags,
 }
 
+/// Routing, and what happens after it.
+#[derive(Serialize)]
+struct Explained<'m> {
+    #[serde(flatten)]
+    explanation: Explanation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    served: Option<Served<'m>>,
+}
+
 impl Explain {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let input = Input::read(&self.path, self.flags.settings())?;
@@ -59,15 +70,27 @@ impl Explain {
         let request =
             RequestView { host: &host, path: &path, query: self.url.query(), method: &self.method, headers: &headers };
         let explanation = snapshot.explain(&listener.id, &request);
+        let winner = explanation.winner.as_ref().and_then(|winner| snapshot.model().rules.get(&winner.rule));
+        let served = winner.map(|rule| Served::by(rule, snapshot.model()));
+        self.print(&Explained { explanation, served })?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn print(&self, explained: &Explained<'_>) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         match self.output {
-            Output::Text => write!(out, "{explanation}")?,
+            Output::Text => {
+                writeln!(out, "{}", explained.explanation.to_string().trim_end())?;
+                if let Some(served) = &explained.served {
+                    write!(out, "{served}")?;
+                }
+            }
             Output::Json => {
-                serde_json::to_writer_pretty(&mut out, &explanation)?;
+                serde_json::to_writer_pretty(&mut out, explained)?;
                 writeln!(out)?;
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     /// The listener that the URL leads to.

@@ -7,6 +7,7 @@ mod explain;
 mod flags;
 mod input;
 mod run;
+mod served;
 mod translate;
 mod try_it;
 

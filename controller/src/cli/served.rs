@@ -1,0 +1,124 @@
+//! What a rule does with a request that it won: filters in their order, backends with their shares and endpoints.
+
+use std::fmt;
+
+use genkan_routing::model::{Action, Backend, Filter, Model, Rule, Target};
+use serde::Serialize;
+
+/// The rest of an explanation: what happens after routing.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Served<'m> {
+    /// In the order in which they act.
+    filters: &'m [Filter],
+    /// An answer without a backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    respond: Option<u16>,
+    backends: Vec<Share<'m>>,
+    /// Takes requests away from the backends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<Canary<'m>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Share<'m> {
+    weight: u32,
+    of: u64,
+    #[serde(flatten)]
+    destination: Destination<'m>,
+}
+
+/// A backend resolved in the model.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Destination<'m> {
+    cluster: &'m str,
+    /// Why its requests are answered with 500.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invalid: Option<&'m str>,
+    endpoints: Vec<std::net::SocketAddr>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Canary<'m> {
+    /// `header x-canary (always/never), then 10 of 100 requests`.
+    takes: String,
+    #[serde(flatten)]
+    destination: Destination<'m>,
+}
+
+impl<'m> Served<'m> {
+    /// What `rule` does.
+    pub(super) fn by(rule: &'m Rule, model: &'m Model) -> Self {
+        let mut served = Self { filters: &rule.filters, respond: None, backends: Vec::new(), canary: None };
+        match &rule.action {
+            Action::Respond(direct) => served.respond = Some(direct.status),
+            Action::Forward(forward) => {
+                let of = forward.backends.iter().map(|backend| u64::from(backend.weight)).sum();
+                let share = |backend: &'m Backend| {
+                    let destination = Destination::of(backend, model);
+                    Share { weight: backend.weight, of, destination }
+                };
+                served.backends = forward.backends.iter().map(share).collect();
+                served.canary = forward.canary.as_ref().map(|canary| {
+                    let header = canary.header.as_ref().map(|header| format!("header {}", header.name));
+                    let cookie = canary.cookie.as_ref().map(|cookie| format!("cookie {cookie}"));
+                    let weight = Some(format!("{} of {} requests", canary.weight, canary.total));
+                    let takes = header.into_iter().chain(cookie).chain(weight).collect::<Vec<_>>().join(", then ");
+                    Canary { takes, destination: Destination::of(&canary.backend, model) }
+                });
+            }
+        }
+        served
+    }
+}
+
+impl<'m> Destination<'m> {
+    fn of(backend: &'m Backend, model: &'m Model) -> Self {
+        match &backend.target {
+            Target::Invalid { reason } => Self { cluster: "", invalid: Some(reason), endpoints: Vec::new() },
+            Target::Cluster(id) => {
+                let endpoints = model.clusters.get(id).map(|cluster| &cluster.endpoints);
+                let endpoints = endpoints.into_iter().flatten().map(|endpoint| endpoint.address).collect();
+                Self { cluster: id.as_str(), invalid: None, endpoints }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Destination<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(reason) = self.invalid {
+            return write!(f, "nothing (answers 500: {reason})");
+        }
+        write!(f, "{}", self.cluster)?;
+        if self.endpoints.is_empty() {
+            return f.write_str(" (no endpoint: answers 503)");
+        }
+        let endpoints: Vec<_> = self.endpoints.iter().map(ToString::to_string).collect();
+        write!(f, " -> {}", endpoints.join(", "))
+    }
+}
+
+/// One line for each filter, backend and the canary.
+impl fmt::Display for Served<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for filter in self.filters {
+            // A filter that can't be written is still named.
+            let text = serde_json::to_string(filter).unwrap_or_else(|_| format!("{:?}", filter.stage()));
+            writeln!(f, "filter: {text}")?;
+        }
+        if let Some(status) = self.respond {
+            writeln!(f, "answer: {status}, by Genkan itself")?;
+        }
+        if let Some(canary) = &self.canary {
+            writeln!(f, "canary: {}: {}", canary.takes, canary.destination)?;
+        }
+        for Share { weight, of, destination } in &self.backends {
+            writeln!(f, "backend: {weight} of {of}: {destination}")?;
+        }
+        Ok(())
+    }
+}
