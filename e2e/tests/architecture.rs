@@ -15,9 +15,10 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
-        for path in entries.map(|entry| entry.unwrap().path()) {
+        for path in entries.flatten().map(|entry| entry.path()) {
             if path.is_dir() {
-                if path.file_name().is_some_and(|name| name != "target") {
+                // Build output, wherever a build was told to put it.
+                if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("target")) {
                     folders.push(path);
                 }
             } else if path.extension().is_some_and(|extension| extension == "rs") {

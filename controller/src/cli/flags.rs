@@ -10,68 +10,68 @@ use crate::settings::{DEFAULT_CONFIG_MAP, Settings};
 /// What is Genkan's, and which ports it serves.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "What is served")]
-pub struct TranslateFlags {
+pub(super) struct TranslateFlags {
     /// Value of the annotation kubernetes.io/ingress.class that is ours
     #[arg(long, value_name = "NAME", default_value = "nginx")]
-    pub ingress_class: String,
+    pub(super) ingress_class: String,
 
     /// spec.controller of the IngressClasses that are ours; genkan.dev/ingress-controller is ours besides
     #[arg(long, value_name = "NAME", default_value = "k8s.io/ingress-nginx")]
-    pub controller_class: String,
+    pub(super) controller_class: String,
 
     /// IngressClasses named like --ingress-class are ours too
     #[arg(long)]
-    pub ingress_class_by_name: bool,
+    pub(super) ingress_class_by_name: bool,
 
     /// Serve Ingresses that name no class [default in directory mode: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "true")]
-    pub watch_ingress_without_class: std::primitive::bool,
+    pub(super) watch_ingress_without_class: std::primitive::bool,
 
     /// Prefix of the annotations
     #[arg(long, value_name = "PREFIX", default_value = "nginx.ingress.kubernetes.io")]
-    pub annotations_prefix: String,
+    pub(super) annotations_prefix: String,
 
     /// spec.controllerName of the GatewayClasses that are ours
     #[arg(long, value_name = "NAME", default_value = "genkan.dev/gateway-controller")]
-    pub gateway_controller_name: String,
+    pub(super) gateway_controller_name: String,
 
     /// ConfigMap with the settings of the whole proxy
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name,
         help = format!("ConfigMap with the settings of the whole proxy [default in directory mode: {DEFAULT_CONFIG_MAP}, if there is one]"))]
-    pub configmap: Option<NamespacedName>,
+    pub(super) configmap: Option<NamespacedName>,
 
     /// Service that answers requests which no rule matches
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name)]
-    pub default_backend_service: Option<NamespacedName>,
+    pub(super) default_backend_service: Option<NamespacedName>,
 
     /// Secret with the certificate for hosts that have none of their own
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name)]
-    pub default_ssl_certificate: Option<NamespacedName>,
+    pub(super) default_ssl_certificate: Option<NamespacedName>,
 
     /// Ignore Ingresses that have a spec.defaultBackend
     #[arg(long)]
-    pub disable_catch_all: bool,
+    pub(super) disable_catch_all: bool,
 
     /// ExternalName Services get no endpoints
     #[arg(long)]
-    pub disable_svc_external_name: bool,
+    pub(super) disable_svc_external_name: bool,
 
     /// Address to listen on, several with commas; without it every address
     #[arg(long, value_name = "IP", value_delimiter = ',')]
-    pub bind_address: Vec<IpAddr>,
+    pub(super) bind_address: Vec<IpAddr>,
 
     /// Port for HTTP; Gateway listeners with port 80 are served here too
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
-    pub http_port: u16,
+    pub(super) http_port: u16,
 
     /// Port for HTTPS; Gateway listeners with port 443 are served here too
     #[arg(long, value_name = "PORT", default_value_t = 8443)]
-    pub https_port: u16,
+    pub(super) https_port: u16,
 }
 
 impl TranslateFlags {
     /// The settings of directory mode with these flags.
-    pub fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> Settings {
         Settings {
             ingress_class: self.ingress_class.clone(),
             controller_class: self.controller_class.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use genkan_routing::name::ObjectRef;
@@ -23,10 +23,10 @@ pub(super) struct Input {
 
 impl Input {
     /// Reads and translates a file or folder. Fails only when the path itself does not exist.
-    pub(super) fn read(path: &PathBuf, mut settings: Settings) -> anyhow::Result<Self> {
+    pub(super) fn read(path: &Path, mut settings: Settings) -> anyhow::Result<Self> {
         anyhow::ensure!(path.exists(), "{} does not exist: give a manifest or a folder of manifests", path.display());
         settings.fallback_certificate = Some(Arc::new(generate_fallback()?));
-        let loaded = files::load(path.as_path());
+        let loaded = files::load(path);
         let control = Control::new(settings, &loaded.resources);
         Ok(Self { loaded, control })
     }

@@ -12,15 +12,15 @@ const MAX_HOSTS: usize = 5;
 
 /// A command and what it shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Suggestion {
+pub(super) struct Suggestion {
     /// What to look for in the answer.
-    pub shows: String,
+    pub(super) shows: String,
     /// A shell command.
-    pub command: String,
+    pub(super) command: String,
 }
 
 /// Requests that show what `model` does, sent to `http_port` or `https_port` of this machine.
-pub fn suggestions(model: &Model) -> Vec<Suggestion> {
+pub(super) fn suggestions(model: &Model) -> Vec<Suggestion> {
     let mut found = Vec::new();
     let mut hosts_shown = BTreeSet::new();
     let mut features_shown = BTreeSet::new();
@@ -105,16 +105,14 @@ fn entries<'m>(model: &'m Model, host: &'m Host, target: &Target<'m>) -> Vec<Ent
 /// One suggestion for each feature that was not shown yet.
 fn features(entry: &Entry<'_>, shown: &mut BTreeSet<&'static str>, found: &mut Vec<Suggestion>) {
     let redirected = entry.target.scheme == Scheme::Http;
-    if let Action::Forward(forward) = &entry.rule.action {
-        if let Some(canary) = &forward.canary
-            && shown.insert("canary")
-        {
-            let share = format!("{} of {} requests go to the canary", canary.weight, canary.total);
-            let mut suggestion = entry.suggestion(share, "");
-            suggestion.command =
-                format!("for i in $(seq 20); do {} | grep -o '\"name\":[^,]*'; done", suggestion.command);
-            found.push(suggestion);
-        }
+    if let Action::Forward(forward) = &entry.rule.action
+        && let Some(canary) = &forward.canary
+        && shown.insert("canary")
+    {
+        let share = format!("{} of {} requests go to the canary", canary.weight, canary.total);
+        let mut suggestion = entry.suggestion(share, "");
+        suggestion.command = format!("for i in $(seq 20); do {} | grep -o '\"name\":[^,]*'; done", suggestion.command);
+        found.push(suggestion);
     }
     for filter in &entry.rule.filters {
         match filter {

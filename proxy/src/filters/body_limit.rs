@@ -1,6 +1,6 @@
 //! Body limit: 413 for bodies that are too large (nginx `client_max_body_size`).
 //!
-//! An announced length is judged before anything else; a body without one is counted while it streams.
+//! An announced length is judged before anything else; a body without one is counted by the exchange while it streams.
 
 use std::ops::ControlFlow;
 
@@ -8,32 +8,8 @@ use genkan_routing::policy::body_limit::BodyLimit;
 use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 
-use crate::error::Failure;
 use crate::exchange::context::RequestContext;
 use crate::reply::Reply;
-
-/// Counts a body while it streams.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BodyMeter {
-    left: Option<u64>,
-}
-
-impl BodyMeter {
-    /// A meter for a body of at most `limit` bytes; `None` is without limit ([`Admitted::body_limit`]).
-    ///
-    /// [`Admitted::body_limit`]: super::Admitted::body_limit
-    pub(crate) fn new(limit: Option<u64>) -> Self {
-        Self { left: limit }
-    }
-
-    /// Counts `bytes` more; [`Failure::BodyTooLarge`] once they are over the limit.
-    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Failure> {
-        let Some(left) = self.left else { return Ok(()) };
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.left = Some(left.checked_sub(bytes).ok_or(Failure::BodyTooLarge)?);
-        Ok(())
-    }
-}
 
 /// Refuses a request whose announced body is over the limit.
 pub(super) fn request(ctx: &RequestContext<'_>, limit: BodyLimit) -> ControlFlow<Reply> {
@@ -59,14 +35,5 @@ mod tests {
                 assert_eq!(reply.status, 413);
             }
         }
-    }
-
-    #[test]
-    fn a_streamed_body_is_counted() {
-        let mut meter = BodyMeter::new(Some(10));
-        assert_eq!(meter.take(10), Ok(()));
-        assert_eq!(meter.take(0), Ok(()));
-        assert_eq!(meter.take(1), Err(Failure::BodyTooLarge));
-        assert_eq!(BodyMeter::new(None).take(usize::MAX), Ok(()));
     }
 }
