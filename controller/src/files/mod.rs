@@ -55,5 +55,11 @@ pub fn load(path: impl Into<PathBuf>) -> Loaded {
     FileStore::open(path).into_loaded()
 }
 
+/// Reads the content of one file, which is named in problems and whose extension tells YAML from JSON, without looking
+/// at any disk.
+pub fn parse(name: impl Into<PathBuf>, content: &[u8]) -> Loaded {
+    FileStore::of_content(name, content).into_loaded()
+}
+
 #[cfg(test)]
 mod tests;

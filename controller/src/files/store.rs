@@ -84,6 +84,18 @@ impl FileStore {
         store
     }
 
+    /// A store of one file that is not on disk.
+    pub(super) fn of_content(name: impl Into<PathBuf>, content: &[u8]) -> Self {
+        let mut store = Self::empty(name);
+        let name: Arc<Path> = Arc::from(store.root.as_path());
+        let mut touched = BTreeSet::new();
+        store.replace(&name, Some(parse(&name, content)), &mut Look::default(), &mut touched);
+        for key in touched {
+            store.settle(&key);
+        }
+        store
+    }
+
     pub(super) fn empty(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),

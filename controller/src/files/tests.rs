@@ -43,6 +43,16 @@ fn only_problem(loaded: &Loaded) -> &FileProblem {
 }
 
 #[test]
+fn content_reads_as_the_same_file_would() {
+    let text = format!("{}---\n{}---\nkind: [\n", service("a", 1), service("a", 2));
+    let folder = folder(&[("a.yaml", &text)]);
+    let path = folder.path().join("a.yaml");
+    let loaded = parse(&path, text.as_bytes());
+    assert_eq!((loaded.resources.services.len(), loaded.problems.len()), (1, 2));
+    assert_eq!(loaded, load(&path));
+}
+
+#[test]
 fn nested_folders_documents_lists_and_json_are_read() {
     let list = format!("apiVersion: v1\nkind: List\nitems:\n- {}", service("c", 3).replace('\n', "\n  "));
     let typed = "{\"apiVersion\": \"v1\", \"kind\": \"ServiceList\", \"items\": [{\"metadata\": {\"name\": \"d\"}}]}";
