@@ -24,6 +24,9 @@ pub(crate) mod exchange;
 pub(crate) mod filters;
 #[doc(hidden)]
 pub mod fuzz;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub(crate) mod listener;
 pub mod metrics;
 mod proxy;
