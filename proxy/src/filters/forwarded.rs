@@ -163,7 +163,7 @@ mod tests {
             peer: peer.parse().unwrap(),
             local: "127.0.0.1:8080".parse().unwrap(),
             proxied: proxied.map(|(source, destination)| (source.parse().unwrap(), destination.parse().unwrap())),
-            tls: tls.then(|| TlsInfo { server_name: None, version: "TLSv1.3", cipher: "TLS13_AES_256_GCM_SHA384" }),
+            tls: tls.then_some(TlsInfo { server_name: None, version: "TLSv1.3", cipher: "TLS13_AES_256_GCM_SHA384" }),
             requests: AtomicU32::new(0),
             phase: Phase::default(),
         }
