@@ -15,6 +15,8 @@
 // Modules are declared here once; each module's own documentation says what it owns.
 pub(crate) mod accept;
 pub mod access_log;
+#[cfg(test)]
+mod any_bytes;
 pub mod config;
 pub(crate) mod connection;
 pub(crate) mod cookie;
@@ -22,8 +24,6 @@ pub(crate) mod engine;
 pub mod error;
 pub(crate) mod exchange;
 pub(crate) mod filters;
-#[doc(hidden)]
-pub mod fuzz;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

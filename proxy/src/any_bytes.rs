@@ -1,12 +1,14 @@
-//! Entry points for fuzz targets: parsers of bytes that clients choose, with what must hold for all of them. No part of
-//! the interface.
+//! Parsers of bytes that clients choose, with what must hold for all of them. The fuzz targets look deeper; this runs
+//! with every test.
+
+use proptest::prelude::*;
 
 use crate::listener::body::{BodyCounter, BodyLength};
 use crate::listener::head::{Head, HeadError, HeadLimits, HeadScanner};
 use crate::listener::proxy_protocol;
 
 /// A head must be judged alike in one piece and byte by byte, and lie within the bytes.
-pub fn head(bytes: &[u8]) {
+fn head(bytes: &[u8]) {
     let limits = HeadLimits { request_line: 256, header_line: 256, head: 1024, fields: 16 };
     let whole = HeadScanner::new(limits).scan(bytes);
     let mut scanner = HeadScanner::new(limits);
@@ -22,7 +24,7 @@ pub fn head(bytes: &[u8]) {
 }
 
 /// A PROXY header must end within the bytes, and more bytes must not change it.
-pub fn proxy_header(bytes: &[u8]) {
+fn proxy_header(bytes: &[u8]) {
     if let Ok(Some(header)) = proxy_protocol::parse(bytes) {
         let exact = bytes.get(..header.len).expect("a header ends within the bytes");
         assert_eq!(proxy_protocol::parse(exact), Ok(Some(header)));
@@ -32,7 +34,7 @@ pub fn proxy_header(bytes: &[u8]) {
 }
 
 /// A chunked body must end at the same byte in one piece and byte by byte.
-pub fn chunks(bytes: &[u8]) {
+fn chunks(bytes: &[u8]) {
     let mut whole = BodyCounter::new(BodyLength::Chunked);
     let passed = whole.pass(bytes);
     let mut counter = BodyCounter::new(BodyLength::Chunked);
@@ -40,20 +42,15 @@ pub fn chunks(bytes: &[u8]) {
     assert_eq!(passed, pieces);
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn every_entry_point_takes_any_bytes(bytes in prop_oneof![
-            proptest::collection::vec(any::<u8>(), 0..200),
-            "(PROXY TCP4 |GET / HTTP/1.1\r\n|[0-9a-f]{1,2}\r\n|\r\n\r\n\u{0}\r\nQUIT\n){0,3}.{0,40}"
-                .prop_map(String::into_bytes),
-        ]) {
-            super::head(&bytes);
-            super::proxy_header(&bytes);
-            super::chunks(&bytes);
-        }
+proptest! {
+    #[test]
+    fn every_parser_takes_any_bytes(bytes in prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..200),
+        "(PROXY TCP4 |GET / HTTP/1.1\r\n|[0-9a-f]{1,2}\r\n|\r\n\r\n\u{0}\r\nQUIT\n){0,3}.{0,40}"
+            .prop_map(String::into_bytes),
+    ]) {
+        head(&bytes);
+        proxy_header(&bytes);
+        chunks(&bytes);
     }
 }
