@@ -10,7 +10,7 @@ use genkan_routing::name::ObjectRef;
 use genkan_routing::report::{Problem, Severity};
 
 use crate::config_map::GlobalConfig;
-use crate::definition::{Definition, OnInvalid, Support};
+use crate::definition::{Definition, MEND_UNSUPPORTED, MEND_UNSUPPORTED_SECURITY, OnInvalid, Support};
 use crate::notes::Notes;
 use crate::settings::IngressSettings;
 use crate::suggest::nearest;
@@ -179,12 +179,15 @@ impl<'a> Builder<'a> {
                 self.note(Severity::Info, "IgnoredAnnotation", message, "");
             }
             Support::NotYet(idle) if asks_nothing(idle) => {}
-            Support::NotYet(_) => self.unsupported_value(format!("{spelling} is not supported and has no effect")),
+            Support::NotYet(_) => {
+                let message = format!("{spelling} is not supported and has no effect");
+                self.note(Severity::Warning, "UnsupportedAnnotation", message, MEND_UNSUPPORTED);
+            }
             Support::NotYetSecurity(idle) if asks_nothing(idle) => self.replaced_keys.push(definition.name),
             Support::NotYetSecurity(_) => {
                 let message = format!("{spelling} is not supported: every path answers 503, so that nothing is open");
                 self.deny(format!("the annotation {spelling} is not supported"));
-                self.note(Severity::Error, "UnsupportedAnnotation", message, "");
+                self.note(Severity::Error, "UnsupportedAnnotation", message, MEND_UNSUPPORTED_SECURITY);
             }
             Support::Refused => self.refuse(spelling),
         }

@@ -16,7 +16,7 @@ use genkan_routing::report::{Problem, Severity};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::definition::{Definition, OnInvalid, Risk, Support};
+use crate::definition::{Definition, MEND_UNSUPPORTED, MEND_UNSUPPORTED_SECURITY, OnInvalid, Risk, Support};
 use crate::notes::Notes;
 use crate::settings::HttpsRedirectSettings;
 use crate::suggest::nearest;
@@ -165,16 +165,16 @@ impl GlobalBuilder {
             Support::NotYet(idle) | Support::NotYetSecurity(idle) if asks_nothing(idle) => {}
             Support::NotYet(_) => {
                 let message = format!("{name} is not supported and has no effect");
-                self.note(Severity::Warning, "UnsupportedConfigMapKey", message, "");
+                self.note(Severity::Warning, "UnsupportedConfigMapKey", message, MEND_UNSUPPORTED);
             }
             Support::NotYetSecurity(_) => {
                 let message = format!("{name} is not supported: every path answers 503, so that nothing is open");
                 self.unusable(name, "is not supported");
-                self.note(Severity::Error, "UnsupportedConfigMapKey", message, "");
+                self.note(Severity::Error, "UnsupportedConfigMapKey", message, MEND_UNSUPPORTED_SECURITY);
             }
             Support::Refused => {
                 let message = format!("{name} is raw nginx configuration, which is never run, and has no effect");
-                self.note(Severity::Error, "SnippetRefused", message, "");
+                self.note(Severity::Error, "SnippetRefused", message, "say it with other keys and remove this one");
             }
         }
     }

@@ -84,6 +84,13 @@ pub enum Support<E> {
     Refused,
 }
 
+/// What to do about something known that has no effect so far.
+pub(crate) const MEND_UNSUPPORTED: &str = "remove it; `genkan annotations` lists what is supported";
+
+/// What to do about security that is not enforced so far.
+pub(crate) const MEND_UNSUPPORTED_SECURITY: &str =
+    "remove it if the paths may be open to everyone; `genkan annotations` lists what is supported";
+
 /// Values of a switch that ask for nothing.
 pub(crate) const OFF: &[&str] = &["false", "off", "0", "f"];
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use genkan_routing::name::ObjectRef;
 use genkan_routing::report::{Problem, Report, Severity};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::certificate::generate_fallback;
 use crate::control::Control;
@@ -40,17 +40,49 @@ impl Input {
 /// A problem and the place where its object is written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct LocatedProblem {
-    /// `file:line[:column]`; empty when the object is in no file.
-    pub(super) place: String,
+    pub(super) place: Place,
     #[serde(flatten)]
     pub(super) problem: Problem,
+}
+
+/// `file:line[:column]`, in order of line; empty when the object is in no file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    file: String,
+    /// From 1; 0 for the file as a whole.
+    line: usize,
+    /// From 1; 0 when only the line is known.
+    column: usize,
+}
+
+impl Place {
+    fn is_known(&self) -> bool {
+        !self.file.is_empty()
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        match (self.line, self.column) {
+            (0, _) => Ok(()),
+            (line, 0) => write!(f, ":{line}"),
+            (line, column) => write!(f, ":{line}:{column}"),
+        }
+    }
+}
+
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// `examples/a.yaml:12: error: Ingress default/web: spec.rules[0]: ... (Reason)` and the mend on a line of its own.
 impl fmt::Display for LocatedProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Problem { severity, origin, reason, message, mend } = &self.problem;
-        if !self.place.is_empty() {
+        if self.place.is_known() {
             write!(f, "{}: ", self.place)?;
         }
         write!(f, "{severity}: ")?;
@@ -77,24 +109,37 @@ pub(super) fn located(files: &[FileProblem], report: &Report, sources: &BTreeMap
     all
 }
 
-fn file_place(problem: &FileProblem) -> String {
-    let file = problem.file.display();
-    match (problem.line, problem.column) {
-        (0, _) => file.to_string(),
-        (line, 0) => format!("{file}:{line}"),
-        (line, column) => format!("{file}:{line}:{column}"),
-    }
+fn file_place(problem: &FileProblem) -> Place {
+    Place { file: problem.file.display().to_string(), line: problem.line, column: problem.column }
 }
 
-fn object_place(object: &ObjectRef, sources: &BTreeMap<Key, Source>) -> Option<String> {
+fn object_place(object: &ObjectRef, sources: &BTreeMap<Key, Source>) -> Option<Place> {
     let kind = *Kind::ALL.iter().find(|kind| kind.as_str() == object.kind)?;
     let source = sources.get(&Key::new(kind, object.namespace.clone(), object.name.clone()))?;
-    Some(format!("{}:{}", source.file.display(), source.line))
+    Some(Place { file: source.file.display().to_string(), line: source.line, column: 0 })
 }
 
 /// `2 errors, 1 warning`.
 pub(super) fn count<'p>(problems: impl IntoIterator<Item = &'p LocatedProblem> + Clone) -> String {
     let of = |severity| problems.clone().into_iter().filter(|located| located.problem.severity == severity).count();
-    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     format!("{}, {}", plural(of(Severity::Error), "error"), plural(of(Severity::Warning), "warning"))
+}
+
+/// `1 host`, `2 hosts`.
+pub(super) fn plural(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_in_order_of_lines() {
+        let place = |line, column| Place { file: "a.yaml".to_owned(), line, column };
+        let mut places = [place(1004, 0), place(198, 0), place(0, 0), place(198, 7)];
+        places.sort();
+        let texts: Vec<_> = places.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["a.yaml", "a.yaml:198", "a.yaml:198:7", "a.yaml:1004"]);
+    }
 }

@@ -42,15 +42,17 @@ pub enum SecretError {
 impl SecretError {
     /// The problem to tell at the Secret itself; `None` when it does not exist.
     pub fn problem(&self) -> Option<Problem> {
-        let (secret, field, message) = match self {
+        let (secret, field, message, mend) = match self {
             Self::Missing(_) => return None,
-            Self::NoField { secret, key } => (secret, String::new(), format!("there is no {key}")),
+            Self::NoField { secret, key } => {
+                (secret, String::new(), format!("there is no {key}"), "add tls.crt and tls.key, both in PEM")
+            }
             Self::Broken { secret, error } => {
                 let key = if error.concerns_key() { "tls.key" } else { "tls.crt" };
-                (secret, format!("data[{key}]"), error.to_string())
+                (secret, format!("data[{key}]"), error.to_string(), "")
             }
         };
-        Some(Problem::error(secret_origin(secret, field), "InvalidCertificate", message))
+        Some(Problem::error(secret_origin(secret, field), "InvalidCertificate", message).with_mend(mend))
     }
 }
 

@@ -15,7 +15,7 @@ use super::backends::Backends;
 use super::summary::Summary;
 use crate::admin::{AdminServer, AdminState, Condition};
 use crate::certificate::generate_fallback;
-use crate::cli::input::{LocatedProblem, located};
+use crate::cli::input::{LocatedProblem, Place, located};
 use crate::control::{Control, Step};
 use crate::dns::Resolver;
 use crate::files::Watcher;
@@ -148,7 +148,7 @@ impl Server {
         let store = self.watcher.store();
         let mut problems = located(&store.problems(), self.control.report(), &store.sources());
         let of_names = self.resolver.problems();
-        problems.extend(of_names.into_iter().map(|problem| LocatedProblem { place: String::new(), problem }));
+        problems.extend(of_names.into_iter().map(|problem| LocatedProblem { place: Place::default(), problem }));
         let problems: BTreeSet<_> = problems.into_iter().collect();
         if log {
             for problem in problems.difference(&self.problems) {

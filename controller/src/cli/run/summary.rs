@@ -8,7 +8,7 @@ use std::path::Path;
 use genkan_routing::model::Model;
 use genkan_routing::name::ListenerId;
 
-use crate::cli::input::{LocatedProblem, count};
+use crate::cli::input::{LocatedProblem, count, plural};
 use crate::cli::try_it::suggestions;
 use crate::resources::{Kind, Resources};
 
@@ -38,7 +38,7 @@ impl Summary<'_> {
         line("listening", self.listening());
         line("problems", count(self.problems));
         if self.backends > 0 {
-            line("backends", format!("{} echo servers in this process", self.backends));
+            line("backends", format!("{} in this process", plural(self.backends, "echo server")));
         }
         for problem in self.problems {
             let _ = writeln!(text, "  {problem}");
@@ -72,12 +72,13 @@ impl Summary<'_> {
     fn serving(&self) -> String {
         let model = self.model;
         let hosts: usize = model.tables.values().map(|table| table.hosts.len()).sum();
-        format!(
-            "{hosts} hosts, {} rules, {} clusters, {} certificates",
-            model.rules.len(),
-            model.clusters.len(),
-            model.certificates.len()
-        )
+        [
+            plural(hosts, "host"),
+            plural(model.rules.len(), "rule"),
+            plural(model.clusters.len(), "cluster"),
+            plural(model.certificates.len(), "certificate"),
+        ]
+        .join(", ")
     }
 
     fn listening(&self) -> String {

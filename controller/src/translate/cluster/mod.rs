@@ -166,15 +166,20 @@ impl ClusterIssue {
     pub fn problem(&self, origin: &Origin) -> Problem {
         let (origin, message) = (origin.clone(), self.to_string());
         match self {
-            Self::NoService(_) => Problem::error(origin, "ServiceNotFound", message),
+            Self::NoService(_) => Problem::error(origin, "ServiceNotFound", message)
+                .with_mend("create the Service, or name one of the same namespace that exists"),
             Self::NoPort { known, .. } => {
                 let problem = Problem::error(origin, "ServicePortNotFound", message);
                 if known.is_empty() { problem } else { problem.with_mend(format!("its ports are {known}")) }
             }
-            Self::NoEndpoints(_) => Problem::warning(origin, "NoEndpoints", message),
-            Self::NoAddress(_) => Problem::warning(origin, "NoServiceAddress", message),
+            Self::NoEndpoints(_) => Problem::warning(origin, "NoEndpoints", message)
+                .with_mend("see whether its selector names Pods and whether they are ready"),
+            Self::NoAddress(_) => {
+                Problem::warning(origin, "NoServiceAddress", message).with_mend("remove service-upstream")
+            }
             Self::ExternalNameRefused { .. } => Problem::error(origin, "ExternalNameRefused", message),
-            Self::ExternalNameUnresolved { .. } => Problem::warning(origin, "ExternalNameUnresolved", message),
+            Self::ExternalNameUnresolved { .. } => Problem::warning(origin, "ExternalNameUnresolved", message)
+                .with_mend("see whether the name is right and whether the name servers of this machine know it"),
             Self::UnknownProtocol { .. } => Problem::warning(origin, "UnknownAppProtocol", message),
         }
     }

@@ -69,7 +69,8 @@ fn attach_one(
             "the canary has nothing to stand beside: no other Ingress serves a Service at path {path} with the same \
              pathType of host {host}"
         );
-        out.problems.push(Problem::error(origin, "CanaryWithoutPrimary", message));
+        let mend = "give another Ingress, without canary, the same host, path and pathType";
+        out.problems.push(Problem::error(origin, "CanaryWithoutPrimary", message).with_mend(mend));
         return;
     };
     let spec = ClusterSpec {
@@ -78,13 +79,14 @@ fn attach_one(
     };
     if spec.service == cluster_spec(primary.fragment, primary.body, primary_backend).service {
         let message = "the canary's Service is the primary's: the canary does nothing";
-        out.problems.push(Problem::warning(origin, "CanaryIsPrimary", message));
+        out.problems
+            .push(Problem::warning(origin, "CanaryIsPrimary", message).with_mend("name the canary's own Service"));
         return;
     }
     let Some(location) = locations.get_mut(&(*path).into(), place.exact) else { return };
     if location.canary.is_some() {
         let message = format!("path {path} of host {host} already has a canary; only the first of several is used");
-        out.problems.push(Problem::error(origin, "CanaryConflict", message));
+        out.problems.push(Problem::error(origin, "CanaryConflict", message).with_mend("remove one of them"));
         return;
     }
     let Some(settings) = canary.body.settings.canary.clone() else { return };

@@ -161,7 +161,8 @@ fn read_body(
     let (settings, config) = (reader.settings(), reader.config());
     if settings.disable_catch_all && spec.default_backend.is_some() {
         let message = "spec.defaultBackend is turned off (--disable-catch-all); the Ingress is not served";
-        problems.push(Problem::error(Origin::new(object.clone(), "spec.defaultBackend"), "CatchAllDisabled", message));
+        let problem = Problem::error(Origin::new(object.clone(), "spec.defaultBackend"), "CatchAllDisabled", message);
+        problems.push(problem.with_mend("remove spec.defaultBackend, or start without --disable-catch-all"));
         return None;
     }
     let context = Context { prefix: &settings.annotations_prefix, object, global: &config.global };
@@ -198,8 +199,9 @@ struct Reading<'r> {
 }
 
 impl Reading<'_> {
-    fn error(&mut self, field: String, reason: &'static str, message: String) {
-        self.problems.push(Problem::error(Origin::new(self.object.clone(), field), reason, message));
+    fn error(&mut self, field: String, reason: &'static str, message: String, mend: &str) {
+        let problem = Problem::error(Origin::new(self.object.clone(), field), reason, message);
+        self.problems.push(problem.with_mend(mend));
     }
 
     fn rule(&mut self, index: usize, rule: &IngressRule) -> Option<HostRules> {
@@ -224,7 +226,8 @@ impl Reading<'_> {
             Ok(host) => Some(HostRules { host, paths }),
             Err(error) => {
                 let message = format!("{error}; the rule is not served");
-                self.error(format!("spec.rules[{index}].host"), "InvalidHost", message);
+                let mend = "write a name like shop.example.com or *.example.com";
+                self.error(format!("spec.rules[{index}].host"), "InvalidHost", message, mend);
                 None
             }
         }
@@ -247,7 +250,7 @@ impl Reading<'_> {
     fn backend(&mut self, field: &str, backend: &IngressBackend) -> Option<BackendRef> {
         let Some(service) = &backend.service else {
             let message = "only Services can be backends; the default backend answers".to_owned();
-            self.error(field.to_owned(), "UnsupportedBackend", message);
+            self.error(field.to_owned(), "UnsupportedBackend", message, "name a Service");
             return None;
         };
         let port = service.port.as_ref();
@@ -255,7 +258,7 @@ impl Reading<'_> {
         let name = || port.and_then(|port| port.name.clone()).filter(|name| !name.is_empty());
         let Some(port) = number.or_else(name) else {
             let message = "the Service's port is not named; the default backend answers".to_owned();
-            self.error(format!("{field}.service.port"), "UnsupportedBackend", message);
+            self.error(format!("{field}.service.port"), "UnsupportedBackend", message, "write its number or its name");
             return None;
         };
         Some(BackendRef { service: service.name.as_str().into(), port: port.into() })

@@ -66,7 +66,8 @@ fn add_root<'f>(
     for loser in claimants {
         let name = winner.map(|winner| winner.fragment.name().to_string()).unwrap_or_default();
         let message = format!("requests for other hosts belong to Ingress {name}, which comes first");
-        problems.push(Problem::error(loser.fragment.origin("spec.defaultBackend"), "PathConflict", message));
+        let problem = Problem::error(loser.fragment.origin("spec.defaultBackend"), "PathConflict", message);
+        problems.push(problem.with_mend("remove one of them"));
     }
     let content = winner.map(|it| Content::Root(*it, it.body.default_backend.as_ref(), Redirects::Rest));
     locations.insert("/".into(), false, content.unwrap_or(Content::Unclaimed));
@@ -226,7 +227,8 @@ impl HostAssembly<'_> {
             self.host, rule.path.text
         );
         let origin = served.fragment.origin(format!("{}.path", rule.field()));
-        self.out.problems.push(Problem::error(origin, "InvalidRegex", message));
+        let mend = "write a regular expression without look-around and back-references";
+        self.out.problems.push(Problem::error(origin, "InvalidRegex", message).with_mend(mend));
     }
 
     fn push(&mut self, path: PathMatch, rule: Rule) {

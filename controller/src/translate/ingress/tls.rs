@@ -96,13 +96,20 @@ fn choose(
                 "the certificate in Secret {secret} is for {}, not for {host}; the default certificate is shown",
                 if names.is_empty() { "no host".to_owned() } else { names.join(", ") }
             );
-            problems.push(Problem::error(origin, "CertificateMismatch", message));
+            let mend = format!("name a Secret whose certificate is for {host}");
+            problems.push(Problem::error(origin, "CertificateMismatch", message).with_mend(mend));
             None
         }
         Err(error) => {
             let message = format!("{error}; the default certificate is shown for {host}");
-            let reason = if error.problem().is_none() { "SecretNotFound" } else { "InvalidCertificate" };
-            problems.push(Problem::error(origin, reason, message));
+            let (reason, mend) = match error.problem() {
+                None => {
+                    ("SecretNotFound", "create it (cert-manager does so once it has the certificate) or name another")
+                }
+                // What to do is told at the Secret.
+                Some(_) => ("InvalidCertificate", ""),
+            };
+            problems.push(Problem::error(origin, reason, message).with_mend(mend));
             problems.extend(error.problem());
             None
         }
@@ -127,7 +134,9 @@ fn by_cover(
         let message = format!(
             "no entry of spec.tls lists {host} and no certificate of them covers it; the default certificate is shown"
         );
-        problems.push(Problem::warning(fragment.origin("spec.tls"), "HostWithoutCertificate", message));
+        let mend = format!("add {host} to the hosts of an entry");
+        let problem = Problem::warning(fragment.origin("spec.tls"), "HostWithoutCertificate", message);
+        problems.push(problem.with_mend(mend));
     }
     found
 }
