@@ -44,6 +44,13 @@ pub(crate) const KEYS: &[Key] = &[
         "The largest header line and request line, and how many such lines a head may fill",
     ),
     Key::on(
+        "enable-underscores-in-headers",
+        "true or false",
+        "false",
+        |b, v| set(&mut b.config.proxy.client.underscores_in_headers, boolean(v.trim())),
+        "Passes request headers with an underscore in their names on to backends",
+    ),
+    Key::on(
         "use-http2",
         "true or false",
         "true",

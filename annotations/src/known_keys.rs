@@ -25,7 +25,6 @@ pub(crate) const HTTP: &[Key] = &[
     Key::not_yet("hide-headers", "header names, separated by commas", &[], "Removes response headers of backends"),
     Key::not_yet("allow-backend-server-header", "true or false", OFF, "Passes the backend's Server header on"),
     Key::not_yet("server-tokens", "true or false", OFF, "Names the proxy in a Server header and on error pages"),
-    Key::not_yet("enable-underscores-in-headers", "true or false", OFF, "Keeps request headers with an underscore"),
     Key::not_yet(
         "ignore-invalid-headers",
         "true or false",

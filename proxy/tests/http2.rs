@@ -133,3 +133,77 @@ async fn a_body_over_the_limit_is_refused_while_it_streams() {
     sender.send(hyper::body::Frame::data(Bytes::from_static(&[b'x'; 100]))).await.unwrap();
     assert_eq!(response.await.unwrap().status(), 413);
 }
+
+#[tokio::test]
+async fn our_grpc_statuses_come_with_the_head_that_ends_the_stream() {
+    let (dead, closes) = (Backend::nobody().await, Backend::hangs_up().await);
+    let site = Site::new().h2c_cluster("dead", &[dead]).cluster("closes", &[closes.address]);
+    let site = site.h2c_cluster("none", &[]).rule(rule("/dead").to("dead")).rule(rule("/closes").to("closes"));
+    let running = Running::start(site.rule(rule("/none").to("none")));
+    let mut client = h2(running.address).await;
+    for path in ["/dead", "/closes", "/none"] {
+        let mut request = request(path);
+        request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.headers()["grpc-status"], "14", "{path}");
+        assert!(hyper::body::Body::is_end_stream(response.body()), "{path}: the head is not the end");
+    }
+}
+
+#[tokio::test]
+async fn cookies_that_http2_splits_reach_http1_endpoints_as_one_field() {
+    let backend = Backend::echo().await;
+    let running = Running::start(Site::new().cluster("a", &[backend.address]).rule(rule("/").to("a")));
+    let mut client = h2(running.address).await;
+    let mut request = request("/");
+    for cookie in ["a=1", "b=2"] {
+        request.headers_mut().append("cookie", cookie.parse().unwrap());
+    }
+    let seen = text(client.send_request(request).await.unwrap()).await;
+    assert!(seen.contains("\ncookie: a=1; b=2\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn heads_over_a_limit_are_refused_as_on_http1() {
+    let backend = Backend::echo().await;
+    let running = Running::start(Site::new().cluster("a", &[backend.address]).rule(rule("/").to("a")));
+    let mut client = h2(running.address).await;
+    let long_target = request(&format!("/{}", "a".repeat(9000)));
+    let mut long_field = request("/");
+    long_field.headers_mut().insert("x-long", "a".repeat(9000).parse().unwrap());
+    let mut many_fields = request("/");
+    for n in 0..150 {
+        many_fields.headers_mut().insert(http::HeaderName::try_from(format!("x-{n}")).unwrap(), "1".parse().unwrap());
+    }
+    let mut trace = request("/");
+    *trace.method_mut() = http::Method::TRACE;
+    for (request, status) in [(long_target, 414), (long_field, 431), (many_fields, 431), (trace, 405)] {
+        assert_eq!(client.send_request(request).await.unwrap().status(), status);
+    }
+    assert_eq!(backend.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_no_more_loses_its_stream_and_the_endpoint_is_let_go() {
+    let (gone, mut is_gone) = tokio::sync::mpsc::channel(1);
+    let backend = Backend::raw(move |mut stream| {
+        let gone = gone.clone();
+        async move {
+            kit::backend::read_head(&mut stream).await;
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
+            tokio::io::AsyncWriteExt::write_all(&mut stream, head).await.unwrap();
+            while tokio::io::AsyncWriteExt::write_all(&mut stream, &[0; 65536]).await.is_ok() {}
+            gone.send(()).await.unwrap();
+        }
+    })
+    .await;
+    let site = Site::new().cluster("a", &[backend.address]).rule(rule("/").to("a"));
+    let short = |settings: &mut genkan_routing::model::ProxySettings| {
+        settings.client.body_timeout = std::time::Duration::from_millis(50);
+    };
+    let running = Running::start(site.settings(short));
+    let mut client = h2(running.address).await;
+    let unread = client.send_request(request("/")).await.unwrap();
+    tokio::time::timeout(kit::client::PATIENCE, is_gone.recv()).await.expect("the endpoint is let go");
+    assert!(unread.into_body().collect().await.is_err(), "the response is not complete");
+}

@@ -1,7 +1,7 @@
 //! Hop-by-hop fields: what belongs to one connection and is not forwarded (RFC 9110, section 7.6.1).
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, TE, TRAILER,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
@@ -56,6 +56,19 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, upgrade: Option<HeaderValue
         headers.insert(UPGRADE, protocol);
     }
     keep_one_length(headers);
+    if !http2 {
+        join_cookies(headers);
+    }
+}
+
+/// Takes out of a request's head the fields whose names have an underscore. Programs that read fields as variables take
+/// `X_Real_IP` for `X-Real-IP`, so that a client could say what only this proxy may (nginx `underscores_in_headers`).
+pub(crate) fn drop_underscores(headers: &mut HeaderMap) {
+    let dropped: SmallVec<[HeaderName; 2]> =
+        headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    for name in dropped {
+        headers.remove(name);
+    }
 }
 
 /// Takes out of a response's head what the client must not see. The framing field stays: it is the engine's.
@@ -108,6 +121,17 @@ fn keep_one_length(headers: &mut HeaderMap) {
     if let (Some(first), Some(_)) = (lengths.next(), lengths.next()) {
         let first = first.clone();
         headers.insert(CONTENT_LENGTH, first);
+    }
+}
+
+/// HTTP/2 clients may send every cookie in a field of its own; on HTTP/1.1 there is one (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut fields = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    if let (Some(first), Some(second)) = (fields.next(), fields.next()) {
+        let joined = fields.fold([first, second].join(&b"; "[..]), |joined, field| [&joined, field].join(&b"; "[..]));
+        if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+            headers.insert(COOKIE, joined);
+        }
     }
 }
 
@@ -165,6 +189,20 @@ mod tests {
     fn trailers_stay_announced_on_http2() {
         assert_eq!(cleaned(&[("te", "trailers")], true), [("te".to_owned(), "trailers".to_owned())]);
         assert_eq!(cleaned(&[("te", "gzip")], true), []);
+    }
+
+    #[test]
+    fn cookies_become_one_field_on_http1_only() {
+        let cookies = [("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")];
+        assert_eq!(cleaned(&cookies, false), [("cookie".to_owned(), "a=1; b=2; c=3".to_owned())]);
+        assert_eq!(cleaned(&cookies, true).len(), 3);
+    }
+
+    #[test]
+    fn names_with_an_underscore_are_dropped() {
+        let mut head = request(&[("x_real_ip", "1"), ("x-real-ip", "2"), ("_", "3")]);
+        drop_underscores(&mut head.headers);
+        assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-real-ip"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::header::HOST;
 use http::{StatusCode, Version};
 
 use super::context::RequestContext;
-use super::{Exchange, grpc, hop_by_hop};
+use super::{Exchange, grpc, hop_by_hop, limits};
 use crate::error::Failure;
 use crate::filters::{self, Admitted, Compiled, canary, forwarded, weighted};
 use crate::random;
@@ -56,6 +56,11 @@ impl Exchange {
         self.upgrade = hop_by_hop::upgrade(head).is_some();
         let settings = &self.table.snapshot.model().settings.forwarded;
         self.request_id = forwarded::request_id(settings, &head.headers, random::next).into_owned();
+        let client = &self.table.snapshot.model().settings.client;
+        if let Some(status) = limits::refusal(client, head) {
+            let reply = Reply::page(status, &head.headers, &self.request_id);
+            return Ok(ControlFlow::Break(self.finish_reply(head, reply)));
+        }
         check_host(head)?;
         let decision = {
             let table = &*self.table;

@@ -15,6 +15,7 @@ mod finish;
 mod grpc;
 pub(crate) mod hop_by_hop;
 mod intake;
+mod limits;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -200,6 +201,9 @@ impl Exchange {
         let upgrade = hop_by_hop::upgrade(client).cloned().filter(|_| !http2);
         let close = self.last_use && !http2 && upgrade.is_none();
         hop_by_hop::clean_request(&mut head.headers, upgrade, http2);
+        if !self.table.snapshot.model().settings.client.underscores_in_headers {
+            hop_by_hop::drop_underscores(&mut head.headers);
+        }
         if close {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -371,6 +375,10 @@ impl Exchange {
 
 /// Sets the framing of a response whose body is of unknown length, or becomes so by being encoded.
 fn frame(client: Version, head: &mut http::response::Parts, encoded: bool) {
+    // The version is this connection's, not that of the endpoint's (RFC 9110, section 2.5).
+    if head.version < Version::HTTP_11 {
+        head.version = Version::HTTP_11;
+    }
     match client {
         // Such a client knows no chunks: the end of the connection is the end of the body (RFC 9112, section 6.3).
         Version::HTTP_09 | Version::HTTP_10 => {

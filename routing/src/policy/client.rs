@@ -29,6 +29,9 @@ pub struct ClientSettings {
     pub max_head: u32,
     /// Header fields (100); over it 431.
     pub max_headers: u16,
+    /// Whether backends see request fields whose names have an underscore (`enable-underscores-in-headers`, false).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub underscores_in_headers: bool,
     /// HTTP/2 by ALPN and prior knowledge (`use-http2`, true).
     pub http2: bool,
     /// Streams per HTTP/2 connection (`http2-max-concurrent-streams`, 128).
@@ -51,6 +54,7 @@ impl Default for ClientSettings {
             max_request_line: 8 << 10,
             max_head: 32 << 10,
             max_headers: 100,
+            underscores_in_headers: false,
             http2: true,
             max_concurrent_streams: 128,
             max_connections: 65_536,
