@@ -54,10 +54,16 @@ pub(crate) struct Phase(AtomicU8);
 
 impl Phase {
     const IN_REQUEST: u8 = 1;
+    const TUNNEL: u8 = 2;
 
     /// A request's head is complete: bytes are body now.
     pub(crate) fn begin_request(&self) {
         self.0.store(Self::IN_REQUEST, Ordering::Release);
+    }
+
+    /// The connection leaves HTTP: bytes are passed on as they are, to its end.
+    pub(crate) fn begin_tunnel(&self) {
+        self.0.store(Self::TUNNEL, Ordering::Release);
     }
 
     /// The response is complete: the next bytes are a head.
@@ -67,6 +73,11 @@ impl Phase {
 
     /// Whether a request is being served.
     pub(crate) fn in_request(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::IN_REQUEST
+        self.0.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether the connection has left HTTP.
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::TUNNEL
     }
 }

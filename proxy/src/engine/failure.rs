@@ -1,6 +1,7 @@
 //! pingora's errors in our words.
 
 use std::fmt::Display;
+use std::io;
 
 use pingora_core::{Error, ErrorSource, ErrorType};
 
@@ -50,7 +51,11 @@ fn upstream(error: &Error, endpoint: String) -> Failure {
 }
 
 fn client(error: &Error) -> Failure {
+    // What the client's stream itself found wrong.
+    let cause = error.root_cause().downcast_ref::<io::Error>().map(io::Error::kind);
     match error.etype() {
+        _ if cause == Some(io::ErrorKind::InvalidData) => Failure::BadRequest("the body is malformed"),
+        _ if cause == Some(io::ErrorKind::TimedOut) => Failure::ClientTimeout,
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => Failure::ClientTimeout,
         ErrorType::InvalidHTTPHeader | ErrorType::H1Error => Failure::BadRequest("the request is malformed"),
         _ => Failure::ClientGone,

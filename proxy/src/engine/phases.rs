@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
+use pingora_core::protocols::http::ServerSession as HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -129,7 +130,7 @@ impl ProxyHttp for Phases {
             Err(failure) => return Err(ctx.fail(failure)),
         }
         if expects_continue(session.req_header()) && !session.is_body_empty() {
-            session.write_continue_response().await?;
+            say_continue(session).await?;
         }
         Ok(false)
     }
@@ -185,6 +186,11 @@ impl ProxyHttp for Phases {
         head: &mut ResponseHeader,
         ctx: &mut Carried,
     ) -> Result<()> {
+        if head.status == StatusCode::SWITCHING_PROTOCOLS && ctx.exchange()?.upgrade_idle().is_none() {
+            // To a protocol that nobody asked for: what follows has no meaning to the client.
+            let endpoint = ctx.exchange()?.endpoint().map(|address| address.to_string()).unwrap_or_default();
+            return Err(ctx.fail(Failure::UpstreamInvalid(endpoint)));
+        }
         let method = session.req_header().method.clone();
         let failed = Failed {
             method: &method,
@@ -208,6 +214,15 @@ impl ProxyHttp for Phases {
         }
         let request = ctx.request()?;
         heads::edit_response(head, |parts| request.exchange.response_head(session.req_header(), parts))?;
+        if session.req_header().version < http::Version::HTTP_11
+            && !head.headers.contains_key(http::header::CONTENT_LENGTH)
+        {
+            // Only the end of the connection can tell this client where the body ends.
+            session.set_keepalive(None);
+        }
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            request.connection.info.phase.begin_tunnel();
+        }
         if let Some(idle) = request.exchange.upgrade_idle() {
             // Both directions count from here on: a tunnel is idle when neither side says anything.
             request.connection.deadline.set_idle(idle);
@@ -329,6 +344,7 @@ fn set_up_client(session: &mut Session, request: &Request) {
     let connection = &request.connection;
     let number = connection.info.requests.fetch_add(1, Ordering::Relaxed).saturating_add(1);
     let last = number >= settings.keep_alive_requests || settings.keep_alive.is_zero();
+    session.set_write_timeout(Some(settings.body_timeout));
     if connection.http2 {
         if last {
             connection.close();
@@ -342,7 +358,6 @@ fn set_up_client(session: &mut Session, request: &Request) {
         session.set_keepalive((!last).then_some(limit));
     }
     session.set_read_timeout(Some(settings.body_timeout));
-    session.set_write_timeout(Some(settings.body_timeout));
     session.set_total_drain_timeout(Some(LINGERING));
     // 100 is answered by us, and other interim responses confuse more clients than they help, as with nginx.
     session.as_downstream_mut().set_ignore_info_resp(true);
@@ -391,7 +406,12 @@ async fn write_reply(session: &mut Session, reply: Reply) -> Result<()> {
     let unread = !session.as_downstream_mut().is_body_done() && !expects_continue(session.req_header());
     let (head, body) = heads::of_reply(reply)?;
     let bodiless = body.is_empty() || session.req_header().method == http::Method::HEAD;
-    session.write_response_header(head, bodiless).await?;
+    match session.as_downstream_mut() {
+        // The head has to end the stream itself: a gRPC client takes it for the trailers only then, and a stream that
+        // nothing ended is reset.
+        HttpSession::H2(stream) if bodiless => stream.write_response_header(head, true)?,
+        _ => session.write_response_header(head, bodiless).await?,
+    }
     if !bodiless {
         session.write_response_body(Some(body), true).await?;
     }
@@ -399,6 +419,18 @@ async fn write_reply(session: &mut Session, reply: Reply) -> Result<()> {
         // Whatever goes wrong here, the reply is written.
         let _ = tokio::time::timeout(LINGERING, discard_body(session)).await;
     }
+    Ok(())
+}
+
+/// Answers `Expect: 100-continue`, once: afterwards the request is one whose client sends its body.
+async fn say_continue(session: &mut Session) -> Result<()> {
+    // pingora takes the interim response for an early one, after which it would close the connection.
+    let keep_alive = session.get_keepalive();
+    session.write_continue_response().await?;
+    if keep_alive.is_some() {
+        session.set_keepalive(keep_alive);
+    }
+    session.req_header_mut().remove_header(&http::header::EXPECT);
     Ok(())
 }
 

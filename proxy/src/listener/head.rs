@@ -34,8 +34,6 @@ pub(crate) struct Head {
     pub(crate) end: usize,
     /// What follows it.
     pub(crate) body: BodyLength,
-    /// Whether it asks for another protocol, so that bytes of no known form may follow (RFC 9110 section 7.8).
-    pub(crate) upgrade: bool,
 }
 
 /// Why a request is refused before anything else looks at it.
@@ -74,12 +72,19 @@ pub(crate) enum HeadError {
     /// A header line without a colon, or whose name is empty, has other bytes than a token's, or a space at its end.
     #[error("a header name is malformed")]
     BadFieldName,
+    /// `CONNECT`, which is for forward proxies, or `TRACE`, which shows what proxies add.
+    #[error("the method is not allowed")]
+    BadMethod,
     /// HTTP/1.1 without `Host`.
     #[error("Host is missing")]
     MissingHost,
     /// More than one `Host`.
     #[error("Host is repeated")]
     RepeatedHost,
+    /// `Host` other than the host of an absolute target (RFC 9112 section 3.2.2 would ignore it; whoever does not would
+    /// see another request).
+    #[error("Host is not that of the target")]
+    OtherHost,
     /// `Content-Length` that is no number, or repeated, even with the same value.
     #[error("Content-Length is malformed or repeated")]
     BadContentLength,
@@ -127,6 +132,7 @@ impl HeadError {
             Self::HeaderLineTooLong | Self::HeadTooLarge | Self::TooManyFields => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
+            Self::BadMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::UnknownTransferEncoding => StatusCode::NOT_IMPLEMENTED,
             Self::BareLineEnd
@@ -137,6 +143,7 @@ impl HeadError {
             | Self::BadFieldName
             | Self::MissingHost
             | Self::RepeatedHost
+            | Self::OtherHost
             | Self::BadContentLength
             | Self::BadTransferEncoding => StatusCode::BAD_REQUEST,
         }
@@ -179,7 +186,9 @@ impl HeadScanner {
                 // Empty lines before a request are counted into its size, so that they can't go on for ever.
                 Stage::RequestLine if line.is_empty() => {}
                 Stage::RequestLine => {
-                    self.minor = request_line::check(line)?;
+                    let (minor, authority) = request_line::check(line)?;
+                    self.minor = minor;
+                    self.fields.expect_host(authority);
                     self.stage = Stage::Fields;
                     self.start = end - line.len();
                 }
@@ -203,8 +212,7 @@ impl HeadScanner {
 
     fn finish(&self) -> Result<Head, HeadError> {
         let body = self.fields.finish(self.minor)?;
-        let upgrade = self.fields.upgrade() && self.minor == Minor::One;
-        Ok(Head { start: self.start, end: self.cursor, body, upgrade })
+        Ok(Head { start: self.start, end: self.cursor, body })
     }
 }
 

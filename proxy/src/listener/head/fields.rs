@@ -8,7 +8,8 @@ use super::{HeadError, Minor, is_token};
 pub(super) struct Fields {
     count: usize,
     host: bool,
-    upgrade: bool,
+    /// The host that the target names, which `Host` has to repeat.
+    target_host: Option<Box<[u8]>>,
     length: Option<u64>,
     chunked: bool,
 }
@@ -31,14 +32,14 @@ impl Fields {
         self.interpret(name, trim(rest.get(1..).unwrap_or_default()))
     }
 
-    /// Whether the client asks for another protocol.
-    pub(super) fn upgrade(&self) -> bool {
-        self.upgrade
+    /// Notes the host that the target names, if it does.
+    pub(super) fn expect_host(&mut self, authority: Option<&[u8]>) {
+        self.target_host = authority.map(Box::from);
     }
 
     /// What follows the head, once all fields are known (RFC 9112 section 6.3).
     pub(super) fn finish(&self, minor: Minor) -> Result<BodyLength, HeadError> {
-        if !self.host && minor == Minor::One {
+        if !self.host && (minor == Minor::One || self.target_host.is_some()) {
             return Err(HeadError::MissingHost);
         }
         match (self.chunked, self.length) {
@@ -55,8 +56,10 @@ impl Fields {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 once(&mut self.host, HeadError::RepeatedHost)?;
+                if self.target_host.as_deref().is_some_and(|target| target != value) {
+                    return Err(HeadError::OtherHost);
+                }
             }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = decimal(value).ok_or(HeadError::BadContentLength)?;
                 if self.length.replace(length).is_some() {

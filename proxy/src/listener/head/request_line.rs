@@ -2,8 +2,8 @@
 
 use super::{HeadError, Minor, is_token};
 
-/// Checks a request line and returns the minor version.
-pub(super) fn check(line: &[u8]) -> Result<Minor, HeadError> {
+/// Checks a request line and returns the minor version, and the authority of an absolute target.
+pub(super) fn check(line: &[u8]) -> Result<(Minor, Option<&[u8]>), HeadError> {
     let mut parts = line.split(|&byte| byte == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
@@ -14,10 +14,13 @@ pub(super) fn check(line: &[u8]) -> Result<Minor, HeadError> {
     }
     // First, as the other versions' targets are none of our business.
     let minor = check_version(version)?;
-    if is_target(method, target) { Ok(minor) } else { Err(HeadError::BadTarget) }
+    if matches!(method, b"CONNECT" | b"TRACE") {
+        return Err(HeadError::BadMethod);
+    }
+    if is_target(method, target) { Ok((minor, authority(target))) } else { Err(HeadError::BadTarget) }
 }
 
-/// The four forms of RFC 9112 section 3.2, of visible ASCII only and without a fragment, which is never sent.
+/// Three of the four forms of RFC 9112 section 3.2 (the fourth is CONNECT's), of visible ASCII only and without a fragment, which is never sent.
 fn is_target(method: &[u8], target: &[u8]) -> bool {
     let clean = target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#');
     clean
@@ -25,16 +28,19 @@ fn is_target(method: &[u8], target: &[u8]) -> bool {
             [b'/', ..] => true,
             b"*" => method == b"OPTIONS",
             [] => false,
-            _ if method == b"CONNECT" => true,
-            _ => is_absolute(target),
+            _ => authority(target).is_some(),
         }
 }
 
-fn is_absolute(target: &[u8]) -> bool {
-    let Some(colon) = target.iter().position(|&byte| byte == b':') else { return false };
-    let (scheme, rest) = target.split_at(colon);
+/// The authority of a target in absolute form, which is not empty.
+fn authority(target: &[u8]) -> Option<&[u8]> {
+    if target.starts_with(b"/") {
+        return None;
+    }
+    let (scheme, rest) = target.split_at(target.iter().position(|&byte| byte == b':')?);
     let known = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
-    known && rest.strip_prefix(b"://").is_some_and(|authority| !authority.is_empty())
+    let rest = rest.strip_prefix(b"://").filter(|_| known)?;
+    rest.split(|byte| matches!(byte, b'/' | b'?')).next().filter(|authority| !authority.is_empty())
 }
 
 fn check_version(version: &[u8]) -> Result<Minor, HeadError> {

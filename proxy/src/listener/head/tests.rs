@@ -17,7 +17,7 @@ fn body(bytes: &str) -> BodyLength {
 #[test]
 fn a_head_ends_at_its_empty_line() {
     let head = "GET /a?b=%20 HTTP/1.1\r\nHost: x\r\n\r\n";
-    let expected = Head { start: 0, end: head.len(), body: BodyLength::Known(0), upgrade: false };
+    let expected = Head { start: 0, end: head.len(), body: BodyLength::Known(0) };
     assert_eq!(scan(head), Ok(Some(expected)));
     assert_eq!(scan(format!("{head}more")), Ok(Some(expected)));
     assert_eq!(scan(format!("\r\n\r\n{head}")), Ok(Some(Head { start: 4, end: head.len() + 4, ..expected })));
@@ -40,7 +40,6 @@ fn usual_targets_are_passed_on() {
         "OPTIONS * HTTP/1.1",
         "GET http://x/ HTTP/1.1",
         "GET HTTPS://x HTTP/1.1",
-        "CONNECT x:443 HTTP/1.1",
         "GET /a|b\"<>{}[]^`\\ HTTP/1.1",
         "M-SEARCH /%zz HTTP/1.1",
     ] {
@@ -49,10 +48,13 @@ fn usual_targets_are_passed_on() {
 }
 
 #[test]
-fn upgrade_needs_http_1_1() {
-    let head = |version| format!("GET / HTTP/{version}\r\nHost: x\r\nUpgrade: websocket\r\n\r\n");
-    assert!(scan(head("1.1")).unwrap().unwrap().upgrade);
-    assert!(!scan(head("1.0")).unwrap().unwrap().upgrade);
+fn an_absolute_target_and_host_agree() {
+    let head = |target: &str, fields: &str| scan(format!("GET {target} HTTP/1.1\r\n{fields}\r\n"));
+    assert!(matches!(head("http://x:80?a", "Host: x:80\r\n"), Ok(Some(_))));
+    for (target, host) in [("http://x/", "y"), ("http://x/", "x:80"), ("http://u@x/", "x"), ("http://x", "")] {
+        assert_eq!(head(target, &format!("Host: {host}\r\n")), Err(HeadError::OtherHost), "{target} {host}");
+    }
+    assert_eq!(scan("GET http://x/ HTTP/1.0\r\n\r\n"), Err(HeadError::MissingHost));
 }
 
 #[test]
@@ -72,6 +74,8 @@ fn malformed_request_lines_are_refused() {
         ("GET / HTTP/1.2", HeadError::BadVersion),
         ("GET / HTTP/0.9", HeadError::BadVersion),
         ("PRI * HTTP/2.0", HeadError::BadVersion),
+        ("CONNECT x:443 HTTP/1.1", HeadError::BadMethod),
+        ("TRACE / HTTP/1.1", HeadError::BadMethod),
         ("GET * HTTP/1.1", HeadError::BadTarget),
         ("GET a HTTP/1.1", HeadError::BadTarget),
         ("GET ftp://x/ HTTP/1.1", HeadError::BadTarget),
@@ -160,6 +164,7 @@ fn statuses_are_those_of_the_standard() {
         (HeadError::RequestLineTooLong, 414),
         (HeadError::HeaderLineTooLong, 431),
         (HeadError::TooManyFields, 431),
+        (HeadError::BadMethod, 405),
         (HeadError::BadVersion, 505),
         (HeadError::UnknownTransferEncoding, 501),
         (HeadError::BareLineEnd, 400),

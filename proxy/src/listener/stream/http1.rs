@@ -4,7 +4,7 @@
 //!          +--------------------------- the engine ended the request <----------------+
 //!          v                                                                          |
 //!  Head: scan, wait -> Release: hand out -> Body: count, hand out -> Between: hold what comes early, see the end
-//!    |  refused, late                                                  (or hand out all, if asked to upgrade)
+//!    |  refused, late                                                  (or hand out all, once it is a tunnel)
 //!    v
 //!  Refused: answer, linger -> Closed
 //! ```
@@ -54,11 +54,11 @@ enum State {
     /// Waiting for a head. `idle` until its first byte.
     Head { scanner: HeadScanner, deadline: Instant, idle: bool },
     /// A head of which so many bytes are still to be handed out.
-    Release { left: usize, body: BodyCounter, upgrade: bool },
+    Release { left: usize, body: BodyCounter },
     /// The body; the deadline exists while nothing comes.
-    Body { body: BodyCounter, upgrade: bool, deadline: Option<Instant> },
+    Body { body: BodyCounter, deadline: Option<Instant> },
     /// The request has been read.
-    Between { upgrade: bool, passed_on: bool },
+    Between,
     /// Answered by ourselves.
     Refused(Refusal),
     /// At its end.
@@ -113,22 +113,19 @@ impl Http1Reader {
                     self.end_release();
                     return Poll::Ready(Ok(()));
                 }
-                State::Body { body, upgrade, .. } if body.is_complete() => {
-                    self.state = State::Between { upgrade: *upgrade, passed_on: false };
-                }
+                State::Body { body, .. } if body.is_complete() => self.state = State::Between,
                 State::Body { .. } => return self.poll_body(cx, transport, out),
-                State::Between { passed_on: true, .. } if !info.phase.in_request() => self.state = State::Closed,
-                State::Between { .. } if !info.phase.in_request() => self.await_next_head(),
-                State::Between { upgrade: true, passed_on } => {
-                    *passed_on = true;
+                State::Between if !info.phase.in_request() => self.await_next_head(),
+                State::Between if info.phase.is_tunnel() => {
                     if !self.buffer.is_empty() {
                         self.buffer.hand_out(out, usize::MAX);
                         return Poll::Ready(Ok(()));
                     }
                     return Pin::new(transport).poll_read(cx, out);
                 }
-                State::Between { upgrade: false, .. } => {
-                    // Only the client's end is of interest, which comes after what it sent ahead.
+                State::Between => {
+                    // Only the client's end is of interest, which comes after what it sent ahead: a next request, or
+                    // what is meant for another protocol, should the backend switch to it.
                     if self.buffer.len() >= MAX_AHEAD {
                         return Poll::Pending;
                     }
@@ -153,7 +150,7 @@ impl Http1Reader {
                     Ok(Some(head)) => {
                         self.buffer.consume(head.start);
                         let body = BodyCounter::new(head.body);
-                        self.state = State::Release { left: head.end - head.start, body, upgrade: head.upgrade };
+                        self.state = State::Release { left: head.end - head.start, body };
                         return Poll::Ready(Ok(true));
                     }
                     Ok(None) => ready!(self.poll_more_of_head(cx, transport, info, shared))?,
@@ -168,7 +165,7 @@ impl Http1Reader {
                     self.state = State::Closed;
                 }
                 State::Closed => return Poll::Ready(Ok(false)),
-                State::Release { .. } | State::Body { .. } | State::Between { .. } => return Poll::Ready(Ok(true)),
+                State::Release { .. } | State::Body { .. } | State::Between => return Poll::Ready(Ok(true)),
             }
         }
     }
@@ -250,7 +247,7 @@ impl Http1Reader {
     /// Goes on to the body once the head is handed out.
     fn end_release(&mut self) {
         self.state = match std::mem::replace(&mut self.state, State::Closed) {
-            State::Release { left: 0, body, upgrade } => State::Body { body, upgrade, deadline: None },
+            State::Release { left: 0, body } => State::Body { body, deadline: None },
             state => state,
         };
     }

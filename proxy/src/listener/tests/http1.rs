@@ -143,10 +143,26 @@ async fn an_upgraded_connection_passes_everything_and_serves_nothing_else() {
     assert_eq!(read_some(&mut stream).await, head);
     stream.info().phase.begin_request();
     client.write_all(HEAD.as_bytes()).await.unwrap();
+    let mut buffer = [0; 64];
+    let early = futures::poll!(Box::pin(stream.read(&mut buffer)));
+    assert!(early.is_pending(), "nobody has agreed to another protocol yet");
+    stream.info().phase.begin_tunnel();
     assert_eq!(read_some(&mut stream).await, HEAD);
+    client.write_all(b"anything").await.unwrap();
+    assert_eq!(read_some(&mut stream).await, "anything");
+}
+
+#[tokio::test]
+async fn a_request_sent_ahead_is_served_when_the_upgrade_is_not() {
+    let hall = Hall::plain(ClientSettings::default()).await;
+    let (mut client, server) = hall.connect().await;
+    let head = "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n";
+    client.write_all(format!("{head}{HEAD}").as_bytes()).await.unwrap();
+    let mut stream = soon(server).await.unwrap();
+    assert_eq!(read_some(&mut stream).await, head);
+    stream.info().phase.begin_request();
     stream.info().phase.end_request();
-    client.write_all(HEAD.as_bytes()).await.unwrap();
-    assert_eq!(read_some(&mut stream).await, "");
+    assert_eq!(read_some(&mut stream).await, HEAD);
 }
 
 #[tokio::test]
