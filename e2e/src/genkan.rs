@@ -1,6 +1,6 @@
 //! The binary, running on a folder of its own.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use tempfile::TempDir;
+
+use crate::http1::{self, Client};
 
 /// How long anything that must happen may take. Generous: it decides only when a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -150,17 +152,29 @@ impl Genkan {
         }
     }
 
-    /// Status and body of a path of the admin port.
+    /// Status and body of a path of the admin port; status 0 when it does not answer.
     pub fn admin_get(&self, path: &str) -> (u16, String) {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
-        let Ok(mut stream) = TcpStream::connect(self.admin) else { return (0, String::new()) };
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut answer = String::new();
-        if stream.write_all(request.as_bytes()).is_err() || stream.read_to_string(&mut answer).is_err() {
-            return (0, String::new());
-        }
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+        let answer = Client::connect(self.admin).ok().and_then(|mut client| client.get("admin", path).ok());
+        answer.map(|answer| (answer.status, answer.text())).unwrap_or_default()
+    }
+
+    /// The admin port.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// What `/problems` says now.
+    pub fn problems(&self) -> Vec<serde_json::Value> {
+        let answer = http1::request(self.admin, "GET", "admin", "/problems", &[("Accept", "application/json")], b"");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json().as_array().cloned().unwrap_or_else(|| panic!("no list: {answer:?}"))
+    }
+
+    /// Resident memory of the process, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// Waits until `happened`, which is asked again and again.

@@ -38,8 +38,36 @@ pub fn ingress(name: &str, host: &str, service: &str, annotations: &[(&str, &str
     }
     let _ = write!(
         text,
-        "spec:\n  rules:\n    - host: {host}\n      http:\n        paths:\n          - path: /\n            pathType: Prefix\n\
+        "spec:\n  rules:\n    - host: \"{host}\"\n      http:\n        paths:\n          - path: /\n            pathType: Prefix\n\
          \x20           backend: {{ service: {{ name: {service}, port: {{ number: 80 }} }} }}\n---\n"
     );
     text
+}
+
+/// An Ingress like [`ingress`], whose host is served over TLS with a Secret too; HTTP is not redirected.
+pub fn tls_ingress(name: &str, host: &str, service: &str, secret: &str) -> String {
+    let plain = ingress(name, host, service, &[("ssl-redirect", "false")]);
+    plain.replace("spec:\n", &format!("spec:\n  tls: [{{ hosts: [\"{host}\"], secretName: {secret} }}]\n"))
+}
+
+/// A TLS Secret in `default`.
+pub fn secret(name: &str, certificate: &str, key: &str) -> String {
+    let indented = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    format!(
+        "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {{ name: {name} }}\nstringData:\n  \
+         tls.crt: |\n{}  tls.key: |\n{}---\n",
+        indented(certificate),
+        indented(key)
+    )
+}
+
+/// The ConfigMap that is read without `--configmap`.
+pub fn config_map(data: &[(&str, &str)]) -> String {
+    let mut text = "apiVersion: v1\nkind: ConfigMap\n\
+                    metadata: { namespace: ingress-nginx, name: ingress-nginx-controller }\ndata:\n"
+        .to_owned();
+    for (key, value) in data {
+        let _ = writeln!(text, "  {key}: '{}'", value.replace('\'', "''"));
+    }
+    text + "---\n"
 }

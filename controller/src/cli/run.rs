@@ -6,9 +6,11 @@
 //! ```
 
 mod backends;
+mod measure;
 mod serve;
 mod summary;
 
+use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -105,7 +107,12 @@ impl Run {
 impl ProcessFlags {
     fn start_log(&self) -> anyhow::Result<()> {
         let filter = tracing_subscriber::EnvFilter::try_new(&self.log_level)?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            // Colours are for terminals; in a file they are noise.
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false);
         match self.log_format {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().init(),

@@ -42,6 +42,11 @@ impl Connection {
         self.closing.send_if_modified(|closing| !std::mem::replace(closing, true));
     }
 
+    /// Whether no further request is to be taken.
+    pub(super) fn closes(&self) -> bool {
+        *self.closing.borrow()
+    }
+
     /// What pingora watches to end the connection in good order.
     pub(super) fn watch(&self) -> watch::Receiver<bool> {
         self.closing.subscribe()

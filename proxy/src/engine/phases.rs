@@ -123,6 +123,7 @@ impl ProxyHttp for Phases {
         let request = ctx.request()?;
         match request.exchange.intake(session.req_header(), Instant::now()) {
             Ok(std::ops::ControlFlow::Break(reply)) => {
+                say_close(session, &request.connection);
                 write_reply(session, reply).await?;
                 return Ok(true);
             }
@@ -213,6 +214,7 @@ impl ProxyHttp for Phases {
             return Ok(());
         }
         let request = ctx.request()?;
+        say_close(session, &request.connection);
         heads::edit_response(head, |parts| request.exchange.response_head(session.req_header(), parts))?;
         if session.req_header().version < http::Version::HTTP_11
             && !head.headers.contains_key(http::header::CONTENT_LENGTH)
@@ -361,6 +363,14 @@ fn set_up_client(session: &mut Session, request: &Request) {
     session.set_total_drain_timeout(Some(LINGERING));
     // 100 is answered by us, and other interim responses confuse more clients than they help, as with nginx.
     session.as_downstream_mut().set_ignore_info_resp(true);
+}
+
+/// Tells an HTTP/1 client not to send another request on a connection that takes none. pingora looks only when a request
+/// begins, so one that was already running when the drain began would promise to be kept.
+fn say_close(session: &mut Session, connection: &Connection) {
+    if !connection.http2 && connection.closes() {
+        session.set_keepalive(None);
+    }
 }
 
 /// Breaks the request off when its time is over. Only HTTP/1, where the connection is the request's own; on HTTP/2 the

@@ -10,9 +10,9 @@ use genkan_proxy::{Proxy, Published};
 use genkan_routing::report::Severity;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Run;
 use super::backends::Backends;
 use super::summary::Summary;
+use super::{Run, measure};
 use crate::admin::{AdminServer, AdminState, Condition};
 use crate::certificate::generate_fallback;
 use crate::cli::input::{LocatedProblem, Place, located};
@@ -81,7 +81,11 @@ struct Server {
     admin_server: AdminServer,
     backends: Backends,
     published: Published,
+    /// How many tables were published.
+    generation: u64,
     problems: BTreeSet<LocatedProblem>,
+    /// `--ingress-class`, for metrics.
+    class: String,
 }
 
 impl Server {
@@ -91,7 +95,8 @@ impl Server {
         let process = &run.process;
         let admin_at = SocketAddr::new(process.healthz_host, process.healthz_port);
         let proxy = Arc::new(Proxy::start(run.proxy_config())?);
-        let admin = AdminState::new(String::new);
+        let metrics = proxy.metrics().clone();
+        let admin = AdminState::new(move || metrics.encode());
         let admin_server = AdminServer::start(admin_at, admin.clone())
             .with_context(|| format!("cannot listen on {admin_at}: choose another --healthz-port"))?;
 
@@ -111,7 +116,9 @@ impl Server {
             admin_server,
             backends,
             published,
+            generation: 0,
             problems: BTreeSet::new(),
+            class: run.translate.ingress_class.clone(),
         };
         server.admin.set(Condition::SourcesListed, true);
         server.publish();
@@ -135,10 +142,13 @@ impl Server {
         for (listener, error) in &self.published.failed {
             tracing::error!(%listener, %error, "a port can't be used: its listener is not served");
         }
-        self.admin.set_model(self.control.snapshot().model().clone());
+        self.generation += 1;
+        let (model, whole) = (self.control.snapshot().model(), self.published.failed.is_empty());
+        measure::published(self.proxy.metrics(), model, &self.class, self.generation, whole);
+        self.admin.set_model(model.clone());
         self.admin.set(Condition::TableLive, true);
         // Once ready, a port that fails later costs only its own listener.
-        if self.published.failed.is_empty() {
+        if whole {
             self.admin.set(Condition::PortsBound, true);
         }
     }
@@ -162,7 +172,9 @@ impl Server {
                 tracing::info!("mended: {}: {}", problem.problem.origin, problem.problem.reason);
             }
         }
-        self.admin.set_problems(problems.iter().map(|located| located.problem.clone()).collect());
+        let all: Vec<_> = problems.iter().map(|located| located.problem.clone()).collect();
+        measure::problems(self.proxy.metrics(), &all);
+        self.admin.set_problems(all);
         self.problems = problems;
     }
 
