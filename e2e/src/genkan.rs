@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ pub struct Genkan {
     /// Lines of standard error so far.
     errors: Arc<Mutex<Vec<String>>>,
     /// Lines of standard output: the access log.
-    output: Receiver<String>,
+    output: Mutex<Receiver<String>>,
     http: SocketAddr,
     https: SocketAddr,
     admin: SocketAddr,
@@ -45,9 +46,20 @@ pub fn binary() -> PathBuf {
     binary
 }
 
-/// A loopback address on which nothing listens.
+/// A loopback address on which nothing listens. Below the ports that the system gives to whoever asks for any, so that
+/// nobody is given it before it is bound; different in every call, and most likely in every process.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("loopback has free ports")
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..COUNT {
+        let next = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(FIRST + next % COUNT).expect("below 32,768");
+        if let Ok(address) = TcpListener::bind(("127.0.0.1", port)).and_then(|socket| socket.local_addr()) {
+            return address;
+        }
+    }
+    panic!("loopback has no free port");
 }
 
 impl Genkan {
@@ -92,7 +104,7 @@ impl Genkan {
             // The test may be over before the log is: then nobody listens.
             stdout.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
         });
-        let mut genkan = Self { child, folder, errors, output, http, https, admin };
+        let mut genkan = Self { child, folder, errors, output: Mutex::new(output), http, https, admin };
         genkan.wait_ready();
         genkan
     }
@@ -145,7 +157,7 @@ impl Genkan {
 
     /// The next line of the access log.
     pub fn log_line(&self) -> String {
-        match self.output.recv_timeout(PATIENCE) {
+        match self.output.lock().unwrap().recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => panic!("no line in the access log:\n{}", self.errors()),
             Err(RecvTimeoutError::Disconnected) => panic!("genkan ended:\n{}", self.errors()),

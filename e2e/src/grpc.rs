@@ -1,6 +1,7 @@
 //! HTTP/2 by prior knowledge, and a bidirectional gRPC stream on it.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -30,12 +31,28 @@ pub struct Stream {
 
 /// A connection; give it several requests at a time.
 pub async fn connect(address: SocketAddr) -> SendRequest<Body> {
-    let stream = TcpStream::connect(address).await.expect("the proxy accepts");
-    stream.set_nodelay(true).unwrap();
-    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2 begins");
+    try_connect(address).await.expect("HTTP/2 begins")
+}
+
+/// The same, where the proxy may be gone.
+pub async fn try_connect(address: SocketAddr) -> Result<SendRequest<Body>, Box<dyn Error>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
     // How it ends is told to whoever uses it.
     tokio::spawn(connection);
-    sender
+    Ok(sender)
+}
+
+/// Whether a failed request was certainly not processed, so that it may be sent again: the connection was closed
+/// before it was sent, or GOAWAY or REFUSED_STREAM said so (RFC 9113, section 8.7).
+pub fn unprocessed(error: &hyper::Error) -> bool {
+    let reset = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    let refused = reset.is_some_and(|reset| {
+        reset.is_go_away() && reset.reason() == Some(h2::Reason::NO_ERROR)
+            || reset.reason() == Some(h2::Reason::REFUSED_STREAM)
+    });
+    error.is_canceled() || error.is_closed() || refused
 }
 
 /// The same over TLS, by ALPN; any certificate is taken.

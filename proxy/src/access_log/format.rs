@@ -34,6 +34,8 @@ pub(super) struct Line<'l> {
 enum Segment {
     Literal(String),
     Variable(Render),
+    /// One that ingress-nginx sets for every request, so that empty is a value and not the lack of one.
+    SetVariable(Render),
     RequestHeader(HeaderName),
     ResponseHeader(HeaderName),
     UpstreamHeader(HeaderName),
@@ -74,7 +76,8 @@ impl Format {
             }
             let before = line.out.len();
             segment.render(record, &mut line);
-            if line.out.len() == before && self.escape == Escape::Default {
+            if line.out.len() == before && self.escape == Escape::Default && !matches!(segment, Segment::SetVariable(_))
+            {
                 line.out.push('-');
             }
         }
@@ -107,7 +110,8 @@ impl Segment {
         };
         let rest = |prefix: &str| name.strip_prefix(prefix).filter(|rest| !rest.is_empty());
         if let Some(render) = variables::find(name) {
-            return Some(Self::Variable(render));
+            let set = variables::ALWAYS_SET.contains(&name);
+            return Some(if set { Self::SetVariable(render) } else { Self::Variable(render) });
         }
         if let Some(rest) = rest("http_") {
             return Some(header(rest, Self::RequestHeader));
@@ -127,7 +131,9 @@ impl Segment {
     fn render(&self, record: &LogRecord<'_>, line: &mut Line<'_>) {
         match self {
             Self::Literal(_) | Self::Empty => {}
-            Self::Variable(render) => clock::with_second(record.now, |second| render(record, second, line)),
+            Self::Variable(render) | Self::SetVariable(render) => {
+                clock::with_second(record.now, |second| render(record, second, line));
+            }
             Self::RequestHeader(name) => variables::request_header(record, name, line),
             Self::ResponseHeader(name) => variables::header(record.response, name, line),
             Self::UpstreamHeader(name) => variables::header(record.upstream_response, name, line),
@@ -234,7 +240,7 @@ mod tests {
         assert!(time.contains("/Nov/2023:"), "{time}");
         assert_eq!(
             rest,
-            " \"GET /a%20b?X=1&y=2 HTTP/2.0\" 200 10 \"-\" \"say \\x22hi\\x22\" 100 1.010 [ns-svc-80] [-] 10.1.0.1:80 0 \
+            " \"GET /a%20b?X=1&y=2 HTTP/2.0\" 200 10 \"-\" \"say \\x22hi\\x22\" 100 1.010 [ns-svc-80] [] 10.1.0.1:80 0 \
              0.002 502 id"
         );
     }
@@ -252,6 +258,8 @@ mod tests {
     fn empty_values_are_a_dash_by_default_only() {
         for (escape, expected) in [(Escape::Default, "[-][-][-]"), (Escape::Json, "[][][]"), (Escape::None, "[][][]")] {
             assert_eq!(rendered("[$http_referer][$cookie_x][$ssl_client_s_dn]", escape, 0), expected);
+            // Set by ingress-nginx, to nothing: no dash in the logs that people have parsers for.
+            assert_eq!(rendered("[$proxy_alternative_upstream_name]", escape, 0), "[]");
         }
     }
 

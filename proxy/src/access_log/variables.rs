@@ -22,6 +22,17 @@ pub(super) type Render = fn(&LogRecord<'_>, &Second, &mut Line<'_>);
 /// What may stand unescaped in a URI component.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// What ingress-nginx's configuration sets for every request, maybe to nothing.
+pub(super) const ALWAYS_SET: &[&str] = &[
+    "ingress_name",
+    "is_args",
+    "location_path",
+    "namespace",
+    "proxy_alternative_upstream_name",
+    "service_name",
+    "service_port",
+];
+
 /// Sorted by name; the same names as the routing crate's `VARIABLES`.
 const TABLE: &[(&str, Render)] = &[
     ("args", |r, _, line| line.text(query(r))),
