@@ -120,7 +120,6 @@ fn in_constant_memory(genkan: &Genkan, transfer: impl FnOnce()) {
         watched.join().unwrap()
     });
     let grown = most - before;
-    println!("{} MiB before, {} KiB more at most", before >> 20, grown >> 10);
     assert!(grown < GROWTH, "{grown} bytes more than the {before} before");
 }
 

@@ -151,7 +151,6 @@ fn a_thousand_swaps_fail_no_request_and_end_no_stream() {
     for (name, thread) in threads {
         let count = thread.join().unwrap_or_else(|_| panic!("{name} failed"));
         assert!(count > 0, "{name} did nothing");
-        println!("{name}: {count}");
     }
     let (status, metrics) = genkan.admin_get("/metrics");
     assert_eq!(status, 200);
