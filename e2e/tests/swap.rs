@@ -27,13 +27,15 @@ fn manifests(swap: u64, backends: &[&Echo; 2]) -> String {
         1 => vec![backends[0].address(), backends[1].address()],
         _ => vec![backends[1].address()],
     };
-    let body_size = if (swap + 1) / 4 % 2 == 0 { "8m" } else { "16m" };
+    // Each of four things changes with every fourth swap, and no two with the same.
+    let turned = |offset: u64| (swap + offset) / 4 % 2 == 1;
+    let body_size = if turned(1) { "8m" } else { "16m" };
     let annotations = [("proxy-body-size", body_size), ("proxy-read-timeout", "600")];
     let mut text = service("web", &endpoints) + &ingress("web", "web.test", "web", &annotations);
-    if (swap + 2) / 4 % 2 == 0 {
+    if turned(2) {
         text += &ingress("more", "web.test", "web", &[]).replace("path: /\n", "path: /more\n");
     }
-    if (swap + 3) / 4 % 2 == 0 {
+    if turned(3) {
         text += &ingress("other", "other.test", "web", &[]);
     }
     text += &ingress("grpc", "grpc.test", "web", &[("backend-protocol", "GRPC"), annotations[0]]);
