@@ -22,20 +22,21 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// under load, an annotation of its Ingress, a route more or less, a whole host more or less. Besides, a redirect of a
 /// host of its own tells which swap is live.
 fn manifests(swap: u64, backends: &[&Echo; 2]) -> String {
-    let endpoints = match swap / 4 % 3 {
+    let endpoints = match swap / 12 % 3 {
         0 => vec![backends[0].address()],
         1 => vec![backends[0].address(), backends[1].address()],
         _ => vec![backends[1].address()],
     };
-    // Each of four things changes with every fourth swap, and no two with the same.
-    let turned = |offset: u64| (swap + offset) / 4 % 2 == 1;
-    let body_size = if turned(1) { "8m" } else { "16m" };
+    // What changes every so many swaps. Objects go more rarely: a file that lost one is looked at twice, in case somebody
+    // is still writing it, and that takes a while.
+    let turned = |swaps: u64| swap / swaps % 2 == 1;
+    let body_size = if turned(2) { "8m" } else { "16m" };
     let annotations = [("proxy-body-size", body_size), ("proxy-read-timeout", "600")];
     let mut text = service("web", &endpoints) + &ingress("web", "web.test", "web", &annotations);
-    if turned(2) {
+    if turned(15) {
         text += &ingress("more", "web.test", "web", &[]).replace("path: /\n", "path: /more\n");
     }
-    if turned(3) {
+    if turned(20) {
         text += &ingress("other", "other.test", "web", &[]);
     }
     text += &ingress("grpc", "grpc.test", "web", &[("backend-protocol", "GRPC"), annotations[0]]);
