@@ -13,6 +13,10 @@ from .peers import ALL_POLICIES, ALL_POLICIES_CONFIG, ROOT, Envoy, Genkan, HaPro
 from .processes import Process, free_port
 
 
+# Requests of the round that only warms up and shows how fast a proxy is.
+WARM_UP = 4000
+
+
 @dataclass(frozen=True)
 class Scenario:
     """One kind of work."""
@@ -41,7 +45,7 @@ class Measured:
     """What was measured of one peer in one scenario, an entry per round."""
 
     cpu: list = field(default_factory=list)  # microseconds per request
-    rate: list = field(default_factory=list)  # requests per second
+    rate: list = field(default_factory=list)  # requests per second; the first is the warm-up's
     p99: list = field(default_factory=list)  # microseconds
     memory: float = 0.0  # MiB after the load
     failed: int = 0
@@ -115,20 +119,20 @@ def url_of(scenario, http, https):
 
 
 def one_round(scenario, settings, measured, process, http, https, host, warm_up):
+    """As many requests as the proxy answers in about the time of a round, by what the rounds before have shown."""
+    requests = WARM_UP if warm_up else max(WARM_UP, int(measured.rate[0] * settings.seconds))
     before = process.cpu_seconds()
-    seconds = 1 if warm_up else settings.seconds
-    seen = load.saturate(url_of(scenario, http, https), seconds, http2=scenario.http2, host=host)
+    seen, seconds = load.saturate(url_of(scenario, http, https), requests, http2=scenario.http2, host=host)
     used = process.cpu_seconds() - before
-    if warm_up:
-        return
-    measured.cpu.append(used / max(1, seen.requests) * 1e6)
-    measured.rate.append(seen.requests / seconds)
     measured.failed += seen.failed
+    measured.rate.append(seen.requests / seconds)
+    if not warm_up:
+        measured.cpu.append(used / max(1, seen.requests) * 1e6)
 
 
 def at_fixed_rate(scenario, settings, running, results, host):
     """The same rate for all: half of what the slowest peer managed."""
-    rate = int(min(statistics.median(results[peer.name].rate) for peer, *_ in running) / 2)
+    rate = int(min(statistics.median(results[peer.name].rate[1:]) for peer, *_ in running) / 2)
     for _ in range(settings.rounds):
         for peer, _, http, https in running:
             url = url_of(scenario, http, https)

@@ -1,6 +1,7 @@
 """Peers: how each proxy is configured for the same work, one worker each, without an access log."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -190,7 +191,7 @@ class Genkan(Peer):
                        "upstream-keepalive-requests": "1000000000", **(config or {})}
 
     def executable(self):
-        return str(ROOT / "target/dist/genkan")
+        return os.environ.get("GENKAN", str(ROOT / "target/dist/genkan"))
 
     def version(self):
         return version([self.executable(), "--version"])
