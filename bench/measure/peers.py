@@ -47,6 +47,10 @@ class Peer:
 class Nginx(Peer):
     name = "nginx"
 
+    def __init__(self, single=False):
+        """`single`: one process, which serves by itself."""
+        self.single = single
+
     def version(self):
         return version(["nginx", "-v"])
 
@@ -64,7 +68,8 @@ class Nginx(Peer):
                           .replace(" reuseport", " reuseport" if first else "")
                           for first, host in ((index == 0, host) for index, host in enumerate(work.hosts)))
         (folder / "nginx.conf").write_text(f"""
-daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log crit;
+daemon off; master_process {'off' if self.single else 'on'}; worker_processes 1; pid {folder}/pid;
+error_log {folder}/error.log crit;
 events {{ worker_connections 8192; }}
 http {{ access_log off; server_names_hash_max_size 8192; server_names_hash_bucket_size 128;
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
