@@ -13,12 +13,13 @@ use crate::reply::Reply;
 pub(super) fn edit_request<T>(
     head: &mut RequestHeader,
     edit: impl FnOnce(&mut http::request::Parts) -> T,
-) -> Result<T> {
-    let placeholder = RequestHeader::build_no_case(http::Method::GET, b"/", Some(0))?;
+) -> T {
+    // Neither of the placeholders allocates or parses anything, unlike those that pingora builds.
+    let placeholder = RequestHeader::from(http::Request::new(()).into_parts().0);
     let mut parts = http::request::Parts::from(std::mem::replace(head, placeholder));
     let result = edit(&mut parts);
     *head = RequestHeader::from(parts);
-    Ok(result)
+    result
 }
 
 /// Changes a response's head as plain parts; an uncommon reason phrase is kept.
@@ -28,7 +29,7 @@ pub(super) fn edit_response<T>(
 ) -> Result<T> {
     let reason = uncommon_reason(head);
     let status = head.status;
-    let placeholder = ResponseHeader::build_no_case(StatusCode::OK, Some(0))?;
+    let placeholder = ResponseHeader::from(http::Response::new(()).into_parts().0);
     let mut parts = http::response::Parts::from(std::mem::replace(head, placeholder));
     let result = edit(&mut parts);
     let changed = parts.status != status;

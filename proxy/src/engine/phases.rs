@@ -167,7 +167,8 @@ impl ProxyHttp for Phases {
         ctx: &mut Carried,
     ) -> Result<()> {
         let exchange = ctx.exchange()?;
-        heads::edit_request(head, |parts| exchange.upstream_head(session.req_header(), parts))
+        heads::edit_request(head, |parts| exchange.upstream_head(session.req_header(), parts));
+        Ok(())
     }
 
     async fn request_body_filter(

@@ -13,6 +13,24 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// CGI programs take it for an address of a proxy ("httpoxy").
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 
+/// What is removed of requests, with `Connection` and the fields that it names.
+static OF_REQUESTS: [HeaderName; 11] = [
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HTTP2_SETTINGS,
+    EXPECT,
+    PROXY,
+];
+
+/// What is removed of responses.
+static OF_RESPONSES: [HeaderName; 4] = [KEEP_ALIVE, PROXY_CONNECTION, TE, UPGRADE];
+
 /// The protocol that a request asks to switch to, if that is forwarded: any but HTTP itself, which would let requests
 /// past this proxy.
 pub(crate) fn upgrade(head: &http::request::Parts) -> Option<&HeaderValue> {
@@ -33,21 +51,7 @@ pub(crate) fn upgrade(head: &http::request::Parts) -> Option<&HeaderValue> {
 pub(crate) fn clean_request(headers: &mut HeaderMap, upgrade: Option<HeaderValue>, http2: bool) {
     remove_nominated(headers);
     let trailers = http2 && headers.get(TE).is_some_and(|te| contains_token(te.as_bytes(), b"trailers"));
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        HTTP2_SETTINGS,
-        EXPECT,
-        PROXY,
-    ] {
-        headers.remove(name);
-    }
+    remove_listed(headers, &OF_REQUESTS);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -81,14 +85,21 @@ pub(crate) fn clean_response(head: &mut http::response::Parts) {
     } else {
         let framing = headers.get(TRANSFER_ENCODING).cloned();
         remove_nominated(headers);
-        for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, UPGRADE] {
-            headers.remove(name);
-        }
+        remove_listed(headers, &OF_RESPONSES);
         if let Some(framing) = framing {
             headers.insert(TRANSFER_ENCODING, framing);
         }
     }
     headers.remove(SERVER);
+}
+
+/// Removes the fields of these names. Heads have few fields, and seldom one of these: to compare each is cheaper than to
+/// look each of these up, which hashes it.
+fn remove_listed(headers: &mut HeaderMap, names: &[HeaderName]) {
+    let found: SmallVec<[HeaderName; 2]> = headers.keys().filter(|name| names.contains(name)).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
 }
 
 /// Removes `Connection` and the fields that it names.

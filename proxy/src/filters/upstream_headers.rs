@@ -21,6 +21,9 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 
+/// The most fields that are added, `Host` aside.
+const FIELDS: usize = 12;
+
 /// Sets the fields on a copy of the client's header. `host` is the `Host` that a rewrite chose; without one the backend
 /// sees the host as the client does.
 pub(super) fn apply(
@@ -29,6 +32,8 @@ pub(super) fn apply(
     host: Option<&HeaderValue>,
     headers: &mut HeaderMap,
 ) {
+    // Once for all of them, instead of growing twice on the way.
+    headers.reserve(FIELDS);
     let incoming_for = joined(headers, &settings.forwarded_for_header);
     let incoming_host = joined(headers, &X_FORWARDED_HOST);
     let authority = HeaderValue::from_str(ctx.authority).ok();
