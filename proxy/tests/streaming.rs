@@ -59,6 +59,25 @@ async fn events_reach_the_client_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_slow_body_of_known_length_reaches_the_client_part_by_part() {
+    let (sender, receiver) = mpsc::channel(1);
+    let receiver = Arc::new(Mutex::new(Some(receiver)));
+    let backend = Backend::http1(move |_| {
+        let receiver = receiver.lock().unwrap().take().unwrap();
+        async move { Response::builder().header("content-length", "6").body(frames(receiver)).unwrap() }
+    })
+    .await;
+    let running = Running::start(Site::new().cluster("a", &[backend.address]).rule(rule("/").to("a")));
+    let mut client = running.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    assert_eq!(client.head().await.0, 200);
+    for part in ["one", "two"] {
+        sender.send(data(part)).await.unwrap();
+        assert_eq!(client.bytes(3).await, part.as_bytes());
+    }
+}
+
+#[tokio::test]
 async fn encoded_events_reach_the_client_one_by_one() {
     let policy = Compression { types: genkan_routing::policy::compression::MediaTypes::All, ..Compression::default() };
     let (backend, events) = chunked("text/event-stream").await;

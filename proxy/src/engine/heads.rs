@@ -10,10 +10,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use crate::reply::Reply;
 
 /// Changes a request's head as plain parts.
-pub(super) fn edit_request<T>(
-    head: &mut RequestHeader,
-    edit: impl FnOnce(&mut http::request::Parts) -> T,
-) -> T {
+pub(super) fn edit_request<T>(head: &mut RequestHeader, edit: impl FnOnce(&mut http::request::Parts) -> T) -> T {
     // Neither of the placeholders allocates or parses anything, unlike those that pingora builds.
     let placeholder = RequestHeader::from(http::Request::new(()).into_parts().0);
     let mut parts = http::request::Parts::from(std::mem::replace(head, placeholder));

@@ -12,6 +12,7 @@
 
 mod connection;
 mod failure;
+mod gather;
 mod heads;
 mod peer;
 mod phases;

@@ -1,15 +1,17 @@
 //! The client stream as pingora wants it.
 //!
 //! Owns the adapter only: what the connection is (address, TLS, protocol) is decided by the listener, and carried to
-//! every request as [`Connection`] in pingora's per-connection digest. Also breaks a connection off whose time is over:
-//! the engine always has a read of the client pending, so a read that fails at the deadline ends the request.
+//! every request as [`Connection`] in pingora's per-connection digest. Gathers small writes of HTTP/1 until pingora
+//! flushes or waits, so that a head and a body that are ready together are one system call and one TLS record. Also
+//! breaks a connection off whose time is over: the engine always has a read of the client pending, so a read that fails
+//! at the deadline ends the request.
 
 use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -23,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::connection::Connection;
+use super::gather::Gather;
 use crate::listener::stream::ClientStream;
 
 /// A client stream with what pingora asks of one.
@@ -32,6 +35,7 @@ pub(super) struct EngineStream {
     connection: Arc<Connection>,
     digest: Arc<ProxyDigest>,
     timer: Option<Pin<Box<Sleep>>>,
+    gather: Gather,
 }
 
 impl EngineStream {
@@ -39,7 +43,23 @@ impl EngineStream {
         let head = Box::new(ResponseHeader::build_no_case(200, Some(0))?);
         let carried: Box<dyn Any + Send + Sync> = Box::new(Arc::clone(&connection));
         let digest = Arc::new(ProxyDigest::new(head, Some(carried)));
-        Ok(Self { stream, connection, digest, timer: None })
+        Ok(Self { stream, connection, digest, timer: None, gather: Gather::default() })
+    }
+
+    /// Sends what is gathered when the engine does not go on writing: pingora flushes a body of known length only at its
+    /// end, however slowly it comes. The engine reads between its writes, so one look more tells whether it is idle.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.gather.is_empty() {
+            return Ok(());
+        }
+        if self.gather.was_seen() {
+            return match self.gather.poll_drain(cx, &mut self.stream) {
+                Poll::Ready(result) => result,
+                Poll::Pending => Ok(()),
+            };
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
     }
 
     /// Fails once the connection's deadline is over; arranges to be woken by then.
@@ -69,39 +89,50 @@ impl AsyncRead for EngineStream {
                 self.connection.deadline.touch();
                 Poll::Ready(result)
             }
-            Poll::Pending => match self.poll_deadline(cx) {
-                Ok(()) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            },
+            Poll::Pending => {
+                self.poll_idle(cx)?;
+                match self.poll_deadline(cx) {
+                    Ok(()) => Poll::Pending,
+                    Err(error) => Poll::Ready(Err(error)),
+                }
+            }
         }
     }
 }
 
+/// HTTP/2 gathers its frames itself.
 impl AsyncWrite for EngineStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.connection.deadline.touch();
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.connection.deadline.touch();
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        this.connection.deadline.touch();
+        if this.connection.http2 {
+            return Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        }
+        this.gather.poll_write(cx, &mut this.stream, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        !self.connection.http2 || self.stream.is_write_vectored()
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.gather.poll_drain(cx, &mut this.stream))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.gather.poll_drain(cx, &mut this.stream))?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }
 
