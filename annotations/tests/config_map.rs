@@ -71,6 +71,7 @@ const ROWS: &[Row] = &[
     ("client-header-timeout", &[], &["1"], &["0", "x"]),
     ("client-body-timeout", &[], &["1"], &["0", "x"]),
     ("large-client-header-buffers", &[], &["8 16k", "1 1024"], &["8", "8 16k 1", "0 8k", "4 0", "4 4g", "x y"]),
+    ("enable-underscores-in-headers", &[], &["true"], &["x"]),
     ("use-http2", &[], &["false"], &["x"]),
     ("http2-max-concurrent-streams", &[], &["1"], &["0"]),
     ("use-proxy-protocol", &[], &["true"], &["x"]),
