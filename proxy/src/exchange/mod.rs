@@ -41,6 +41,10 @@ use crate::shared::Shared;
 use crate::table::{ClusterEntry, ProxyTable, RuleEntry, RuleNumber};
 use crate::upstream::endpoint::Picked;
 
+/// Kept connections that may turn out to be closed without counting as tries. A request that makes an endpoint fail
+/// looks the same, so there has to be an end.
+const MAX_STALE: u32 = 4;
+
 /// A request from its head to its log line.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -293,11 +297,12 @@ impl Exchange {
             }
         }
         let cause = Cause::of(&failure);
-        let closed_before = failed.reused && matches!(failure, Failure::UpstreamClosed(_));
+        // An HTTP/2 connection that was kept is not gone when a stream on it fails.
+        let http1 = self.cluster().is_some_and(|entry| entry.cluster.version == HttpVersion::Http1);
+        let stale = http1 && failed.reused && matches!(failure, Failure::UpstreamClosed(_));
         self.failure = Some(failure);
         let retry = cause.is_some_and(|cause| self.may_retry(cause, failed, now));
-        // Each stale connection of the pool can only fail once, so this ends by itself.
-        self.stale += u32::from(retry && closed_before);
+        self.stale += u32::from(retry && stale && self.stale < MAX_STALE);
         retry
     }
 
