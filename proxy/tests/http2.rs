@@ -207,3 +207,40 @@ async fn a_client_that_reads_no_more_loses_its_stream_and_the_endpoint_is_let_go
     tokio::time::timeout(kit::client::PATIENCE, is_gone.recv()).await.expect("the endpoint is let go");
     assert!(unread.into_body().collect().await.is_err(), "the response is not complete");
 }
+
+#[tokio::test]
+async fn an_idle_connection_ends_even_if_its_client_does_not_take_the_hint() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let short = |settings: &mut genkan_routing::model::ProxySettings| {
+        settings.client.keep_alive = std::time::Duration::from_millis(50);
+    };
+    let running = Running::start(Site::new().settings(short));
+    let mut client = tokio::net::TcpStream::connect(running.address).await.unwrap();
+    // The preface with empty SETTINGS; nothing is ever acknowledged.
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut rest = Vec::new();
+    let end = client.read_to_end(&mut rest);
+    // How the connection ends, in good order or by a reset, is of no interest.
+    let _ = tokio::time::timeout(kit::client::PATIENCE, end).await.expect("the end of the connection");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_resets_every_stream_gets_no_more_tries_than_the_rule_allows() {
+    let streams = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = std::sync::Arc::clone(&streams);
+    let backend = Backend::raw(move |stream| {
+        let seen = std::sync::Arc::clone(&seen);
+        async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                respond.send_reset(h2::Reason::INTERNAL_ERROR);
+            }
+        }
+    })
+    .await;
+    let site = Site::new().h2c_cluster("a", &[backend.address]).rule(rule("/").to("a").retry(|retry| retry.tries = 3));
+    let running = Running::start(site);
+    assert_eq!(running.get("/").await.status, 502);
+    assert_eq!(streams.load(std::sync::atomic::Ordering::SeqCst), 3);
+}

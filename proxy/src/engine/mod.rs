@@ -44,8 +44,8 @@ const MAX_ATTEMPTS: usize = 1000;
 /// this much per round trip (RFC 9113, section 5.2).
 const H2_STREAM_WINDOW: u32 = 1 << 20;
 
-/// The most bytes of a head on HTTP/2 (RFC 9113, section 6.5.2). Larger ones are refused with 431.
-const H2_MAX_HEAD: u32 = 32 << 10;
+/// What every field adds to the size of a head on HTTP/2 (RFC 9113, section 6.5.2).
+const H2_FIELD_OVERHEAD: u32 = 32;
 
 /// The HTTP engine of one worker.
 pub(crate) struct Engine {
@@ -72,7 +72,8 @@ impl Engine {
         // Not pingora's h2c sniffing: the listener has done it, under a deadline.
         proxy.server_options = Some(HttpServerOptions::default());
         let mut h2 = H2Options::default();
-        h2.max_header_list_size(H2_MAX_HEAD)
+        let overhead = H2_FIELD_OVERHEAD * u32::from(settings.max_headers);
+        h2.max_header_list_size(settings.max_head.saturating_add(overhead))
             .max_concurrent_streams(settings.max_concurrent_streams)
             .initial_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(2 * H2_STREAM_WINDOW);
@@ -107,7 +108,13 @@ impl Engine {
                         return;
                     }
                 }
-                () = idle(&connection, self.idle_limit()), if http2 => connection.close(),
+                () = idle(&connection, self.idle_limit()), if http2 => {
+                    if connection.closes() {
+                        // The client does not go although it was told to.
+                        return;
+                    }
+                    connection.close();
+                }
             }
         }
     }
@@ -118,8 +125,12 @@ impl Engine {
         self.proxy.cleanup().await;
     }
 
+    /// How long an HTTP/2 connection may be without a stream. Without keep-alive it ends after its first request, so
+    /// this is the time for that one's head.
     fn idle_limit(&self) -> Duration {
-        self.shared.table.load().snapshot.model().settings.client.keep_alive
+        let table = self.shared.table.load();
+        let settings = &table.snapshot.model().settings.client;
+        if settings.keep_alive.is_zero() { settings.header_timeout } else { settings.keep_alive }
     }
 }
 

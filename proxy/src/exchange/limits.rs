@@ -6,10 +6,7 @@
 use genkan_routing::policy::client::ClientSettings;
 use http::{Method, StatusCode, Version};
 
-/// What a field costs besides its name and value (RFC 9113, section 6.5.2).
-const FIELD_OVERHEAD: usize = 32;
-
-/// The status with which a head is refused.
+/// The status with which a head is refused; lengths are those of its HTTP/1 form.
 pub(super) fn refusal(settings: &ClientSettings, head: &http::request::Parts) -> Option<StatusCode> {
     if head.version != Version::HTTP_2 {
         return None;
@@ -23,12 +20,12 @@ pub(super) fn refusal(settings: &ClientSettings, head: &http::request::Parts) ->
     }
     let (mut count, mut size) = (0, 0);
     for (name, value) in &head.headers {
-        let line = name.as_str().len() + value.len();
+        let line = name.as_str().len() + value.len() + ": ".len();
         if line > settings.max_header_line as usize {
             return Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         }
         count += 1;
-        size += line + FIELD_OVERHEAD;
+        size += line + "\r\n".len();
     }
     let too_large = count > usize::from(settings.max_headers) || size > settings.max_head as usize;
     too_large.then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -42,7 +39,7 @@ mod tests {
         let settings = ClientSettings {
             max_request_line: 50,
             max_header_line: 60,
-            max_head: 900,
+            max_head: 600,
             max_headers: 10,
             ..ClientSettings::default()
         };
@@ -58,9 +55,9 @@ mod tests {
         let refused = |method, path: &str, fields, value| refused(Version::HTTP_2, method, path, fields, value);
         assert_eq!(refused("GET", "/", 10, 10), None);
         assert_eq!(refused("GET", "/", 11, 10), Some(431));
-        assert_eq!(refused("GET", "/", 1, 60), Some(431), "one line");
-        assert_eq!(refused("GET", "/", 9, 57), None);
-        assert_eq!(refused("GET", "/", 10, 57), Some(431), "the whole");
+        assert_eq!(refused("GET", "/", 1, 56), Some(431), "one line");
+        assert_eq!(refused("GET", "/", 9, 55), None);
+        assert_eq!(refused("GET", "/", 10, 55), Some(431), "the whole");
         assert_eq!(refused("GET", &format!("/{}", "a".repeat(50)), 0, 0), Some(414));
         assert_eq!(refused("TRACE", "/", 0, 0), Some(405));
     }
