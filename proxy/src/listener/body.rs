@@ -4,6 +4,9 @@
 //! next head begins where the client began it. Chunk framing is checked as strictly as heads are: CRLF only, no
 //! control bytes in extensions, sizes of hexadecimal digits. Decoding is the engine's.
 
+/// Digits of a chunk's size: more say nothing, and parsers differ about leading zeros.
+const MAX_SIZE_DIGITS: u8 = 16;
+
 /// Bytes of a chunk's size line, extensions included.
 const MAX_SIZE_LINE: usize = 4096;
 /// Bytes of all trailer lines.
@@ -42,8 +45,8 @@ pub(crate) struct ChunkScanner {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ChunkState {
-    /// In the size; the flag tells whether a digit has been seen.
-    Size(u64, bool),
+    /// In the size; the second is how many digits there were.
+    Size(u64, u8),
     /// In an extension.
     Extension(u64),
     /// LF of the size line is next.
@@ -67,7 +70,7 @@ impl BodyCounter {
     pub(crate) fn new(length: BodyLength) -> Self {
         match length {
             BodyLength::Known(length) => Self::Known(length),
-            BodyLength::Chunked => Self::Chunked(ChunkScanner { state: ChunkState::Size(0, false), line: 0 }),
+            BodyLength::Chunked => Self::Chunked(ChunkScanner { state: ChunkState::Size(0, 0), line: 0 }),
         }
     }
 
@@ -127,13 +130,13 @@ impl ChunkScanner {
             return Err(ChunkError);
         }
         match (self.state, byte) {
-            (ChunkState::Size(size, _), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+            (ChunkState::Size(size, digits), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < MAX_SIZE_DIGITS => {
                 let digit = char::from(byte).to_digit(16).ok_or(ChunkError)?;
                 let size = size.checked_mul(16).and_then(|size| size.checked_add(u64::from(digit)));
-                Ok(ChunkState::Size(size.ok_or(ChunkError)?, true))
+                Ok(ChunkState::Size(size.ok_or(ChunkError)?, digits + 1))
             }
-            (ChunkState::Size(size, true), b';') => Ok(ChunkState::Extension(size)),
-            (ChunkState::Size(size, true) | ChunkState::Extension(size), b'\r') => Ok(ChunkState::SizeLf(size)),
+            (ChunkState::Size(size, 1..), b';') => Ok(ChunkState::Extension(size)),
+            (ChunkState::Size(size, 1..) | ChunkState::Extension(size), b'\r') => Ok(ChunkState::SizeLf(size)),
             (ChunkState::Extension(size), byte) if is_text(byte) => Ok(ChunkState::Extension(size)),
             (ChunkState::SizeLf(size), b'\n') => {
                 self.line = 0;
@@ -142,7 +145,7 @@ impl ChunkScanner {
             (ChunkState::DataCr, b'\r') => Ok(ChunkState::DataLf),
             (ChunkState::DataLf, b'\n') => {
                 self.line = 0;
-                Ok(ChunkState::Size(0, false))
+                Ok(ChunkState::Size(0, 0))
             }
             (ChunkState::TrailerStart, b'\r') => Ok(ChunkState::LastLf),
             (ChunkState::TrailerStart, b' ' | b'\t') => Err(ChunkError),
@@ -215,6 +218,7 @@ mod tests {
             b"3\r\nabcd\r\n",
             b"3\r\nabc\n",
             b"11111111111111111\r\n",
+            b"00000000000000003\r\nabc\r\n0\r\n\r\n",
             b"0\r\nT: 1\n\r\n",
             b"0\r\n folded\r\n\r\n",
         ] {
