@@ -27,8 +27,7 @@ fn manifests(swap: u64, backends: &[&Echo; 2]) -> String {
         1 => vec![backends[0].address(), backends[1].address()],
         _ => vec![backends[1].address()],
     };
-    // What changes every so many swaps. Objects go more rarely: a file that lost one is looked at twice, in case somebody
-    // is still writing it, and that takes a while.
+    // What changes every so many swaps: settings more often than objects come and go, as in clusters.
     let turned = |swaps: u64| swap / swaps % 2 == 1;
     let body_size = if turned(2) { "8m" } else { "16m" };
     let annotations = [("proxy-body-size", body_size), ("proxy-read-timeout", "600")];

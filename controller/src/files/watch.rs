@@ -5,6 +5,7 @@
 //!                    \-> folder or link? walk the folder (compares times, reads only what changed)
 //!  look: whole and nothing missing --> take it
 //!        broken, shrunk or gone    --> somebody may be writing: look again after DOUBT, then decide
+//!                                      (at once if it was renamed into place)
 //! ```
 //!
 //! A change of a file that was written and closed, or renamed into place, is taken at once. Folders are watched one
@@ -225,6 +226,10 @@ impl Watcher {
         if known.is_dir() {
             self.walk_at = visible.then_some(now).or(self.walk_at);
         } else if read || (visible && syntax(&known).is_some()) {
+            if kind == EventKind::Modify(ModifyKind::Name(RenameMode::To)) {
+                // Renamed into place is whole: what it no longer holds was taken out on purpose.
+                self.doubts.insert(known.clone(), now);
+            }
             let (began, due) = self.resting.entry(known).or_insert((now, at));
             *due = at.min(*began + RESTLESS);
         }

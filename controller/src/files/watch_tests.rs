@@ -125,6 +125,22 @@ async fn a_file_that_shrinks_is_doubted_and_then_believed() {
 }
 
 #[tokio::test]
+async fn a_shorter_file_that_is_renamed_into_place_is_believed_at_once() {
+    let (folder, mut watcher) = start(&[("a.yaml", &format!("{}---\n{}", service("a", 1), service("b", 1)))]);
+    // Time stands still, so that no doubt ends.
+    let now = Instant::now();
+    write(folder.path(), ".a.yaml.swp", &service("a", 1));
+    fs::rename(folder.path().join(".a.yaml.swp"), folder.path().join("a.yaml")).unwrap();
+    while port(&watcher, "b").is_some() {
+        let event = timeout(LIMIT, watcher.events.recv()).await.expect("the removal is not taken").unwrap();
+        watcher.note_all(event, now);
+        watcher.act(now);
+    }
+    assert_eq!(port(&watcher, "a"), Some(1));
+    assert!(watcher.doubts.is_empty());
+}
+
+#[tokio::test]
 async fn folders_are_followed_however_they_come_and_go() {
     let (folder, mut watcher) = start(&[("a.yaml", &service("a", 1))]);
     write(folder.path(), "new/deep/b.yaml", &service("b", 1));
