@@ -92,8 +92,12 @@ fn tenant_slice(number: usize, last: usize) -> Object {
 }
 
 /// How many entries are not at the pointer that they had.
-fn moved<K: Ord, V>(before: &BTreeMap<K, Arc<V>>, after: &BTreeMap<K, Arc<V>>) -> usize {
-    after.iter().filter(|(id, part)| before.get(id).is_none_or(|before| !Arc::ptr_eq(before, part))).count()
+fn moved<'m, K: Ord + 'm, V: 'm>(
+    before: impl IntoIterator<Item = (&'m K, &'m Arc<V>)>,
+    after: impl IntoIterator<Item = (&'m K, &'m Arc<V>)>,
+) -> usize {
+    let before: BTreeMap<_, _> = before.into_iter().collect();
+    after.into_iter().filter(|(id, part)| before.get(id).is_none_or(|before| !Arc::ptr_eq(before, part))).count()
 }
 
 #[test]
@@ -177,26 +181,27 @@ fn assert_shared(before: &Translation, after: &Translation) {
     if before.report == after.report {
         assert!(Arc::ptr_eq(&before.report, &after.report), "an equal report was made anew");
     }
-    shared(&before.model, &after.model, "listener", |model| &model.listeners);
-    shared(&before.model, &after.model, "cluster", |model| &model.clusters);
-    shared(&before.model, &after.model, "certificate", |model| &model.certificates);
-    shared(&before.model, &after.model, "table", |model| &model.tables);
-    for (id, table) in &before.model.tables {
-        if let Some(now) = after.model.tables.get(id) {
-            shared(table, now, "host", |table| &table.hosts);
+    let (old, new) = (&before.model, &after.model);
+    shared("listener", &old.listeners, &new.listeners);
+    shared("cluster", &old.clusters, &new.clusters);
+    shared("certificate", &old.certificates, &new.certificates);
+    shared("table", &old.tables, &new.tables);
+    for (id, table) in &old.tables {
+        if let Some(now) = new.tables.get(id) {
+            shared("host", &table.hosts, &now.hosts);
         }
     }
 }
 
-fn shared<P, K: Ord + std::fmt::Debug, V: PartialEq>(
-    before: &P,
-    after: &P,
+fn shared<'m, K: Ord + std::fmt::Debug + 'm, V: PartialEq + 'm>(
     what: &str,
-    parts: impl for<'p> Fn(&'p P) -> &'p BTreeMap<K, Arc<V>>,
+    before: impl IntoIterator<Item = (&'m K, &'m Arc<V>)>,
+    after: impl IntoIterator<Item = (&'m K, &'m Arc<V>)>,
 ) {
-    for (id, part) in parts(before) {
-        if let Some(now) = parts(after).get(id) {
-            assert!(part != now || Arc::ptr_eq(part, now), "the equal {what} {id:?} was made anew");
+    let after: BTreeMap<_, _> = after.into_iter().collect();
+    for (id, part) in before {
+        if let Some(now) = after.get(id) {
+            assert!(part != *now || Arc::ptr_eq(part, now), "the equal {what} {id:?} was made anew");
         }
     }
 }

@@ -33,6 +33,7 @@ mod proxy;
 pub(crate) mod random;
 pub(crate) mod reply;
 pub(crate) mod shared;
+pub(crate) mod slots;
 pub(crate) mod table;
 pub(crate) mod upstream;
 mod worker;

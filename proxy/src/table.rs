@@ -12,7 +12,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use genkan_routing::model::{Action, Backend, Cluster, Rule, Target};
+use genkan_routing::model::{Action, Backend, Cluster, Model, Rule, Target};
 use genkan_routing::name::{ClusterId, HostPattern};
 use genkan_routing::policy::access_log::{AccessLog, DEFAULT_FORMAT};
 use genkan_routing::snapshot::Snapshot;
@@ -25,6 +25,7 @@ use crate::filters::{Compiled, Runtime};
 use crate::listener::table::ListenerTable;
 use crate::metrics::{Metrics, RuleMetrics};
 use crate::random;
+use crate::slots::Slots;
 use crate::upstream::balance::Balancer;
 
 /// What one publish swaps; see the module's documentation.
@@ -34,11 +35,10 @@ pub(crate) struct ProxyTable {
     pub(crate) snapshot: Arc<Snapshot>,
     /// What is accepted: ports and their TLS.
     pub(crate) listeners: ListenerTable,
-    rules: Vec<RuleEntry>,
-    /// By the rule's address, which the snapshot keeps alive.
-    rule_numbers: FxHashMap<usize, RuleNumber>,
-    clusters: Vec<ClusterEntry>,
-    cluster_numbers: FxHashMap<ClusterId, ClusterNumber>,
+    rules: Slots<RuleEntry>,
+    rule_numbers: Arc<RuleNumbers>,
+    clusters: Slots<ClusterEntry>,
+    cluster_numbers: Arc<ClusterNumbers>,
     filters: Arc<Runtime>,
     access_log: Option<Format>,
 }
@@ -50,6 +50,19 @@ pub(crate) struct RuleNumber(usize);
 /// A cluster's place in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClusterNumber(usize);
+
+/// Numbers of rules.
+#[derive(Clone, Debug, Default)]
+struct RuleNumbers {
+    /// By the rule's address, which the snapshot keeps alive.
+    by_address: FxHashMap<usize, RuleNumber>,
+    free: Vec<RuleNumber>,
+}
+
+/// Numbers of clusters. A cluster that leaves keeps its number, because rules that did not change hold it; what gathers
+/// so is cleared by [`ProxyTable::is_worn`].
+#[derive(Clone, Debug, Default)]
+struct ClusterNumbers(FxHashMap<ClusterId, ClusterNumber>);
 
 /// A rule at run time.
 #[derive(Debug)]
@@ -98,27 +111,60 @@ pub(crate) struct ClusterEntry {
 }
 
 impl ProxyTable {
-    /// A table for `snapshot`, keeping of `previous` the state whose settings did not change.
+    /// A table for `snapshot`, keeping of `previous` the state whose settings did not change. What the models of both
+    /// share costs nothing.
     pub(crate) fn build(snapshot: Arc<Snapshot>, previous: Option<&Self>) -> Self {
         let listeners = ListenerTable::build(&snapshot, previous.map(|table| &table.listeners));
-        let filters = previous.map_or_else(Arc::default, |table| Arc::clone(&table.filters));
-        let model = Arc::clone(snapshot.model());
+        let access_log = compile_access_log(&snapshot.model().settings.access_log);
+        let base = previous.filter(|table| !table.is_worn());
+        let mut table = Self {
+            rules: base.map_or_else(Slots::default, |table| table.rules.clone()),
+            rule_numbers: base.map_or_else(Arc::default, |table| Arc::clone(&table.rule_numbers)),
+            clusters: base.map_or_else(Slots::default, |table| table.clusters.clone()),
+            cluster_numbers: base.map_or_else(Arc::default, |table| Arc::clone(&table.cluster_numbers)),
+            filters: previous.map_or_else(Arc::default, |table| Arc::clone(&table.filters)),
+            snapshot,
+            listeners,
+            access_log,
+        };
+        let model = Arc::clone(table.snapshot.model());
+        let old = base.map_or_else(Arc::default, |table| Arc::clone(table.snapshot.model()));
         let now = Instant::now();
-        let mut clusters = Vec::with_capacity(model.clusters.len());
-        let mut cluster_numbers = FxHashMap::default();
-        for (id, cluster) in &model.clusters {
-            let known = previous.and_then(|table| table.cluster(*table.cluster_numbers.get(id)?));
-            cluster_numbers.insert(id.clone(), ClusterNumber(clusters.len()));
-            clusters.push(ClusterEntry::new(cluster, known, now));
+        for (id, old, new) in old.clusters.unshared(&model.clusters) {
+            if !is_same(old, new) {
+                let known = previous.and_then(|table| table.cluster(table.cluster_numbers.get(id)?));
+                let entry = new.map(|cluster| Arc::new(ClusterEntry::new(cluster, known, now)));
+                let number = Arc::make_mut(&mut table.cluster_numbers).number(id);
+                table.clusters.set(number.0, entry);
+            }
         }
-        let mut rules = Vec::with_capacity(model.rules.len());
-        let mut rule_numbers = FxHashMap::default();
-        for rule in model.rules.values() {
-            rule_numbers.insert(address(rule), RuleNumber(rules.len()));
-            rules.push(RuleEntry::new(rule, &cluster_numbers, &filters));
+        table.replace_rules(&old, &model);
+        table
+    }
+
+    /// Brings the rules from those of `old` to those of `new`.
+    fn replace_rules(&mut self, old: &Model, new: &Model) {
+        let changes = || old.rules.unshared(&new.rules).filter(|(_, old, new)| !is_same(*old, *new));
+        if changes().next().is_none() {
+            return;
         }
-        let access_log = compile_access_log(&model.settings.access_log);
-        Self { snapshot, listeners, rules, rule_numbers, clusters, cluster_numbers, filters, access_log }
+        let RuleNumbers { by_address, free } = Arc::make_mut(&mut self.rule_numbers);
+        for number in changes().filter_map(|(_, old, _)| by_address.remove(&address(old?))) {
+            self.rules.set(number.0, None);
+            free.push(number);
+        }
+        for rule in changes().filter_map(|(.., new)| new) {
+            // Without a free one, the numbers in use are those below their count.
+            let number = free.pop().unwrap_or(RuleNumber(by_address.len()));
+            by_address.insert(address(rule), number);
+            let entry = RuleEntry::new(rule, &mut self.cluster_numbers, &self.filters);
+            self.rules.set(number.0, Some(Arc::new(entry)));
+        }
+    }
+
+    /// Whether most cluster numbers belong to clusters that are gone: then the next table is built from nothing.
+    fn is_worn(&self) -> bool {
+        self.cluster_numbers.0.len() > 2 * self.snapshot.model().clusters.len() + 1024
     }
 
     /// How requests are logged; `None` when they are not.
@@ -133,27 +179,39 @@ impl ProxyTable {
 
     /// The place of a rule that this table's snapshot routed to.
     pub(crate) fn rule_number(&self, rule: &Arc<Rule>) -> Option<RuleNumber> {
-        self.rule_numbers.get(&address(rule)).copied()
+        self.rule_numbers.by_address.get(&address(rule)).copied()
     }
 
     /// A rule; `None` only for a number of another table.
     pub(crate) fn rule(&self, number: RuleNumber) -> Option<&RuleEntry> {
-        self.rules.get(number.0)
+        self.rules.get(number.0).map(AsRef::as_ref)
     }
 
-    /// A cluster; `None` only for a number of another table.
+    /// A cluster; `None` when the model has none of the name that a rule refers to.
     pub(crate) fn cluster(&self, number: ClusterNumber) -> Option<&ClusterEntry> {
-        self.clusters.get(number.0)
+        self.clusters.get(number.0).map(AsRef::as_ref)
+    }
+}
+
+impl ClusterNumbers {
+    fn get(&self, id: &ClusterId) -> Option<ClusterNumber> {
+        self.0.get(id).copied()
+    }
+
+    /// The number of a cluster, be it new.
+    fn number(&mut self, id: &ClusterId) -> ClusterNumber {
+        let next = ClusterNumber(self.0.len());
+        *self.0.entry(id.clone()).or_insert(next)
     }
 }
 
 impl RuleEntry {
-    fn new(rule: &Arc<Rule>, clusters: &FxHashMap<ClusterId, ClusterNumber>, filters: &Runtime) -> Self {
-        let entry = |backend: &Backend| BackendEntry::new(backend, clusters, filters);
+    fn new(rule: &Arc<Rule>, clusters: &mut Arc<ClusterNumbers>, filters: &Runtime) -> Self {
+        let mut entry = |backend: &Backend| BackendEntry::new(backend, clusters, filters);
         let (backends, canary) = match &rule.action {
             Action::Forward(forward) => {
                 let canary = forward.canary.as_ref().map(|canary| entry(&canary.backend));
-                (forward.backends.iter().map(entry).collect(), canary)
+                (forward.backends.iter().map(&mut entry).collect(), canary)
             }
             Action::Respond(_) => (Box::default(), None),
         };
@@ -184,9 +242,9 @@ impl RuleEntry {
 }
 
 impl BackendEntry {
-    fn new(backend: &Backend, clusters: &FxHashMap<ClusterId, ClusterNumber>, filters: &Runtime) -> Self {
+    fn new(backend: &Backend, clusters: &mut Arc<ClusterNumbers>, filters: &Runtime) -> Self {
         let cluster = match &backend.target {
-            Target::Cluster(id) => clusters.get(id).copied(),
+            Target::Cluster(id) => Some(clusters.get(id).unwrap_or_else(|| Arc::make_mut(clusters).number(id))),
             Target::Invalid { .. } => None,
         };
         Self { cluster, filters: Compiled::new(&backend.filters, filters) }
@@ -240,52 +298,14 @@ fn compile_access_log(log: &AccessLog) -> Option<Format> {
         .ok()
 }
 
+/// Whether a part is in both models, unchanged.
+fn is_same<T>(old: Option<&Arc<T>>, new: Option<&Arc<T>>) -> bool {
+    matches!((old, new), (Some(old), Some(new)) if Arc::ptr_eq(old, new))
+}
+
 fn address(rule: &Arc<Rule>) -> usize {
     Arc::as_ptr(rule).addr()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use genkan_routing::model::{Endpoint, HttpVersion, Model, ServiceRef};
-    use genkan_routing::policy::load_balance::LoadBalance;
-
-    use super::*;
-
-    fn table(endpoints: &[&str], previous: Option<&ProxyTable>) -> ProxyTable {
-        let id = ClusterId::new("c");
-        let endpoint = |text: &&str| Endpoint { address: text.parse::<SocketAddr>().unwrap() };
-        let cluster = Cluster {
-            id: id.clone(),
-            name: "c".into(),
-            service: ServiceRef { namespace: "n".into(), name: "c".into(), port: "80".into() },
-            version: HttpVersion::Http1,
-            tls: None,
-            load_balance: LoadBalance::RoundRobin,
-            endpoints: endpoints.iter().map(endpoint).collect(),
-        };
-        let model = Model { clusters: [(id, Arc::new(cluster))].into(), ..Model::default() };
-        ProxyTable::build(Arc::new(Snapshot::compile(Arc::new(model))), previous)
-    }
-
-    #[test]
-    fn connections_are_shared_for_one_age() {
-        let table = table(&["192.0.2.1:80"], None);
-        let cluster = table.cluster(ClusterNumber(0)).unwrap();
-        let group =
-            |seconds| cluster.connection_group(Duration::from_secs(60), cluster.since + Duration::from_secs(seconds));
-        assert_eq!(group(0), group(59));
-        assert_ne!(group(59), group(60));
-    }
-
-    #[test]
-    fn a_balancer_outlives_a_publish_that_does_not_concern_it() {
-        let first = table(&["192.0.2.1:80"], None);
-        let second = table(&["192.0.2.1:80"], Some(&first));
-        let third = table(&["192.0.2.1:80", "192.0.2.2:80"], Some(&second));
-        let balancer = |table: &ProxyTable| Arc::clone(&table.cluster(ClusterNumber(0)).unwrap().balancer);
-        assert!(Arc::ptr_eq(&balancer(&first), &balancer(&second)));
-        assert!(!Arc::ptr_eq(&balancer(&second), &balancer(&third)));
-    }
-}
+mod tests;

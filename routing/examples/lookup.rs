@@ -107,12 +107,14 @@ fn change(size: usize, times: usize) -> Result<(), AnyError> {
     for round in 0..times {
         let mut model = Model::clone(snapshot.model());
         let table = model.tables.get_mut(&TableId::new("ingress")).map(Arc::make_mut).ok_or("no table")?;
-        let host = table.hosts.values_mut().nth(round * 7919 % size).ok_or("no host")?;
+        let pattern = table.hosts.keys().nth(round * 7919 % size).ok_or("no host")?.clone();
+        let host = table.hosts.get_mut(&pattern).ok_or("no host")?;
         *host = Arc::new(Host::clone(host));
         (snapshot, hosts_changed) = timed(model, &snapshot, hosts_changed);
 
         let mut model = Model::clone(snapshot.model());
-        let rule = model.rules.values_mut().nth(round * 7919 % size).ok_or("no rule")?;
+        let id = model.rules.keys().nth(round * 7919 % size).ok_or("no rule")?.clone();
+        let rule = model.rules.get_mut(&id).ok_or("no rule")?;
         *rule = Arc::new(Rule::clone(rule));
         (snapshot, rules_changed) = timed(model, &snapshot, rules_changed);
         let stats = snapshot.stats();

@@ -1,6 +1,5 @@
 //! Input of the commands that look at manifests once: read, translate, say where each problem is.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +32,7 @@ impl Input {
 
     /// Every problem of the files and of the objects in them, worst first.
     pub(super) fn problems(&self) -> Vec<LocatedProblem> {
-        located(&self.loaded.problems, self.control.report(), &self.loaded.sources)
+        located(&self.loaded.problems, self.control.report(), |key| self.loaded.sources.get(key).cloned())
     }
 }
 
@@ -95,12 +94,16 @@ impl fmt::Display for LocatedProblem {
     }
 }
 
-/// Every problem with its place, worst first, then by place.
-pub(super) fn located(files: &[FileProblem], report: &Report, sources: &BTreeMap<Key, Source>) -> Vec<LocatedProblem> {
+/// Every problem with its place, worst first, then by place; `source` says where an object is written.
+pub(super) fn located(
+    files: &[FileProblem],
+    report: &Report,
+    source: impl Fn(&Key) -> Option<Source>,
+) -> Vec<LocatedProblem> {
     let of_files =
         files.iter().map(|problem| LocatedProblem { place: file_place(problem), problem: problem.problem() });
     let of_objects = report.problems.iter().map(|problem| LocatedProblem {
-        place: object_place(&problem.origin.object, sources).unwrap_or_default(),
+        place: object_place(&problem.origin.object, &source).unwrap_or_default(),
         problem: problem.clone(),
     });
     let mut all: Vec<_> = of_files.chain(of_objects).collect();
@@ -113,9 +116,9 @@ fn file_place(problem: &FileProblem) -> Place {
     Place { file: problem.file.display().to_string(), line: problem.line, column: problem.column }
 }
 
-fn object_place(object: &ObjectRef, sources: &BTreeMap<Key, Source>) -> Option<Place> {
+fn object_place(object: &ObjectRef, source: impl Fn(&Key) -> Option<Source>) -> Option<Place> {
     let kind = *Kind::ALL.iter().find(|kind| kind.as_str() == object.kind)?;
-    let source = sources.get(&Key::new(kind, object.namespace.clone(), object.name.clone()))?;
+    let source = source(&Key::new(kind, object.namespace.clone(), object.name.clone()))?;
     Some(Place { file: source.file.display().to_string(), line: source.line, column: 0 })
 }
 

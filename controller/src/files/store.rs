@@ -136,6 +136,12 @@ impl FileStore {
         winners.map(|(key, (file, at))| (key.clone(), Source { file: file.clone(), line: at.line })).collect()
     }
 
+    /// Where an object in use is defined.
+    pub fn source(&self, key: &Key) -> Option<Source> {
+        let (file, at) = self.at(self.definitions.get(key)?.first()?)?;
+        Some(Source { file: file.clone(), line: at.line })
+    }
+
     /// How many documents of each kind are left alone.
     pub fn other_kinds(&self) -> BTreeMap<String, usize> {
         let mut kinds = BTreeMap::new();

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use genkan_routing::model::{Certificate, Host, Rule, Table};
+use genkan_routing::model::{Certificate, Host, Rule, SharedMap, Table};
 use genkan_routing::name::{CertificateId, ClusterId, HostPattern, Origin, RuleId, TableId};
 use genkan_routing::report::{Problem, Report};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -82,9 +82,9 @@ pub struct Assembly {
     /// Hosts by table.
     pub tables: BTreeMap<TableId, Arc<Table>>,
     /// Rules.
-    pub rules: BTreeMap<RuleId, Arc<Rule>>,
+    pub rules: SharedMap<RuleId, Arc<Rule>>,
     /// Certificates that somebody needs.
-    pub certificates: BTreeMap<CertificateId, Arc<Certificate>>,
+    pub certificates: SharedMap<CertificateId, Arc<Certificate>>,
     certificate_uses: FxHashMap<CertificateId, usize>,
     wanted: FxHashMap<ClusterId, Wanted>,
     touched_clusters: BTreeSet<ClusterId>,

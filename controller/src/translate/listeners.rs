@@ -29,12 +29,9 @@ pub(super) fn join<'l>(
 fn add(listener: &mut Listener, part: &Listener) {
     listener.sections.extend(part.sections.iter().cloned());
     for (name, ids) in &part.certificates {
-        let present = listener.certificates.entry(name.clone()).or_default();
-        for id in ids {
-            if !present.contains(id) {
-                present.push(id.clone());
-            }
-        }
+        let mut all = listener.certificates.get(name).cloned().unwrap_or_default();
+        all.extend(ids.iter().filter(|id| !all.contains(id)).cloned().collect::<Vec<_>>());
+        listener.certificates.insert(name.clone(), all);
     }
     if listener.default_certificate.is_none() {
         listener.default_certificate.clone_from(&part.default_certificate);

@@ -1,9 +1,9 @@
 //! The translator: runs the steps of translation in order, redoing what changes touch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use genkan_routing::model::{Cluster, Model};
+use genkan_routing::model::{Cluster, Model, SharedMap};
 use genkan_routing::name::ClusterId;
 use genkan_routing::report::Problem;
 use rustc_hash::FxHashMap;
@@ -136,7 +136,7 @@ impl Translator {
 #[derive(Debug, Default)]
 struct Clusters {
     memo: Memo<ClusterId, Built>,
-    parts: BTreeMap<ClusterId, Arc<Cluster>>,
+    parts: SharedMap<ClusterId, Arc<Cluster>>,
     problems: FxHashMap<ClusterId, Vec<Problem>>,
 }
 

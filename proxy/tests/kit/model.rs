@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use genkan_routing::model::{
     Action, Backend, Cluster, DirectResponse, Endpoint, Filter, Forward, Host, HttpVersion, Listener, Match, Model,
-    PathMatch, PathPrefix, Protocol, ProxySettings, Rule, RuleLabels, Section, ServiceRef, Table, Target, UpstreamTls,
+    PathMatch, PathPrefix, Protocol, ProxySettings, Rule, RuleLabels, Section, ServiceRef, SharedMap, Table, Target,
+    UpstreamTls,
 };
 use genkan_routing::name::{ClusterId, HostPattern, ListenerId, ObjectRef, Origin, RuleId, TableId};
 use genkan_routing::policy::load_balance::LoadBalance;
@@ -166,7 +167,7 @@ impl Site {
             public_port: 80,
             protocol: Protocol::Http,
             sections: vec![Section { hostname: HostPattern::Any, table }],
-            certificates: BTreeMap::new(),
+            certificates: SharedMap::default(),
             default_certificate: None,
         };
         self.model.listeners.insert(listener.id.clone(), Arc::new(listener));

@@ -1,12 +1,11 @@
 //! Listeners, their sections, and the tables of hosts that they serve.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Match;
+use super::{Match, SharedMap};
 use crate::name::{CertificateId, HostPattern, ListenerId, TableId};
 
 /// Addresses, a port and a protocol.
@@ -28,8 +27,8 @@ pub struct Listener {
     /// its host, and never falls through to a less specific one (Gateway API listener isolation).
     pub sections: Vec<Section>,
     /// Certificates by server name: exact before wildcard; several for one name differ in key type. HTTPS only.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub certificates: BTreeMap<HostPattern, Vec<CertificateId>>,
+    #[serde(skip_serializing_if = "SharedMap::is_empty")]
+    pub certificates: SharedMap<HostPattern, Vec<CertificateId>>,
     /// The certificate for server names that no other covers, and for clients that send none. Without it such
     /// handshakes are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,7 +61,7 @@ pub struct Section {
 pub struct Table {
     /// From each host to its matches. A request is tried against the hosts that cover it from the most to the least
     /// specific: exact, one-label wildcard, suffix wildcard (longest first), any. The first match wins.
-    pub hosts: BTreeMap<HostPattern, Arc<Host>>,
+    pub hosts: SharedMap<HostPattern, Arc<Host>>,
 }
 
 /// The matches of one host.

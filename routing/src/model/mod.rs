@@ -10,14 +10,16 @@
 //!   +- certificates
 //! ```
 //!
-//! Parts are behind [`Arc`]s, so that an incremental translation shares what did not change and a snapshot can tell so
-//! by pointer. All text is parsed before it gets here; compiling a model into a snapshot cannot fail.
+//! Parts are behind [`Arc`]s and the large maps are [`SharedMap`]s, so that an incremental translation shares what did
+//! not change, a snapshot can tell so by pointer, and the cost of a change does not grow with the cluster. All text is
+//! parsed before it gets here; compiling a model into a snapshot cannot fail.
 
 mod certificate;
 mod cluster;
 mod listener;
 mod matching;
 mod rule;
+mod shared_map;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ pub use cluster::{Cluster, Endpoint, HttpVersion, ServiceRef, UpstreamTls};
 pub use listener::{Host, Listener, Protocol, Section, Table};
 pub use matching::{HeaderMatch, Match, PathMatch, PathPrefix, PathPrefixError, QueryMatch, ValueMatch};
 pub use rule::{Action, Backend, Deny, DirectResponse, Filter, Forward, Rule, RuleLabels, Stage, Target};
+pub use shared_map::{Iter, SharedMap, Unshared};
 
 use crate::name::{CertificateId, ClusterId, ListenerId, RuleId, TableId};
 use crate::policy::access_log::AccessLog;
@@ -45,11 +48,11 @@ pub struct Model {
     /// Hosts and their matches; several listeners may serve one table.
     pub tables: BTreeMap<TableId, Arc<Table>>,
     /// What the matches lead to.
-    pub rules: BTreeMap<RuleId, Arc<Rule>>,
+    pub rules: SharedMap<RuleId, Arc<Rule>>,
     /// What the rules' backends refer to.
-    pub clusters: BTreeMap<ClusterId, Arc<Cluster>>,
+    pub clusters: SharedMap<ClusterId, Arc<Cluster>>,
     /// What the listeners' certificates refer to. Private keys are never printed.
-    pub certificates: BTreeMap<CertificateId, Arc<Certificate>>,
+    pub certificates: SharedMap<CertificateId, Arc<Certificate>>,
     /// Settings of the whole proxy.
     pub settings: Arc<ProxySettings>,
 }

@@ -1,14 +1,11 @@
 //! What differs between two models, told by pointers: the cost of a compile follows the change, not the cluster.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
 use super::host::CompiledHost;
 use crate::model::{Model, Rule};
-use crate::name::{HostPattern, RuleId};
 
 /// Which rules are not what they were.
 #[derive(Debug, Default)]
@@ -47,18 +44,19 @@ impl RuleChanges {
     /// Compares two models' rules.
     pub(super) fn between(old: &Model, new: &Model) -> Self {
         let mut changes = Self::default();
-        let same_id = |one: &RuleId, other: &RuleId| std::ptr::eq(one.as_str(), other.as_str()) || one == other;
-        merge(&old.rules, &new.rules, same_id, |_, old, new| match (old, new) {
-            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => {}
-            (Some(old), _) => {
-                changes.gone.insert(address(old));
-                changes.marks = changes.marks.and(RuleMarks::of_address(address(old)));
+        for (_, old, new) in old.rules.unshared(&new.rules) {
+            match (old, new) {
+                (Some(old), Some(new)) if Arc::ptr_eq(old, new) => {}
+                (Some(old), _) => {
+                    changes.gone.insert(address(old));
+                    changes.marks = changes.marks.and(RuleMarks::of_address(address(old)));
+                }
+                (None, _) => {
+                    changes.added = true;
+                    changes.marks = changes.marks.and(RuleMarks::MISSING);
+                }
             }
-            (None, _) => {
-                changes.added = true;
-                changes.marks = changes.marks.and(RuleMarks::MISSING);
-            }
-        });
+        }
         changes
     }
 
@@ -84,37 +82,4 @@ impl RuleChanges {
 /// Only compared while both models are alive, so an address stands for one rule.
 fn address(rule: &Arc<Rule>) -> usize {
     Arc::as_ptr(rule).addr()
-}
-
-/// Whether two patterns are the same; by pointer where they are copies of each other.
-pub(super) fn same_pattern(one: &HostPattern, other: &HostPattern) -> bool {
-    match (one, other) {
-        (HostPattern::Exact(a), HostPattern::Exact(b)) if std::ptr::eq(a.as_str(), b.as_str()) => true,
-        _ => one == other,
-    }
-}
-
-/// Calls `each` for every key of either map, in order. `same` must say what `==` says; it is asked first because it may
-/// be cheaper than comparing.
-pub(super) fn merge<'a, K: Ord, V>(
-    old: &'a BTreeMap<K, V>,
-    new: &'a BTreeMap<K, V>,
-    same: impl Fn(&K, &K) -> bool,
-    mut each: impl FnMut(&'a K, Option<&'a V>, Option<&'a V>),
-) {
-    let (mut olds, mut news) = (old.iter().peekable(), new.iter().peekable());
-    loop {
-        let order = match (olds.peek(), news.peek()) {
-            (None, None) => return,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some((one, _)), Some((other, _))) if same(one, other) => Ordering::Equal,
-            (Some((one, _)), Some((other, _))) => one.cmp(other),
-        };
-        let old = if order.is_le() { olds.next() } else { None };
-        let new = if order.is_ge() { news.next() } else { None };
-        if let Some((key, _)) = new.or(old) {
-            each(key, old.map(|(_, value)| value), new.map(|(_, value)| value));
-        }
-    }
 }

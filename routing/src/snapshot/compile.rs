@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::changes::{RuleChanges, RuleMarks, merge, same_pattern};
+use super::changes::{RuleChanges, RuleMarks};
 use super::host::CompiledHost;
 use super::hosts::HostIndex;
 use super::{CompileStats, Snapshot};
-use crate::model::{Host, Listener, Model, Table};
+use crate::model::{Host, Listener, Model, SharedMap, Table};
 use crate::name::{CertificateId, HostPattern, ListenerId, TableId};
 
 /// The hosts of a table.
@@ -85,23 +85,20 @@ impl Compiler<'_> {
         compiled: &Arc<CompiledTable>,
         new: &Arc<Table>,
     ) -> Arc<CompiledTable> {
-        let touched: FxHashSet<&HostPattern> = if self.changes.is_empty() {
-            FxHashSet::default()
-        } else {
-            let slots = compiled.hosts.values().filter(|slot| self.changes.may_touch(slot.rules));
-            slots.filter(|slot| self.changes.touch(&slot.host)).map(|slot| slot.host.pattern()).collect()
-        };
-        let mut edits = Vec::new();
-        if !Arc::ptr_eq(old, new) || !touched.is_empty() {
-            let unchanged = |pattern: &HostPattern, old: &Arc<Host>, new: &Arc<Host>| {
-                Arc::ptr_eq(old, new) && (touched.is_empty() || !touched.contains(pattern))
-            };
-            merge(&old.hosts, &new.hosts, same_pattern, |pattern, old, new| match (old, new) {
-                (Some(old), Some(new)) if unchanged(pattern, old, new) => {}
-                (_, new) => edits.push((pattern, new)),
-            });
+        let mut edits: BTreeMap<&HostPattern, Option<&Arc<Host>>> = BTreeMap::new();
+        for (pattern, old, new) in old.hosts.unshared(&new.hosts) {
+            if !matches!((old, new), (Some(old), Some(new)) if Arc::ptr_eq(old, new)) {
+                edits.insert(pattern, new);
+            }
         }
-        let rebuilt = edits.iter().filter(|(_, host)| host.is_some()).count();
+        if !self.changes.is_empty() {
+            let slots = compiled.hosts.values().filter(|slot| self.changes.may_touch(slot.rules));
+            for slot in slots.filter(|slot| self.changes.touch(&slot.host)) {
+                let pattern = slot.host.pattern();
+                edits.insert(pattern, new.hosts.get(pattern));
+            }
+        }
+        let rebuilt = edits.values().filter(|host| host.is_some()).count();
         self.stats.hosts_shared += new.hosts.len() - rebuilt;
         if edits.is_empty() {
             self.stats.tables_shared += 1;
@@ -167,7 +164,7 @@ fn assemble(
     CompiledListener { sections, certificates, default_certificate: listener.default_certificate.clone() }
 }
 
-type Names = BTreeMap<HostPattern, Vec<CertificateId>>;
+type Names = SharedMap<HostPattern, Vec<CertificateId>>;
 
 /// Names without any certificate are left out, so that less specific names serve them.
 fn certificates(names: &Names) -> HostIndex<SmallVec<[CertificateId; 1]>> {
@@ -184,11 +181,11 @@ fn patched_certificates(
     new: &Names,
 ) -> Arc<HostIndex<SmallVec<[CertificateId; 1]>>> {
     let mut edits = Vec::new();
-    merge(old, new, same_pattern, |pattern, old, new| {
+    for (pattern, old, new) in old.unshared(new) {
         if old != new {
             edits.push((pattern, new.filter(|ids| !ids.is_empty())));
         }
-    });
+    }
     if edits.is_empty() {
         return Arc::clone(compiled);
     }

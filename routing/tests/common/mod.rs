@@ -3,12 +3,11 @@
 #![allow(dead_code, reason = "every test binary compiles this module and uses another part of it")]
 #![allow(clippy::unwrap_used, reason = "a generator that fails is a broken test")]
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use genkan_routing::model::{
     Action, DirectResponse, HeaderMatch, Host, Listener, Match, Model, PathMatch, PathPrefix, Protocol, QueryMatch,
-    Rule, RuleLabels, Section, Table, ValueMatch,
+    Rule, RuleLabels, Section, SharedMap, Table, ValueMatch,
 };
 use genkan_routing::name::{CertificateId, HostPattern, Hostname, ListenerId, ObjectRef, Origin, RuleId, TableId};
 use genkan_routing::policy::pattern::Pattern;
@@ -134,14 +133,14 @@ pub(crate) fn listener(id: &str, table: &str) -> Listener {
         public_port: 443,
         protocol: Protocol::Https,
         sections: vec![Section { hostname: HostPattern::Any, table: TableId::new(table) }],
-        certificates: BTreeMap::new(),
+        certificates: SharedMap::default(),
         default_certificate: None,
     }
 }
 
 /// One listener `l0` with one table `t0` of these hosts, and every rule that they name.
 pub(crate) fn model_of(hosts: impl IntoIterator<Item = (HostPattern, Vec<Match>)>) -> Model {
-    let hosts: BTreeMap<_, _> =
+    let hosts: SharedMap<_, _> =
         hosts.into_iter().map(|(pattern, matches)| (pattern, Arc::new(Host { matches }))).collect();
     let rules = hosts.values().flat_map(|host| &host.matches).map(|one| (one.rule.clone(), rule(&one.rule))).collect();
     Model {
@@ -256,7 +255,8 @@ fn listener_id() -> impl Strategy<Value = ListenerId> {
 }
 
 fn any_table() -> impl Strategy<Value = Table> {
-    btree_map(host_pattern(), any_host().prop_map(Arc::new), 0..6).prop_map(|hosts| Table { hosts })
+    btree_map(host_pattern(), any_host().prop_map(Arc::new), 0..6)
+        .prop_map(|hosts| Table { hosts: hosts.into_iter().collect() })
 }
 
 fn any_listener() -> impl Strategy<Value = Listener> {
@@ -269,7 +269,7 @@ fn any_listener() -> impl Strategy<Value = Listener> {
     (listener_id(), vec(section, 0..5), certificates, option::of(certificate)).prop_map(
         |(id, sections, certificates, default_certificate)| Listener {
             sections,
-            certificates,
+            certificates: certificates.into_iter().collect(),
             default_certificate,
             ..listener(id.as_str(), "t0")
         },

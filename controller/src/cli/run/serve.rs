@@ -19,6 +19,7 @@ use crate::cli::input::{LocatedProblem, Place, located};
 use crate::control::{Control, Step};
 use crate::dns::Resolver;
 use crate::files::Watcher;
+use crate::resources::Kind;
 use crate::translate::Change;
 
 /// Serves until a signal says otherwise.
@@ -128,13 +129,19 @@ impl Server {
 
     /// Takes changes of the resources (none: only the problems of files) to the proxy.
     async fn changed(&mut self, mut changes: BTreeSet<Change>) {
-        changes.extend(self.resolver.follow(self.watcher.store_mut().resources_mut()));
+        let touches = |kind| changes.iter().any(|change| matches!(change, Change::Object(key) if key.kind == kind));
+        let (services, slices) = (touches(Kind::Service), touches(Kind::EndpointSlice));
+        if services {
+            changes.extend(self.resolver.follow(self.watcher.store_mut().resources_mut()));
+        }
         let Step { model_changed, .. } = self.control.apply(self.watcher.store().resources(), &changes);
         if model_changed {
             self.publish();
         }
         self.tell_problems(true);
-        self.backends.follow(self.watcher.store().resources()).await;
+        if slices {
+            self.backends.follow(self.watcher.store().resources()).await;
+        }
     }
 
     fn publish(&mut self) {
@@ -156,7 +163,7 @@ impl Server {
     /// Writes what is newly wrong, and what no longer is, to the log; everything to the admin port.
     fn tell_problems(&mut self, log: bool) {
         let store = self.watcher.store();
-        let mut problems = located(&store.problems(), self.control.report(), &store.sources());
+        let mut problems = located(&store.problems(), self.control.report(), |key| store.source(key));
         let of_names = self.resolver.problems();
         problems.extend(of_names.into_iter().map(|problem| LocatedProblem { place: Place::default(), problem }));
         let problems: BTreeSet<_> = problems.into_iter().collect();

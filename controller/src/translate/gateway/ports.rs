@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use genkan_routing::model::{Certificate, Listener, Protocol, Section};
+use genkan_routing::model::{Certificate, Listener, Protocol, Section, SharedMap};
 use genkan_routing::name::{CertificateId, HostPattern, ListenerId, TableId};
 use genkan_routing::report::Problem;
 
@@ -106,7 +106,7 @@ struct Port {
     of_ingress: bool,
     hostnames: BTreeMap<HostPattern, String>,
     sections: Vec<Section>,
-    certificates: BTreeMap<HostPattern, Vec<CertificateId>>,
+    certificates: SharedMap<HostPattern, Vec<CertificateId>>,
     default_certificate: Option<CertificateId>,
 }
 
@@ -120,7 +120,7 @@ impl Port {
             of_ingress,
             hostnames: BTreeMap::new(),
             sections: Vec::new(),
-            certificates: BTreeMap::new(),
+            certificates: SharedMap::default(),
             default_certificate: None,
         }
     }
@@ -134,9 +134,10 @@ impl Port {
             self.sections.push(Section { hostname: listener.hostname.clone(), table: TableId::new(INGRESS_TABLE) });
         }
         for (name, id) in by_name(listener) {
-            let ids = self.certificates.entry(name).or_default();
-            if !ids.contains(&id) {
-                ids.push(id);
+            match self.certificates.get_mut(&name) {
+                Some(ids) if ids.contains(&id) => {}
+                Some(ids) => ids.push(id),
+                None => drop(self.certificates.insert(name, vec![id])),
             }
         }
         if listener.hostname == HostPattern::Any && !self.of_ingress && self.default_certificate.is_none() {

@@ -21,7 +21,7 @@ mod tls;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use genkan_routing::model::{Listener, Protocol, Section};
+use genkan_routing::model::{Listener, Protocol, Section, SharedMap};
 use genkan_routing::name::{CertificateId, HostPattern, ListenerId, TableId};
 use rustc_hash::FxHashMap;
 
@@ -46,7 +46,7 @@ pub struct IngressFrontEnd {
     default_backend: Memo<(), DefaultBackend>,
     tls: Memo<HostPattern, HostTls>,
     hosts: Memo<HostPattern, Contribution>,
-    certificates: BTreeMap<HostPattern, Vec<CertificateId>>,
+    certificates: SharedMap<HostPattern, Vec<CertificateId>>,
     listeners: Vec<Arc<Listener>>,
 }
 
@@ -216,7 +216,7 @@ impl IngressFrontEnd {
             public_port,
             protocol,
             sections: vec![Section { hostname: HostPattern::Any, table: TableId::new(TABLE) }],
-            certificates: BTreeMap::new(),
+            certificates: SharedMap::default(),
             default_certificate: None,
         };
         let http = listener("http", settings.http_port, 80, Protocol::Http);

@@ -1,12 +1,11 @@
 //! Models, certificates and connections for tests.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use genkan_routing::model::{Certificate, Listener, Model, PrivateKey, Protocol, ProxySettings};
+use genkan_routing::model::{Certificate, Listener, Model, PrivateKey, Protocol, ProxySettings, SharedMap};
 use genkan_routing::name::{CertificateId, HostPattern, ListenerId};
 use genkan_routing::policy::client::ClientSettings;
 use genkan_routing::snapshot::Snapshot;
@@ -36,7 +35,7 @@ pub(crate) fn listener(id: &str, protocol: Protocol) -> Listener {
         public_port: 80,
         protocol,
         sections: Vec::new(),
-        certificates: BTreeMap::new(),
+        certificates: SharedMap::default(),
         default_certificate: None,
     }
 }

@@ -1,6 +1,5 @@
 //! TLS by server name, over real sockets.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -101,7 +100,7 @@ fn https(named: &[(&str, &[&Arc<Certificate>])], default: Option<&Arc<Certificat
     listener.certificates = named
         .iter()
         .map(|(name, certificates)| (HostPattern::parse_one_label(name).unwrap(), ids(certificates)))
-        .collect::<BTreeMap<_, _>>();
+        .collect();
     listener.default_certificate = default.map(|certificate| certificate.id.clone());
     listener
 }
