@@ -110,6 +110,8 @@ class Site:
 def backend(name):
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body are two writes; the second must not wait for the client's delayed acknowledgement.
+        disable_nagle_algorithm = True
 
         def do_GET(self):
             self.send_response(200)
