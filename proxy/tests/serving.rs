@@ -129,7 +129,7 @@ async fn a_drain_says_how_many_it_cut_off() {
 #[tokio::test]
 async fn connections_are_still_served_during_the_delay_of_a_drain() {
     let backend = Backend::echo().await;
-    let delay = |config: &mut ProxyConfig| config.drain_delay = Duration::from_millis(300);
+    let delay = |config: &mut ProxyConfig| config.drain_delay = Duration::from_secs(4);
     let running = Running::start_with(site(&backend), delay);
     let mut drain = std::pin::pin!(running.proxy.drain());
     tokio::select! {
