@@ -286,7 +286,7 @@ mod tests {
             ("$proxy_protocol_addr $proxy_protocol_port", "192.0.2.1 555"),
             ("$server_addr $server_port $pass_port", "10.0.0.9 8443 443"),
             ("$ssl_protocol $ssl_cipher $ssl_server_name $ssl_client_verify", "TLSv1.3 C a.b NONE"),
-            ("$namespace $ingress_name $service_name", "ns ing -"),
+            ("$namespace $ingress_name $service_name", "ns ing "),
             ("$sent_http_x_sent $upstream_http_x_sent", "s -"),
             ("$bytes_sent $request_length $msec $status", "150 100 1700000000.123 200"),
             ("$proxy_add_x_forwarded_for $req_id $request_id", "192.0.2.1 id id"),
