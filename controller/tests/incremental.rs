@@ -126,35 +126,6 @@ fn changed_endpoints_move_only_their_cluster() {
     assert!(Arc::ptr_eq(&before.report, &after.report));
 }
 
-/// Prints what changes cost among 5,000 Ingresses; run it in an optimized build.
-#[test]
-#[ignore = "measures, decides nothing"]
-fn measure_changes_among_five_thousand() {
-    let mut resources = tenants(5000);
-    let mut translator = Translator::new(settings());
-    let start = std::time::Instant::now();
-    let mut kept = translator.update(&resources, &BTreeSet::new());
-    eprintln!("everything: {:?}", start.elapsed());
-    type Make = fn(usize) -> Step;
-    let steps: [(&str, Make); 2] = [
-        ("one Ingress", |round| Step::Apply(tenant_ingress(7, if round % 2 == 0 { "Exact" } else { "Prefix" }))),
-        ("one EndpointSlice", |round| Step::Apply(tenant_slice(7, 2 + round % 2))),
-    ];
-    for (what, step) in steps {
-        let rounds = 50;
-        let mut spent = std::time::Duration::ZERO;
-        for round in 0..rounds {
-            let changes = BTreeSet::from([take(&mut resources, step(round))]);
-            let start = std::time::Instant::now();
-            let now = translator.update(&resources, &changes);
-            spent += start.elapsed();
-            kept = now;
-        }
-        eprintln!("{what}: {:?} on average", spent / rounds as u32);
-    }
-    drop(kept);
-}
-
 fn take(resources: &mut Resources, step: Step) -> Change {
     match step {
         Step::Apply(object) => {
