@@ -62,7 +62,7 @@ use crate::reply::Reply;
 #[derive(Debug, Default)]
 pub(crate) struct Compiled {
     /// Sorted by [`Step::stage`]. Empty for most rules, which then pay for one test of a length.
-    steps: Box<[Step]>,
+    steps: Box<[(Stage, Step)]>,
 }
 
 /// Filter state that outlives a swap of tables: the zones of limiters, kept while their settings stay equal.
@@ -124,31 +124,13 @@ impl Step {
             Filter::Compression(compression) => Self::Compression(Arc::clone(compression)),
         }
     }
-
-    fn stage(&self) -> Stage {
-        match self {
-            Self::BodyLimit(_) => Stage::BodyLimit,
-            Self::Cors(_) => Stage::Cors,
-            Self::Redirect(_) => Stage::Redirect,
-            Self::Deny(_) => Stage::Deny,
-            Self::HttpsRedirect(_) => Stage::HttpsRedirect,
-            Self::RateLimit(_) => Stage::RateLimit,
-            Self::ConnectionLimit(_) => Stage::ConnectionLimit,
-            Self::IpAccess(_) => Stage::IpAccess,
-            Self::Rewrite(_) => Stage::Rewrite,
-            Self::RequestHeaders(_) => Stage::RequestHeaders,
-            Self::ResponseHeaders(_) => Stage::ResponseHeaders,
-            Self::Hsts(_) => Stage::Hsts,
-            Self::Compression(_) => Stage::Compression,
-        }
-    }
 }
 
 impl Compiled {
     /// Compiles the filters of a rule or of a backend. Limiters with equal settings keep their state in `runtime`.
     pub(crate) fn new(filters: &[Filter], runtime: &Runtime) -> Self {
-        let mut steps: Vec<_> = filters.iter().map(|filter| Step::new(filter, runtime)).collect();
-        steps.sort_by_key(Step::stage);
+        let mut steps: Vec<_> = filters.iter().map(|filter| (filter.stage(), Step::new(filter, runtime))).collect();
+        steps.sort_by_key(|(stage, _)| *stage);
         Self { steps: steps.into() }
     }
 
@@ -171,7 +153,7 @@ impl Runtime {
 /// the others decide is gathered in `admitted`. Call it for the rule, then for the chosen backend with the same
 /// `admitted`.
 pub(crate) fn request(ctx: &RequestContext<'_>, filters: &Compiled, admitted: &mut Admitted) -> ControlFlow<Reply> {
-    for step in &filters.steps {
+    for (_, step) in &filters.steps {
         match step {
             Step::BodyLimit(limit) => {
                 body_limit::request(ctx, *limit)?;
@@ -205,7 +187,7 @@ pub(crate) fn upstream_head(
         head.uri = http::Uri::from(target.clone());
     }
     upstream_headers::apply(ctx, settings, admitted.host.as_ref(), &mut head.headers);
-    for step in rule.steps.iter().chain(backend.iter().flat_map(|filters| &filters.steps)) {
+    for (_, step) in rule.steps.iter().chain(backend.iter().flat_map(|filters| &filters.steps)) {
         if let Step::RequestHeaders(ops) = step {
             headers::apply(ops, &mut head.headers);
         }
@@ -222,13 +204,13 @@ pub(crate) fn response(
     head: &mut HeaderMap,
 ) -> Option<Encoder> {
     let mut encoder = None;
-    for step in rule.steps.iter().filter(|step| step.stage() <= Stage::ResponseHeaders) {
+    for (_, step) in rule.steps.iter().filter(|(stage, _)| *stage <= Stage::ResponseHeaders) {
         respond(ctx, step, status, head, &mut encoder);
     }
-    for step in backend.iter().flat_map(|filters| &filters.steps) {
+    for (_, step) in backend.iter().flat_map(|filters| &filters.steps) {
         respond(ctx, step, status, head, &mut encoder);
     }
-    for step in rule.steps.iter().filter(|step| step.stage() > Stage::ResponseHeaders) {
+    for (_, step) in rule.steps.iter().filter(|(stage, _)| *stage > Stage::ResponseHeaders) {
         respond(ctx, step, status, head, &mut encoder);
     }
     encoder
@@ -236,7 +218,7 @@ pub(crate) fn response(
 
 /// Changes the head of a reply of ours as [`response`] does; its body is small and stays as it is.
 pub(crate) fn reply(ctx: &RequestContext<'_>, rule: &Compiled, reply: &mut Reply) {
-    for step in rule.steps.iter().filter(|step| step.stage() < Stage::Compression) {
+    for (_, step) in rule.steps.iter().filter(|(stage, _)| *stage < Stage::Compression) {
         respond(ctx, step, reply.status, &mut reply.headers, &mut None);
     }
 }
