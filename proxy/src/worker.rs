@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task;
@@ -39,6 +40,12 @@ enum Command {
     /// Close these ports, or all.
     Close(Option<Vec<PortKey>>, oneshot::Sender<()>),
     CloseIdle(oneshot::Sender<()>),
+}
+
+/// The engine that serves new connections, last, and those that still serve older ones.
+struct Engines {
+    shared: Arc<Shared>,
+    all: Mutex<Vec<Arc<Engine>>>,
 }
 
 /// An accept loop of this worker.
@@ -96,16 +103,39 @@ impl Drop for Worker {
     }
 }
 
+impl Engines {
+    fn new(shared: &Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self { shared: Arc::clone(shared), all: Mutex::default() })
+    }
+
+    /// The engine for a new connection: another one once a setting has changed that engines are made with.
+    fn current(&self) -> Arc<Engine> {
+        let mut all = self.all.lock();
+        if let Some(engine) = all.last().filter(|engine| !engine.is_outdated()) {
+            return Arc::clone(engine);
+        }
+        all.retain(|engine| Arc::strong_count(engine) > 1);
+        let engine = Arc::new(Engine::new(Arc::clone(&self.shared)));
+        all.push(Arc::clone(&engine));
+        engine
+    }
+
+    async fn close_idle(&self) {
+        let all = self.all.lock().clone();
+        for engine in all {
+            engine.close_idle().await;
+        }
+    }
+}
+
 async fn run(mut commands: mpsc::UnboundedReceiver<Command>, shared: Arc<Shared>, shutdown: watch::Receiver<bool>) {
-    // Made when the first table is there, whose settings it takes.
-    let mut engine: Option<Arc<Engine>> = None;
+    let engines = Engines::new(&shared);
     let mut ports: HashMap<PortKey, OpenPort> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Open(port, listener) => match TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    let engine = engine.get_or_insert_with(|| Arc::new(Engine::new(Arc::clone(&shared))));
-                    ports.insert(port.clone(), accept_at(listener, port, &shared, engine, &shutdown));
+                    ports.insert(port.clone(), accept_at(listener, port, &shared, &engines, &shutdown));
                 }
                 Err(error) => tracing::error!(?port, %error, "a worker can't accept at a port"),
             },
@@ -116,9 +146,7 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>, shared: Arc<Shared>
                 let _ = done.send(());
             }
             Command::CloseIdle(done) => {
-                if let Some(engine) = &engine {
-                    engine.close_idle().await;
-                }
+                engines.close_idle().await;
                 let _ = done.send(());
             }
         }
@@ -137,13 +165,13 @@ fn accept_at(
     listener: TcpListener,
     port: PortKey,
     shared: &Arc<Shared>,
-    engine: &Arc<Engine>,
+    engines: &Arc<Engines>,
     shutdown: &watch::Receiver<bool>,
 ) -> OpenPort {
     let (stop, stopped) = oneshot::channel();
-    let (for_requests, engine, shutdown) = (Arc::clone(shared), Arc::clone(engine), shutdown.clone());
+    let (for_requests, engines, shutdown) = (Arc::clone(shared), Arc::clone(engines), shutdown.clone());
     let serve = move |accept| {
-        task::spawn(serve(accept, Arc::clone(&for_requests), Arc::clone(&engine), shutdown.clone()));
+        task::spawn(serve(accept, Arc::clone(&for_requests), engines.current(), shutdown.clone()));
     };
     let task = task::spawn(accept::run(listener, port, Arc::clone(shared), stopped, serve));
     OpenPort { stop, task }

@@ -244,3 +244,31 @@ async fn an_endpoint_that_resets_every_stream_gets_no_more_tries_than_the_rule_a
     assert_eq!(running.get("/").await.status, 502);
     assert_eq!(streams.load(std::sync::atomic::Ordering::SeqCst), 3);
 }
+
+/// The limit of streams that the proxy announces to a new client (RFC 9113, section 6.5.2).
+async fn announced_streams(running: &Running) -> u32 {
+    const HEAD: usize = 9;
+    let mut client = running.connect().await;
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+    let head = client.bytes(HEAD).await;
+    assert_eq!(head[3], 4, "SETTINGS come first");
+    let settings = client.bytes(usize::from(u16::from_be_bytes([head[1], head[2]]))).await;
+    let limit = settings.chunks_exact(6).find(|setting| setting[..2] == [0, 3]).expect("a limit");
+    u32::from_be_bytes([limit[2], limit[3], limit[4], limit[5]])
+}
+
+#[tokio::test]
+async fn a_published_limit_of_streams_holds_for_new_connections_and_old_ones_live_on() {
+    let backend = Backend::named("one").await;
+    let site = |limit| {
+        let site = Site::new().cluster("a", &[backend.address]).rule(rule("/").to("a"));
+        site.settings(|settings| settings.client.max_concurrent_streams = limit)
+    };
+    let running = Running::start(site(7));
+    let mut old = h2(running.address).await;
+    assert_eq!(old.send_request(request("/")).await.unwrap().status(), 200);
+    assert_eq!(announced_streams(&running).await, 7);
+    running.proxy.publish(site(9).snapshot());
+    assert_eq!(announced_streams(&running).await, 9);
+    assert_eq!(old.send_request(request("/")).await.unwrap().status(), 200);
+}

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use genkan_routing::model::ProxySettings;
 use pingora_core::apps::{HttpServerOptions, ServerApp};
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::configuration::ServerConf;
@@ -47,38 +48,61 @@ const H2_STREAM_WINDOW: u32 = 1 << 20;
 /// What every field adds to the size of a head on HTTP/2 (RFC 9113, section 6.5.2).
 const H2_FIELD_OVERHEAD: u32 = 32;
 
+/// What an engine is made with; other values need another engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct EngineSettings {
+    /// Kept connections to endpoints.
+    keepalive_connections: u32,
+    max_concurrent_streams: u32,
+    /// Bytes of a head on HTTP/2, counted as its settings do.
+    max_header_list: u32,
+}
+
 /// The HTTP engine of one worker.
 pub(crate) struct Engine {
     proxy: Arc<HttpProxy<Phases>>,
     shared: Arc<Shared>,
+    settings: EngineSettings,
+}
+
+impl EngineSettings {
+    fn of(settings: &ProxySettings) -> Self {
+        let client = &settings.client;
+        let overhead = H2_FIELD_OVERHEAD * u32::from(client.max_headers);
+        Self {
+            keepalive_connections: settings.upstream.keepalive_connections,
+            max_concurrent_streams: client.max_concurrent_streams,
+            max_header_list: client.max_head.saturating_add(overhead),
+        }
+    }
 }
 
 impl Engine {
-    /// An engine with its own pool of endpoint connections. Make one per worker, on the worker's thread.
+    /// An engine with its own pool of endpoint connections, as the table of now says. Make it on the worker's thread.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let (settings, upstream) = {
-            let table = shared.table.load();
-            let settings = &table.snapshot.model().settings;
-            (settings.client.clone(), settings.upstream.clone())
-        };
+        let settings = EngineSettings::of(&shared.table.load().snapshot.model().settings);
         let conf = ServerConf {
             threads: 1,
             max_retries: MAX_ATTEMPTS,
             // pingora keeps at least one connection per pool; 0 is honoured by an idle time of zero.
-            upstream_keepalive_pool_size: usize::try_from(upstream.keepalive_connections.max(1)).unwrap_or(1),
+            upstream_keepalive_pool_size: usize::try_from(settings.keepalive_connections.max(1)).unwrap_or(1),
             ..ServerConf::default()
         };
         let mut proxy = http_proxy(&Arc::new(conf), Phases::new(Arc::clone(&shared)));
         // Not pingora's h2c sniffing: the listener has done it, under a deadline.
         proxy.server_options = Some(HttpServerOptions::default());
         let mut h2 = H2Options::default();
-        let overhead = H2_FIELD_OVERHEAD * u32::from(settings.max_headers);
-        h2.max_header_list_size(settings.max_head.saturating_add(overhead))
+        h2.max_header_list_size(settings.max_header_list)
             .max_concurrent_streams(settings.max_concurrent_streams)
             .initial_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(2 * H2_STREAM_WINDOW);
         proxy.h2_options = Some(h2);
-        Self { proxy: Arc::new(proxy), shared }
+        Self { proxy: Arc::new(proxy), shared, settings }
+    }
+
+    /// Whether the table of now asks for another engine.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.settings != EngineSettings::of(&self.shared.table.load().snapshot.model().settings)
     }
 
     /// Serves a client connection until it ends. When `shutdown` turns true, requests under way are finished and no
