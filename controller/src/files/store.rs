@@ -262,15 +262,16 @@ impl FileStore {
 
     fn replace(&mut self, path: &Arc<Path>, new: Option<File>, look: &mut Look, touched: &mut BTreeSet<Key>) {
         let old = self.files.remove(path);
+        let mut keys = BTreeSet::new();
         for (index, object) in old.iter().flat_map(|file| &file.objects).enumerate() {
             if let Some(places) = self.definitions.get_mut(&object.key) {
                 places.remove(&(path.clone(), index));
             }
-            touched.insert(object.key.clone());
+            keys.insert(object.key.clone());
         }
         for (index, object) in new.iter().flat_map(|file| &file.objects).enumerate() {
             self.definitions.entry(object.key.clone()).or_default().insert((path.clone(), index));
-            touched.insert(object.key.clone());
+            keys.insert(object.key.clone());
         }
         fn problems(file: Option<&File>) -> &[FileProblem] {
             file.map_or(&[], |file| &file.problems)
@@ -279,9 +280,10 @@ impl FileStore {
         if let Some(new) = new {
             self.files.insert(path.clone(), new);
         }
-        look.problems_changed |= touched.iter().any(|key| {
+        look.problems_changed |= keys.iter().any(|key| {
             self.contested.contains(key) || self.definitions.get(key).is_some_and(|places| places.len() > 1)
         });
+        touched.extend(keys);
     }
 
     /// Brings the resources in line with the definitions of one object. Returns whether they changed.
