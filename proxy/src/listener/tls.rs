@@ -1,7 +1,7 @@
 //! TLS: certificates by server name, and the configuration of each handshake.
 //!
 //! ```text
-//!  publish:    snapshot -> TlsTable { loaded certificates (shared with the table before), one policy per listener }
+//!  publish:    snapshot -> TlsTable { loaded certificates (what changed, is loaded), one policy per listener }
 //!  handshake:  ClientHello -> snapshot's certificates of its server name -> the one that the client can check
 //!                          -> the policy's ServerConfig, with this certificate
 //! ```
@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use genkan_routing::model::{Certificate, Protocol};
+use genkan_routing::model::{Certificate, Protocol, SharedMap};
 use genkan_routing::name::{CertificateId, ListenerId};
 use genkan_routing::snapshot::Snapshot;
 use rustls::crypto::{CryptoProvider, ring};
@@ -29,15 +29,11 @@ use crate::connection::TlsInfo;
 /// The loaded certificates and the listeners' policies.
 #[derive(Debug, Default)]
 pub(crate) struct TlsTable {
-    certificates: HashMap<CertificateId, Loaded>,
+    /// What `certificates` was made of.
+    sources: SharedMap<CertificateId, Arc<Certificate>>,
+    /// Those that could be loaded.
+    certificates: SharedMap<CertificateId, Arc<CertifiedKey>>,
     policies: HashMap<ListenerId, Policy>,
-}
-
-/// A certificate as rustls wants it.
-#[derive(Clone, Debug)]
-struct Loaded {
-    source: Arc<Certificate>,
-    key: Arc<CertifiedKey>,
 }
 
 /// What all handshakes of a listener have in common.
@@ -67,15 +63,18 @@ impl TlsTable {
     /// only itself: its names get the next one that covers them, as with ingress-nginx.
     pub(crate) fn build(snapshot: &Snapshot, previous: Option<&Self>) -> Self {
         let model = snapshot.model();
-        let mut certificates = HashMap::with_capacity(model.certificates.len());
-        for (id, source) in &model.certificates {
-            let kept =
-                previous.and_then(|table| table.certificates.get(id)).filter(|kept| is_same(&kept.source, source));
-            match kept.cloned().map_or_else(|| load(source), Ok) {
-                Ok(loaded) => {
-                    certificates.insert(id.clone(), loaded);
+        let (before, mut certificates) =
+            previous.map_or_else(Default::default, |table| (table.sources.clone(), table.certificates.clone()));
+        for (id, old, new) in before.unshared(&model.certificates).filter(|(_, old, new)| old != new) {
+            if old.is_some() {
+                certificates.remove(id);
+            }
+            match new.map(|source| load(source)) {
+                Some(Ok(key)) => {
+                    certificates.insert(id.clone(), key);
                 }
-                Err(error) => tracing::error!(certificate = %id, %error, "the certificate can't be served"),
+                Some(Err(error)) => tracing::error!(certificate = %id, %error, "the certificate can't be served"),
+                None => {}
             }
         }
         let http2 = model.settings.client.http2;
@@ -94,7 +93,7 @@ impl TlsTable {
                 }
             })
             .collect();
-        Self { certificates, policies }
+        Self { sources: model.certificates.clone(), certificates, policies }
     }
 
     /// Whether the listener speaks TLS here.
@@ -114,7 +113,7 @@ impl TlsTable {
         let name = hello.server_name().map(canonical_name);
         let loaded = |name: Option<&str>| -> Vec<&Arc<CertifiedKey>> {
             let ids = certificates_of(snapshot, listener, name);
-            ids.iter().filter_map(|id| self.certificates.get(id)).map(|loaded| &loaded.key).collect()
+            ids.iter().filter_map(|id| self.certificates.get(id)).collect()
         };
         let mut keys = loaded(name.as_deref());
         if keys.is_empty() {
@@ -195,13 +194,8 @@ fn choose<'k>(keys: &[&'k Arc<CertifiedKey>], hello: &ClientHello<'_>) -> Option
         .copied()
 }
 
-fn is_same(kept: &Arc<Certificate>, new: &Arc<Certificate>) -> bool {
-    Arc::ptr_eq(kept, new) || kept == new
-}
-
-fn load(source: &Arc<Certificate>) -> Result<Loaded, LoadError> {
+fn load(source: &Certificate) -> Result<Arc<CertifiedKey>, LoadError> {
     let chain = source.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
     let key = PrivateKeyDer::try_from(source.key.secret_der()).map_err(LoadError::Form)?.clone_key();
-    let key = CertifiedKey::from_der(chain, key, &PROVIDER)?;
-    Ok(Loaded { source: Arc::clone(source), key: Arc::new(key) })
+    Ok(Arc::new(CertifiedKey::from_der(chain, key, &PROVIDER)?))
 }
