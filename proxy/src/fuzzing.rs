@@ -16,6 +16,7 @@ use crate::access_log::{Format, LogRecord};
 use crate::connection::{ConnectionInfo, Phase};
 use crate::filters::forwarded::believe;
 use crate::listener::body::{BodyCounter, BodyLength};
+use crate::listener::client_hello::{HelloError, HelloReader};
 use crate::listener::head::{HeadLimits, HeadScanner};
 use crate::listener::proxy_protocol;
 
@@ -83,6 +84,36 @@ pub type ProxyHeader = (usize, Option<(SocketAddr, SocketAddr)>);
 pub fn proxy_header(bytes: &[u8]) -> Result<Option<ProxyHeader>, String> {
     let parsed = proxy_protocol::parse(bytes).map_err(|error| error.to_string())?;
     Ok(parsed.map(|header| (header.len, header.addresses)))
+}
+
+/// What a ClientHello says that a certificate is chosen by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The server name (RFC 6066, section 3).
+    pub server_name: Option<String>,
+    /// The application protocols that the client offers (RFC 7301).
+    pub protocols: Vec<Vec<u8>>,
+}
+
+/// Reads a ClientHello that arrives in pieces of this size; `None` when there are too few bytes to tell.
+///
+/// # Errors
+///
+/// The alert that the client gets; `None` when it does not speak TLS.
+pub fn client_hello(bytes: &[u8], piece: usize) -> Result<Option<Hello>, Option<Vec<u8>>> {
+    let mut reader = HelloReader::default();
+    for end in (piece..bytes.len()).step_by(piece).chain([bytes.len()]) {
+        let accepted = reader.read(bytes.get(..end).unwrap_or_default()).map_err(|error| match error {
+            HelloError::NotTls => None,
+            HelloError::Malformed { alert, .. } => Some(alert),
+        })?;
+        if let Some(accepted) = accepted {
+            let hello = accepted.client_hello();
+            let protocols = hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
+            return Ok(Some(Hello { server_name: hello.server_name().map(str::to_owned), protocols }));
+        }
+    }
+    Ok(None)
 }
 
 /// The names and weights of a list such as `Accept-Encoding`.

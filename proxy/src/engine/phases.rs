@@ -1,7 +1,7 @@
 //! pingora's phases, each answered by the exchange.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -35,22 +35,11 @@ pub(super) struct Phases {
     shared: Arc<Shared>,
     peers: Peers,
     uses: Uses,
-    began: Instant,
-    /// Minutes after `began` when limiter state was last tidied.
-    tidied: AtomicU64,
 }
 
 impl Phases {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, peers: Peers::new(), uses: Uses::default(), began: Instant::now(), tidied: AtomicU64::new(0) }
-    }
-
-    /// Once a minute, forgets limiter state that is no longer needed. Without requests none is added.
-    fn tidy(&self, now: Instant) {
-        let minute = now.saturating_duration_since(self.began).as_secs() / 60;
-        if self.tidied.swap(minute, Ordering::Relaxed) != minute {
-            self.shared.table.load().evict(now);
-        }
+        Self { shared, peers: Peers::new(), uses: Uses::default() }
     }
 }
 
@@ -108,9 +97,7 @@ impl ProxyHttp for Phases {
         };
         connection.active.fetch_add(1, Ordering::Relaxed);
         connection.streams_begun.fetch_add(1, Ordering::Relaxed);
-        let now = Instant::now();
-        self.tidy(now);
-        let exchange = Exchange::begin(&self.shared, &connection.info, now);
+        let exchange = Exchange::begin(&self.shared, &connection.info, Instant::now());
         let request = ctx.0.insert(Box::new(Request { exchange, connection }));
         set_up_client(session, request);
         Ok(())

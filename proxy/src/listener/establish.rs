@@ -10,12 +10,13 @@ use std::sync::Arc;
 use genkan_routing::model::Protocol;
 use genkan_routing::name::ListenerId;
 use http::StatusCode;
-use rustls::server::{Accepted, Acceptor};
+use rustls::server::Accepted;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::StartHandshake;
 
+use super::client_hello::{HelloError, HelloReader};
 use super::proxy_protocol::{self, ProxyHeaderError};
 use super::refusal;
 use super::stream::{ClientProtocol, ClientStream, Transport};
@@ -27,8 +28,6 @@ use crate::table::ProxyTable;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The record type of a ClientHello.
-const TLS_HANDSHAKE: u8 = 22;
 /// A fatal `unrecognized_name` alert, as a record (RFC 6066 section 3).
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
 
@@ -174,25 +173,17 @@ async fn handshake(
 
 /// Reads a ClientHello into `early`, where all its bytes stay.
 async fn read_client_hello(tcp: &mut TcpStream, early: &mut Vec<u8>) -> Result<Accepted, EstablishError> {
-    let mut acceptor = Acceptor::default();
-    let mut seen = 0;
+    let mut reader = HelloReader::default();
     loop {
-        let mut rest = early.get(seen..).unwrap_or_default();
-        if seen == 0 && rest.first().is_some_and(|&byte| byte != TLS_HANDSHAKE) {
-            refuse_plaintext(tcp, early).await;
-            return Err(EstablishError::NotTls);
-        }
-        while !rest.is_empty() {
-            acceptor.read_tls(&mut rest)?;
-        }
-        seen = early.len();
-        match acceptor.accept() {
+        match reader.read(early) {
             Ok(Some(accepted)) => return Ok(accepted),
             Ok(None) => read_more(tcp, early).await?,
-            Err((error, mut alert)) => {
-                let mut bytes = Vec::new();
-                alert.write_all(&mut bytes)?;
-                say_last(tcp, &bytes).await;
+            Err(HelloError::NotTls) => {
+                refuse_plaintext(tcp, early).await;
+                return Err(EstablishError::NotTls);
+            }
+            Err(HelloError::Malformed { error, alert }) => {
+                say_last(tcp, &alert).await;
                 return Err(EstablishError::ClientHello(error));
             }
         }

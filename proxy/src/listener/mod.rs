@@ -10,6 +10,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod body;
+pub(crate) mod client_hello;
 pub(crate) mod establish;
 pub(crate) mod head;
 pub(crate) mod ports;
