@@ -46,6 +46,13 @@ class Peer:
 
 class Nginx(Peer):
     name = "nginx"
+    # What ingress-nginx tells the backend, and so does Genkan.
+    fields = {
+        "Host": "$http_host", "X-Request-ID": "$request_id", "X-Real-IP": "$remote_addr",
+        "X-Forwarded-For": "$remote_addr", "X-Forwarded-Host": "$http_host", "X-Forwarded-Port": "$server_port",
+        "X-Forwarded-Proto": "$scheme", "X-Forwarded-Scheme": "$scheme", "X-Scheme": "$scheme",
+        "X-Original-Forwarded-For": "$http_x_forwarded_for", "Proxy": '""',
+    }
 
     def __init__(self, single=False):
         """`single`: one process, which serves by itself."""
@@ -58,13 +65,13 @@ class Nginx(Peer):
         http, https = free_port(), free_port()
         folder = work.folder / self.name
         folder.mkdir(exist_ok=True)
+        fields = " ".join(f"proxy_set_header {name} {value};" for name, value in self.fields.items())
         servers = "".join(f"""
     server {{ listen {http} reuseport{' default_server' if first else ''}; listen {https} ssl http2 reuseport;
       server_name {host}; keepalive_requests 1000000000;
       ssl_certificate {work.certificate}; ssl_certificate_key {work.key}; ssl_protocols TLSv1.2 TLSv1.3;
       location / {{ proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
-        proxy_set_header Host $host; proxy_set_header X-Real-IP $remote_addr; proxy_set_header X-Request-ID $request_id;
-        proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme; }} }}"""
+        {fields} }} }}"""
                           .replace(" reuseport", " reuseport" if first else "")
                           for first, host in ((index == 0, host) for index, host in enumerate(work.hosts)))
         (folder / "nginx.conf").write_text(f"""
@@ -82,6 +89,11 @@ http {{ access_log off; server_names_hash_max_size 8192; server_names_hash_bucke
 
 class HaProxy(Peer):
     name = "haproxy"
+    fields = {
+        "X-Real-IP": "%[src]", "X-Forwarded-For": "%[src]", "X-Forwarded-Host": "%[req.hdr(host)]",
+        "X-Forwarded-Port": "%[dst_port]",
+        **{name: "%[ssl_fc,iif(https,http)]" for name in ("X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Scheme")},
+    }
 
     def version(self):
         return version(["haproxy", "-v"])
@@ -92,6 +104,7 @@ class HaProxy(Peer):
         folder.mkdir(exist_ok=True)
         (folder / "pair.pem").write_text(Path(work.certificate).read_text() + Path(work.key).read_text())
         (folder / "hosts.map").write_text("".join(f"{host} backend\n" for host in work.hosts))
+        fields = "\n  ".join(f"http-request set-header {name} {value}" for name, value in self.fields.items())
         (folder / "haproxy.cfg").write_text(f"""
 global
   nbthread 1
@@ -106,8 +119,8 @@ defaults
 frontend front
   bind 127.0.0.1:{http}
   bind 127.0.0.1:{https} ssl crt {folder}/pair.pem alpn h2,http/1.1
-  option forwardfor
-  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]
+  http-request del-header Proxy
+  {fields}
   unique-id-format %{{+X}}o%ci%cp%fi%fp%Ts%rt%pid
   unique-id-header X-Request-ID
   use_backend %[req.hdr(host),field(1,:),map({folder}/hosts.map)]
@@ -120,6 +133,12 @@ backend backend
 
 class Envoy(Peer):
     name = "envoy"
+    # X-Forwarded-For, X-Forwarded-Proto and X-Request-ID it adds itself.
+    fields = {
+        "X-Real-IP": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "X-Forwarded-Host": "%REQ(:AUTHORITY)%",
+        "X-Forwarded-Port": "%DOWNSTREAM_LOCAL_PORT%",
+        **{name: "%REQ(X-FORWARDED-PROTO)%" for name in ("X-Forwarded-Scheme", "X-Scheme")},
+    }
 
     def executable(self):
         import envoy  # the Python package that carries the executable
@@ -136,7 +155,9 @@ class Envoy(Peer):
         manager = {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "front", "codec_type": "AUTO", "use_remote_address": True,
-            "route_config": {"virtual_hosts": [
+            "route_config": {"request_headers_to_add": [
+                {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+                for name, value in self.fields.items()], "virtual_hosts": [
                 {"name": host, "domains": [host, f"{host}:*"],
                  "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "backend"}}]} for host in work.hosts]},
             "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
