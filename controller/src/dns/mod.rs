@@ -25,6 +25,7 @@ use tokio::time::sleep;
 use self::lookup::{Client, Found, LookupError};
 use crate::resources::Resources;
 use crate::translate::Change;
+use crate::translate::cluster::external_names;
 
 /// How many times on end a name must be said not to exist before its last addresses are dropped.
 const DISBELIEF: u32 = 3;
@@ -169,13 +170,6 @@ impl Answer {
         resources.dns.insert(self.name.clone(), self.addresses);
         Some(Change::Dns(self.name))
     }
-}
-
-/// The names of all ExternalName Services, as they are written.
-pub fn external_names(resources: &Resources) -> BTreeSet<Arc<str>> {
-    let specs = resources.services.values().filter_map(|service| service.spec.as_ref());
-    let external = specs.filter(|spec| spec.type_.as_deref() == Some("ExternalName"));
-    external.filter_map(|spec| spec.external_name.as_deref()).filter(|name| !name.is_empty()).map(Arc::from).collect()
 }
 
 #[derive(Clone)]

@@ -1,18 +1,22 @@
 //! The resolver against a name server of its own on a port that the system chose.
 
-use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
 use hickory_resolver::proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use k8s_openapi::api::networking::v1::{
+    Ingress, IngressBackend, IngressServiceBackend, IngressSpec, ServiceBackendPort,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::control::Control;
 use crate::resources::Object;
+use crate::settings::Settings;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -213,8 +217,25 @@ async fn what_is_local_to_this_host_is_refused_unless_allowed() {
     assert_eq!(next(&mut resolver).await.addresses, ips(&["127.0.0.1"]));
 }
 
+/// The endpoints of all clusters, and the reasons of the problems.
+fn served(control: &Control) -> (Vec<String>, Vec<&'static str>) {
+    let clusters = control.snapshot().model().clusters.values();
+    let endpoints = clusters.flat_map(|cluster| &cluster.endpoints).map(|endpoint| endpoint.address.to_string());
+    (endpoints.collect(), control.report().problems.iter().map(|problem| problem.reason).collect())
+}
+
+/// An Ingress that sends everything to port 8080 of a Service.
+fn ingress_of(service: &str) -> Object {
+    let port = ServiceBackendPort { number: Some(8080), ..ServiceBackendPort::default() };
+    let service = IngressServiceBackend { name: service.to_owned(), port: Some(port) };
+    let backend = IngressBackend { service: Some(service), ..IngressBackend::default() };
+    let spec = IngressSpec { default_backend: Some(backend), ..IngressSpec::default() };
+    let metadata = ObjectMeta { name: Some("a".to_owned()), ..ObjectMeta::default() };
+    Object::Ingress(Arc::new(Ingress { metadata, spec: Some(spec), status: None }))
+}
+
 #[tokio::test]
-async fn the_names_of_external_services_fill_the_resources() {
+async fn an_external_service_has_the_addresses_of_its_name_however_it_is_written() {
     let server = Server::start().await;
     server.set("a.test.", &["10.0.0.1"]);
     let mut resolver = server.resolver();
@@ -222,16 +243,29 @@ async fn the_names_of_external_services_fill_the_resources() {
     resources.dns.insert("old.test".into(), Vec::new());
     let spec = ServiceSpec {
         type_: Some("ExternalName".to_owned()),
-        external_name: Some("a.test".to_owned()),
+        external_name: Some("A.Test.".to_owned()),
         ..ServiceSpec::default()
     };
     let metadata = ObjectMeta { name: Some("a".to_owned()), ..ObjectMeta::default() };
     resources.apply(Object::Service(Arc::new(Service { metadata, spec: Some(spec), status: None })));
+    resources.apply(ingress_of("a"));
     assert_eq!(resolver.follow(&mut resources), BTreeSet::from([Change::Dns("old.test".into())]));
+    let mut control = Control::new(Settings::directory_mode(), &resources);
+    assert_eq!(served(&control), (vec![], vec!["ExternalNameUnresolved"]));
+
     let answer = next(&mut resolver).await;
-    assert_eq!(answer.clone().apply(&mut resources), Some(Change::Dns("a.test".into())));
-    assert_eq!(answer.apply(&mut resources), None);
-    assert_eq!(resources.dns, BTreeMap::from([("a.test".into(), vec![Ipv4Addr::new(10, 0, 0, 1).into()])]));
+    let change = answer.clone().apply(&mut resources).unwrap();
+    assert_eq!(answer.apply(&mut resources), None, "it is no news twice");
+    control.apply(&resources, &BTreeSet::from([change]));
+    assert_eq!(served(&control), (vec!["10.0.0.1:8080".to_owned()], vec![]));
+
+    // A name that is gone is disbelieved for a while.
+    server.remove("a.test.");
+    while !resources.dns["a.test"].is_empty() {
+        let change = next(&mut resolver).await.apply(&mut resources);
+        control.apply(&resources, &change.into_iter().collect());
+    }
+    assert_eq!(served(&control), (vec![], vec!["ExternalNameUnresolved"]));
 }
 
 #[test]
