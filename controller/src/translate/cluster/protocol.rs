@@ -22,9 +22,9 @@ pub(super) fn of_port(
 fn of_word(protocol: &str) -> Option<Transport> {
     let unverified = || Some(UpstreamTls { server_name: None, verify: false });
     let (version, tls) = match protocol {
-        "http" | "kubernetes.io/ws" => (HttpVersion::Http1, None),
-        "kubernetes.io/h2c" | "grpc" => (HttpVersion::Http2, None),
-        "https" | "kubernetes.io/wss" => (HttpVersion::Http1, unverified()),
+        "http" | "ws" | "kubernetes.io/ws" => (HttpVersion::Http1, None),
+        "h2c" | "kubernetes.io/h2c" | "grpc" => (HttpVersion::Http2, None),
+        "https" | "wss" | "kubernetes.io/wss" => (HttpVersion::Http1, unverified()),
         _ => return None,
     };
     Some(Transport { version, tls })
@@ -39,8 +39,11 @@ mod tests {
         for (word, version, tls) in [
             ("http", HttpVersion::Http1, false),
             ("https", HttpVersion::Http1, true),
+            ("h2c", HttpVersion::Http2, false),
             ("kubernetes.io/h2c", HttpVersion::Http2, false),
+            ("ws", HttpVersion::Http1, false),
             ("kubernetes.io/ws", HttpVersion::Http1, false),
+            ("wss", HttpVersion::Http1, true),
         ] {
             let transport = of_word(word).unwrap();
             assert_eq!((transport.version, transport.tls.is_some()), (version, tls), "{word}");
