@@ -1,7 +1,7 @@
 //! The backend `genkan echo`, as a process of its own.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -14,10 +14,15 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// Starts a backend that calls itself `name`, on a port that the system chooses.
+    /// Starts a backend that calls itself `name`, on loopback.
     pub fn start(name: &str) -> Self {
+        Self::start_at(name, Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// Starts a backend at this address, on a port that the system chooses.
+    pub fn start_at(name: &str, address: IpAddr) -> Self {
         let mut child = Command::new(binary())
-            .args(["echo", "--listen", "127.0.0.1:0", "--name", name])
+            .args(["echo", "--listen", &SocketAddr::new(address, 0).to_string(), "--name", name])
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -20,8 +20,15 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How a [`Genkan`] is started.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Further arguments of `genkan run`.
+    /// Further arguments of `genkan run`. A `--bind-address` among them takes the place of loopback.
     pub arguments: Vec<String>,
+}
+
+impl Options {
+    /// With these further arguments.
+    pub fn with(arguments: &[&str]) -> Self {
+        Self { arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect() }
+    }
 }
 
 /// A running `genkan run`. Killed when dropped.
@@ -82,10 +89,12 @@ impl Genkan {
     /// Serves a folder that is prepared already.
     pub fn serve_folder(folder: TempDir, options: Options) -> Self {
         let (http, https, admin) = (free_address(), free_address(), free_address());
+        let bound = options.arguments.iter().any(|argument| argument == "--bind-address");
         let mut child = Command::new(binary())
             .arg("run")
             .arg(folder.path())
-            .args(["--bind-address", "127.0.0.1", "--quiet", "--workers", "2"])
+            .args(if bound { &[][..] } else { &["--bind-address", "127.0.0.1"] })
+            .args(["--quiet", "--workers", "2"])
             .args(["--http-port", &http.port().to_string(), "--https-port", &https.port().to_string()])
             .args(["--healthz-port", &admin.port().to_string()])
             .args(&options.arguments)
@@ -180,6 +189,13 @@ impl Genkan {
         let answer = http1::request(self.admin, "GET", "admin", "/problems", &[("Accept", "application/json")], b"");
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json().as_array().cloned().unwrap_or_else(|| panic!("no list: {answer:?}"))
+    }
+
+    /// The first problem with this reason, as its origin, message and mend.
+    pub fn problem(&self, reason: &str) -> Option<[String; 3]> {
+        let problems = self.problems();
+        let found = problems.iter().find(|problem| problem["reason"] == reason)?;
+        Some(["origin", "message", "mend"].map(|field| found[field].as_str().unwrap_or_default().to_owned()))
     }
 
     /// Resident memory of the process, in bytes.

@@ -8,11 +8,13 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod echo;
+pub mod frames;
 pub mod genkan;
 pub mod grpc;
 pub mod http1;
 pub mod manifests;
 pub mod tls;
+pub mod tls_front;
 pub mod websocket;
 
 pub use echo::Echo;
