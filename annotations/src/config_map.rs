@@ -3,6 +3,7 @@
 //! Every key is judged alone: a bad value costs only its own key.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use genkan_routing::model::ProxySettings;
 use genkan_routing::name::ObjectRef;
@@ -65,9 +66,9 @@ pub struct GlobalConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_limit: Option<BodyLimit>,
     /// Defaults of `proxy-*-timeout`.
-    pub timeouts: Timeouts,
+    pub timeouts: Arc<Timeouts>,
     /// Defaults of `proxy-next-upstream*`, and `retry-non-idempotent`.
-    pub retry: Retry,
+    pub retry: Arc<Retry>,
     /// Default of `load-balance`.
     pub load_balance: LoadBalance,
     /// Default of `allowlist-source-range` (`whitelist-source-range`).
@@ -103,8 +104,8 @@ impl Default for GlobalConfig {
             limit_req_status_code: 503,
             limit_conn_status_code: 503,
             body_limit: Some(BodyLimit(1 << 20)),
-            timeouts: Timeouts::default(),
-            retry: Retry::default(),
+            timeouts: Arc::default(),
+            retry: Arc::default(),
             load_balance: LoadBalance::default(),
             allow: Vec::new(),
             deny: Vec::new(),
@@ -206,7 +207,7 @@ impl GlobalBuilder {
         access_log::finish(&mut self);
         compression::finish(&mut self);
         hsts::finish(&mut self);
-        self.config.retry.non_idempotent |= self.retry_non_idempotent;
+        Arc::make_mut(&mut self.config.retry).non_idempotent |= self.retry_non_idempotent;
         (self.config, self.notes.into_problems())
     }
 }

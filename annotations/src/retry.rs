@@ -1,5 +1,6 @@
 //! Retries: `proxy-next-upstream`, `proxy-next-upstream-timeout`, `proxy-next-upstream-tries`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use genkan_routing::policy::retry::Retry;
@@ -19,7 +20,7 @@ pub(crate) const ANNOTATIONS: &[Annotation] = &[
         "proxy-next-upstream",
         WHEN,
         "ConfigMap proxy-next-upstream (error timeout)",
-        |b, v| conditions(&mut b.settings.retry, v),
+        |b, v| conditions(Arc::make_mut(&mut b.settings.retry), v),
         "When another endpoint is tried; POST, LOCK and PATCH only with non_idempotent",
     )
     .risk(Risk::Medium),
@@ -27,14 +28,14 @@ pub(crate) const ANNOTATIONS: &[Annotation] = &[
         "proxy-next-upstream-timeout",
         SECONDS,
         "ConfigMap proxy-next-upstream-timeout (0)",
-        |b, v| set(&mut b.settings.retry.timeout, time_limit(v)),
+        |b, v| set(&mut Arc::make_mut(&mut b.settings.retry).timeout, time_limit(v)),
         "The time in which another endpoint may be tried",
     ),
     Annotation::on(
         "proxy-next-upstream-tries",
         TRIES,
         "ConfigMap proxy-next-upstream-tries (3)",
-        |b, v| set(&mut b.settings.retry.tries, count(v)),
+        |b, v| set(&mut Arc::make_mut(&mut b.settings.retry).tries, count(v)),
         "How many endpoints are tried in all",
     ),
 ];
@@ -44,21 +45,21 @@ pub(crate) const KEYS: &[Key] = &[
         "proxy-next-upstream",
         WHEN,
         "error timeout",
-        |b, v| conditions(&mut b.config.retry, v),
+        |b, v| conditions(Arc::make_mut(&mut b.config.retry), v),
         "Default of the annotation",
     ),
     Key::on(
         "proxy-next-upstream-timeout",
         SECONDS,
         "0",
-        |b, v| set(&mut b.config.retry.timeout, time_limit(v.trim())),
+        |b, v| set(&mut Arc::make_mut(&mut b.config.retry).timeout, time_limit(v.trim())),
         "Default of the annotation",
     ),
     Key::on(
         "proxy-next-upstream-tries",
         TRIES,
         "3",
-        |b, v| set(&mut b.config.retry.tries, count(v.trim())),
+        |b, v| set(&mut Arc::make_mut(&mut b.config.retry).tries, count(v.trim())),
         "Default of the annotation",
     ),
     Key::on(

@@ -2,6 +2,8 @@
 //!
 //! Plain data. How they come about is in the file of each concept; what becomes of them is the translator's business.
 
+use std::sync::Arc;
+
 use genkan_routing::name::{Hostname, HostnameError};
 use genkan_routing::policy::body_limit::BodyLimit;
 use genkan_routing::policy::canary::CanaryHeader;
@@ -65,9 +67,9 @@ pub struct IngressSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanarySettings>,
     /// `proxy-connect-timeout`, `-send-timeout`, `-read-timeout`.
-    pub timeouts: Timeouts,
+    pub timeouts: Arc<Timeouts>,
     /// `proxy-next-upstream*`.
-    pub retry: Retry,
+    pub retry: Arc<Retry>,
     /// `backend-protocol`.
     pub backend_protocol: BackendProtocol,
     /// `upstream-hash-by`, else `load-balance`.

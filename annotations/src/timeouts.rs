@@ -1,5 +1,7 @@
 //! Time-outs towards backends: `proxy-connect-timeout`, `proxy-send-timeout`, `proxy-read-timeout`.
 
+use std::sync::Arc;
+
 use crate::annotation::{Annotation, set};
 use crate::config_map::Key;
 use crate::value::seconds;
@@ -11,21 +13,21 @@ pub(crate) const ANNOTATIONS: &[Annotation] = &[
         "proxy-connect-timeout",
         SECONDS,
         "ConfigMap proxy-connect-timeout (5)",
-        |b, v| set(&mut b.settings.timeouts.connect, seconds(v, 1)),
+        |b, v| set(&mut Arc::make_mut(&mut b.settings.timeouts).connect, seconds(v, 1)),
         "Time to connect to the backend; over it 504",
     ),
     Annotation::on(
         "proxy-send-timeout",
         SECONDS,
         "ConfigMap proxy-send-timeout (60)",
-        |b, v| set(&mut b.settings.timeouts.send, seconds(v, 1)),
+        |b, v| set(&mut Arc::make_mut(&mut b.settings.timeouts).send, seconds(v, 1)),
         "Time between two writes to the backend",
     ),
     Annotation::on(
         "proxy-read-timeout",
         SECONDS,
         "ConfigMap proxy-read-timeout (60)",
-        |b, v| set(&mut b.settings.timeouts.read, seconds(v, 1)),
+        |b, v| set(&mut Arc::make_mut(&mut b.settings.timeouts).read, seconds(v, 1)),
         "Time between two reads from the backend, idle WebSockets included; before the response's head 504",
     ),
 ];
@@ -35,21 +37,21 @@ pub(crate) const KEYS: &[Key] = &[
         "proxy-connect-timeout",
         SECONDS,
         "5",
-        |b, v| set(&mut b.config.timeouts.connect, seconds(v.trim(), 1)),
+        |b, v| set(&mut Arc::make_mut(&mut b.config.timeouts).connect, seconds(v.trim(), 1)),
         "Default of the annotation",
     ),
     Key::on(
         "proxy-send-timeout",
         SECONDS,
         "60",
-        |b, v| set(&mut b.config.timeouts.send, seconds(v.trim(), 1)),
+        |b, v| set(&mut Arc::make_mut(&mut b.config.timeouts).send, seconds(v.trim(), 1)),
         "Default of the annotation",
     ),
     Key::on(
         "proxy-read-timeout",
         SECONDS,
         "60",
-        |b, v| set(&mut b.config.timeouts.read, seconds(v.trim(), 1)),
+        |b, v| set(&mut Arc::make_mut(&mut b.config.timeouts).read, seconds(v.trim(), 1)),
         "Default of the annotation",
     ),
 ];

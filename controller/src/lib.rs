@@ -17,4 +17,5 @@ pub mod echo;
 pub mod files;
 pub mod resources;
 pub mod settings;
+pub mod small_map;
 pub mod translate;

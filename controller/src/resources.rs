@@ -95,7 +95,11 @@ macro_rules! kinds {
         impl Resources {
             /// Adds or replaces an object. Returns whether anything changed.
             pub fn apply(&mut self, object: Object) -> bool {
-                let key = Key::of(&object).name;
+                self.set(Key::of(&object).name, object)
+            }
+
+            /// As [`Self::apply`] for whoever has the object's key already: names are kept, so they should be shared.
+            pub fn set(&mut self, key: NamespacedName, object: Object) -> bool {
                 match object {
                     $(Object::$variant(object) => match self.$field.get(&key) {
                         Some(present) if *present == object => false,

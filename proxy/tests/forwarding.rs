@@ -227,8 +227,8 @@ async fn a_canary_takes_what_its_header_says() {
         .cluster("primary", &[primary.address])
         .cluster("canary", &[canary.address])
         .cluster("empty", &[])
-        .rule(rule("/empty").to("primary").forward(|forward| forward.canary = Some(policy("empty"))))
-        .rule(rule("/").to("primary").forward(|forward| forward.canary = Some(policy("canary"))));
+        .rule(rule("/empty").to("primary").forward(|forward| forward.canary = Some(policy("empty").into())))
+        .rule(rule("/").to("primary").forward(|forward| forward.canary = Some(policy("canary").into())));
     let running = Running::start(site);
     let mut client = running.connect().await;
     for (path, value, expected) in

@@ -199,7 +199,7 @@ fn tls(entry: &Entry<'_>) -> Option<Suggestion> {
 }
 
 fn canary(entry: &Entry<'_>) -> Option<Suggestion> {
-    let Canary { header, weight, total, .. } = entry.forward.canary.as_ref()?;
+    let Canary { header, weight, total, .. } = entry.forward.canary.as_deref()?;
     if *weight > 0 {
         let shows = format!("{weight} of {total} requests go to the canary");
         let names = "grep -o '\"name\":[^,]*'";

@@ -27,6 +27,7 @@ use super::text::{MAX_FILE, documents};
 use super::walk::{Stamp, syntax, walk};
 use super::{Loaded, Source};
 use crate::resources::{Key, Resources};
+use crate::small_map::SmallSet;
 use crate::translate::Change;
 
 /// The files of a folder (or one file) and the resources that they hold.
@@ -37,7 +38,7 @@ pub struct FileStore {
     /// Folders that cannot be listed, links that lead nowhere.
     unreachable: BTreeMap<Arc<Path>, FileProblem>,
     /// Every definition of every object, as file and position in [`File::objects`]: the first is the one in use.
-    definitions: BTreeMap<Key, BTreeSet<Place>>,
+    definitions: BTreeMap<Key, SmallSet<Place>>,
     /// Objects with more than one definition.
     contested: BTreeSet<Key>,
     resources: Resources,
@@ -122,7 +123,8 @@ impl FileStore {
         let mut problems: Vec<_> = self.unreachable.values().cloned().collect();
         problems.extend(self.files.values().flat_map(|file| file.problems.iter().cloned()));
         for key in &self.contested {
-            let mut places = self.definitions.get(key).into_iter().flatten().filter_map(|place| self.at(place));
+            let mut places =
+                self.definitions.get(key).into_iter().flat_map(SmallSet::keys).filter_map(|place| self.at(place));
             let Some(winner) = places.next() else { continue };
             problems.extend(places.map(|loser| FileProblem::duplicate(loser, winner)));
         }
@@ -132,13 +134,13 @@ impl FileStore {
 
     /// Where each object in use is defined.
     pub fn sources(&self) -> BTreeMap<Key, Source> {
-        let winners = self.definitions.iter().filter_map(|(key, places)| Some((key, self.at(places.first()?)?)));
+        let winners = self.definitions.iter().filter_map(|(key, places)| Some((key, self.at(places.keys().next()?)?)));
         winners.map(|(key, (file, at))| (key.clone(), Source { file: file.clone(), line: at.line })).collect()
     }
 
     /// Where an object in use is defined.
     pub fn source(&self, key: &Key) -> Option<Source> {
-        let (file, at) = self.at(self.definitions.get(key)?.first()?)?;
+        let (file, at) = self.at(self.definitions.get(key)?.keys().next()?)?;
         Some(Source { file: file.clone(), line: at.line })
     }
 
@@ -270,7 +272,7 @@ impl FileStore {
             keys.insert(object.key.clone());
         }
         for (index, object) in new.iter().flat_map(|file| &file.objects).enumerate() {
-            self.definitions.entry(object.key.clone()).or_default().insert((path.clone(), index));
+            self.definitions.entry(object.key.clone()).or_default().insert((path.clone(), index), ());
             keys.insert(object.key.clone());
         }
         fn problems(file: Option<&File>) -> &[FileProblem] {
@@ -288,15 +290,15 @@ impl FileStore {
 
     /// Brings the resources in line with the definitions of one object. Returns whether they changed.
     fn settle(&mut self, key: &Key) -> bool {
-        let places = self.definitions.get(key).map_or(0, BTreeSet::len);
+        let places = self.definitions.get(key).map_or(0, SmallSet::len);
         if places > 1 {
             self.contested.insert(key.clone());
         } else {
             self.contested.remove(key);
         }
-        let winner = self.definitions.get(key).and_then(BTreeSet::first).and_then(|place| self.at(place));
-        match winner.map(|(_, decoded)| decoded.object.clone()) {
-            Some(object) => self.resources.apply(object),
+        let winner = self.definitions.get(key).and_then(|places| places.keys().next()).and_then(|place| self.at(place));
+        match winner.map(|(_, decoded)| (decoded.key.name.clone(), decoded.object.clone())) {
+            Some((name, object)) => self.resources.set(name, object),
             None => {
                 self.definitions.remove(key);
                 self.resources.remove(key)
@@ -380,5 +382,6 @@ fn parse(path: &Arc<Path>, bytes: &[u8]) -> File {
             }
         }
     }
+    file.objects.shrink_to_fit();
     file
 }

@@ -159,6 +159,11 @@ impl<'a> SeqAccess<'a> for Items<'a> {
         let Some((index, value)) = self.items.next() else { return Ok(None) };
         Noting { value, ..self.whole }.inside(Step::Index(index), seed).map(Some)
     }
+
+    /// Exact, so that lists get the room that they need: their elements are large and most have one.
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len())
+    }
 }
 
 struct Entries<'a> {
@@ -180,6 +185,10 @@ impl<'a> MapAccess<'a> for Entries<'a> {
         let missing = || serde::de::Error::custom("a value was asked for before its key");
         let (key, value) = self.value.take().ok_or_else(missing)?;
         Noting { value, ..self.whole }.inside(Step::Key(key.to_owned()), seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.entries.len())
     }
 }
 

@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cluster::ClusterSpec;
 use super::memo::{Changed, Output};
+use crate::small_map::SmallMap;
 
 /// What one unit of a front end adds to the model and the report. Rule ids and hosts of a table belong to one unit at
 /// a time; clusters and certificates may be shared.
@@ -32,10 +33,36 @@ pub struct Contribution {
 /// A reference to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterWant {
-    /// What the cluster is made from.
-    pub spec: ClusterSpec,
+    /// The cluster.
+    pub id: ClusterId,
+    /// What it is made from.
+    pub spec: Arc<ClusterSpec>,
     /// The field that refers to it: problems of the cluster are told there.
     pub origin: Origin,
+}
+
+impl Contribution {
+    /// Gives back the room that its lists do not need, as it is kept for long; `None` when there is nothing in it.
+    pub fn into_shared(mut self) -> Option<Arc<Self>> {
+        self.shrink();
+        (self != Self::default()).then(|| Arc::new(self))
+    }
+
+    /// Gives back the room that its lists do not need.
+    pub fn shrink(&mut self) {
+        self.hosts.shrink_to_fit();
+        self.rules.shrink_to_fit();
+        self.clusters.shrink_to_fit();
+        self.certificates.shrink_to_fit();
+        self.problems.shrink_to_fit();
+    }
+}
+
+impl ClusterWant {
+    /// A reference from a field to the cluster of a spec.
+    pub fn new(spec: ClusterSpec, origin: Origin) -> Self {
+        Self { id: spec.id(), spec: Arc::new(spec), origin }
+    }
 }
 
 impl Output for Contribution {
@@ -71,9 +98,9 @@ impl Batch {
 #[derive(Debug)]
 pub struct Wanted {
     /// What it is made from.
-    pub spec: ClusterSpec,
+    pub spec: Arc<ClusterSpec>,
     /// Who refers to it, and how often.
-    pub origins: BTreeMap<Origin, usize>,
+    pub origins: SmallMap<Origin, usize>,
 }
 
 /// The parts of the model that units contribute to.
@@ -153,20 +180,23 @@ impl Assembly {
             self.certificates.insert(certificate.id.clone(), certificate.clone());
         }
         for want in &new.clusters {
-            let id = want.spec.id();
             let wanted = self
                 .wanted
-                .entry(id.clone())
-                .or_insert_with(|| Wanted { spec: want.spec.clone(), origins: BTreeMap::new() });
-            *wanted.origins.entry(want.origin.clone()).or_default() += 1;
-            self.touched_clusters.insert(id);
+                .entry(want.id.clone())
+                .or_insert_with(|| Wanted { spec: Arc::clone(&want.spec), origins: SmallMap::default() });
+            match wanted.origins.get_mut(&want.origin) {
+                Some(uses) => *uses += 1,
+                None => {
+                    wanted.origins.insert(want.origin.clone(), 1);
+                }
+            }
+            self.touched_clusters.insert(want.id.clone());
         }
         self.add_problems(&new.problems);
     }
 
     fn unwant(&mut self, want: &ClusterWant) {
-        let id = want.spec.id();
-        if let Some(wanted) = self.wanted.get_mut(&id) {
+        if let Some(wanted) = self.wanted.get_mut(&want.id) {
             if let Some(uses) = wanted.origins.get_mut(&want.origin) {
                 *uses -= 1;
                 if *uses == 0 {
@@ -174,10 +204,10 @@ impl Assembly {
                 }
             }
             if wanted.origins.is_empty() {
-                self.wanted.remove(&id);
+                self.wanted.remove(&want.id);
             }
         }
-        self.touched_clusters.insert(id);
+        self.touched_clusters.insert(want.id.clone());
     }
 
     /// A cluster that somebody refers to.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use genkan_annotations::GlobalConfig;
 use genkan_annotations::config_map;
+use genkan_annotations::{Context, GlobalConfig, IngressSettings};
 use genkan_routing::model::ProxySettings;
 use genkan_routing::name::{ObjectRef, Origin};
 use genkan_routing::policy::compression::Compression;
@@ -14,7 +14,7 @@ use super::memo::Output;
 use super::reader::Reader;
 
 /// The ConfigMap, understood. The default is that of a ConfigMap without keys.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Defaults of annotations, and switches.
     pub global: GlobalConfig,
@@ -22,6 +22,8 @@ pub struct Config {
     pub proxy: Arc<ProxySettings>,
     /// Compression, as rules share it.
     pub compression: Option<Arc<Compression>>,
+    /// The settings of an Ingress without annotations, as most Ingresses share them.
+    pub plain: Arc<IngressSettings>,
     /// What is wrong with the ConfigMap.
     pub problems: Vec<Problem>,
 }
@@ -31,6 +33,12 @@ impl Output for Config {
         if self.proxy == old.proxy {
             self.proxy = old.proxy.clone();
         }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new(GlobalConfig::default(), Vec::new())
     }
 }
 
@@ -62,6 +70,14 @@ impl Config {
     fn new(global: GlobalConfig, problems: Vec<Problem>) -> Self {
         let proxy = Arc::new(global.proxy.clone());
         let compression = global.compression.clone().map(Arc::new);
-        Self { global, proxy, compression, problems }
+        let nobody = ObjectRef::new("Ingress", "", "");
+        let context = Context { prefix: "", object: &nobody, global: &global };
+        let plain = Arc::new(genkan_annotations::parse(&BTreeMap::new(), &context).settings);
+        Self { global, proxy, compression, plain, problems }
+    }
+
+    /// Settings of an Ingress, shared with those of others where they say the same.
+    pub fn share(&self, settings: IngressSettings) -> Arc<IngressSettings> {
+        if settings == *self.plain { Arc::clone(&self.plain) } else { Arc::new(settings) }
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
-use super::reader::{Dependency, Dirty, Reader};
+use super::reader::{Dependency, Dirty, Reader, Reads};
+use crate::small_map::SmallSet;
 
 /// What a unit of work gives.
 pub trait Output: PartialEq {
@@ -20,13 +21,13 @@ pub trait Output: PartialEq {
 #[derive(Debug)]
 pub struct Memo<K, V> {
     entries: FxHashMap<K, Entry<V>>,
-    readers: FxHashMap<Dependency, FxHashSet<K>>,
+    readers: FxHashMap<Dependency, SmallSet<K>>,
 }
 
 #[derive(Debug)]
 struct Entry<V> {
     output: Arc<V>,
-    reads: FxHashSet<Dependency>,
+    reads: Reads,
 }
 
 /// What became of a unit.
@@ -57,7 +58,7 @@ impl<K: Clone + Ord + Hash, V: Output> Memo<K, V> {
 
     /// The units that read something dirty.
     pub fn stale(&self, dirty: &Dirty) -> BTreeSet<K> {
-        dirty.iter().filter_map(|dependency| self.readers.get(dependency)).flatten().cloned().collect()
+        dirty.iter().filter_map(|dependency| self.readers.get(dependency)).flat_map(SmallSet::keys).cloned().collect()
     }
 
     /// Does a unit anew and remembers its reads. `None` from `work` removes the unit. Returns what changed; `None` when
@@ -72,11 +73,11 @@ impl<K: Clone + Ord + Hash, V: Output> Memo<K, V> {
         let reads = reader.into_reads();
         let old = self.entries.remove(unit);
         if let Some(old) = &old {
-            self.forget(unit, old.reads.difference(&reads));
+            self.forget(unit, old.reads.iter().filter(|read| !reads.contains(read)));
         }
-        for read in &reads {
+        for read in reads.iter() {
             if old.as_ref().is_none_or(|old| !old.reads.contains(read)) {
-                self.readers.entry(read.clone()).or_default().insert(unit.clone());
+                self.readers.entry(read.clone()).or_default().insert(unit.clone(), ());
             }
         }
         let old = old.map(|entry| entry.output);

@@ -51,6 +51,22 @@ pub enum Dependency {
 /// The dependencies that a round of changes meets.
 pub type Dirty = FxHashSet<Dependency>;
 
+/// What a unit of work looked at: sorted, without duplicates. Kept for every unit, so it takes no more than it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reads(Box<[Dependency]>);
+
+impl Reads {
+    /// All of it, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Dependency> {
+        self.0.iter()
+    }
+
+    /// Whether the unit looked at this.
+    pub fn contains(&self, dependency: &Dependency) -> bool {
+        self.0.binary_search(dependency).is_ok()
+    }
+}
+
 /// Access to the world for one unit of work; see the [module](self).
 #[derive(Debug)]
 pub struct Reader<'a> {
@@ -101,8 +117,10 @@ impl<'a> Reader<'a> {
     }
 
     /// What was asked for.
-    pub fn into_reads(self) -> FxHashSet<Dependency> {
-        self.reads.into_inner()
+    pub fn into_reads(self) -> Reads {
+        let mut reads: Box<[_]> = self.reads.into_inner().into_iter().collect();
+        reads.sort_unstable();
+        Reads(reads)
     }
 
     /// Records a dependency of something that is not read through this reader.

@@ -152,7 +152,7 @@ impl Clusters {
                 self.parts.remove(&id);
                 continue;
             };
-            self.memo.refresh(&id, world.reader(), |reader| Some(cluster::build(&wanted.spec, reader)));
+            self.memo.refresh(&id, world.reader(), |reader| Some(cluster::build(id.clone(), &wanted.spec, reader)));
             let Some(built) = self.memo.get(&id) else { continue };
             self.parts.insert(id.clone(), built.cluster.clone());
             let origins = wanted.origins.keys();

@@ -12,6 +12,7 @@ use super::config::Config;
 use super::reader::{Dependency, Dirty, Reader};
 use crate::resources::{Kind, NamespacedName, Resources};
 use crate::settings::Settings;
+use crate::small_map::SmallSet;
 
 /// The label that says whose endpoints a slice holds (discovery.k8s.io/v1).
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -37,14 +38,14 @@ impl World<'_> {
 /// Which EndpointSlices belong to which Service.
 #[derive(Debug, Default)]
 pub struct SliceIndex {
-    slices: FxHashMap<NamespacedName, BTreeSet<NamespacedName>>,
+    slices: FxHashMap<NamespacedName, SmallSet<NamespacedName>>,
     services: BTreeMap<NamespacedName, NamespacedName>,
 }
 
 impl SliceIndex {
     /// The names of a Service's slices, in order.
     pub fn of<'s>(&'s self, service: &NamespacedName) -> impl Iterator<Item = &'s NamespacedName> + use<'s> {
-        self.slices.get(service).into_iter().flatten()
+        self.slices.get(service).into_iter().flat_map(SmallSet::keys)
     }
 
     /// Indexes everything anew.
@@ -72,7 +73,7 @@ impl SliceIndex {
     fn insert(&mut self, name: &NamespacedName, slice: &EndpointSlice) -> Option<NamespacedName> {
         let service = slice.metadata.labels.as_ref()?.get(SERVICE_LABEL)?;
         let service = NamespacedName::new(name.namespace.clone(), service.as_str());
-        self.slices.entry(service.clone()).or_default().insert(name.clone());
+        self.slices.entry(service.clone()).or_default().insert(name.clone(), ());
         self.services.insert(name.clone(), service.clone());
         Some(service)
     }

@@ -34,8 +34,8 @@ fn rule(name: &str, clusters: &[String]) -> Arc<Rule> {
         action: Action::Forward(Forward {
             backends: clusters.iter().map(backend).collect(),
             canary: None,
-            timeouts: Timeouts::default(),
-            retry: Retry::default(),
+            timeouts: Timeouts::default().into(),
+            retry: Retry::default().into(),
         }),
         access_log: true,
     })

@@ -37,7 +37,7 @@ pub fn rule(prefix: &str) -> RuleBuilder {
         host: String::new(),
         path: PathMatch::Prefix(PathPrefix::parse(prefix).unwrap()),
         filters: Vec::new(),
-        forward: Forward { backends: Vec::new(), canary: None, timeouts: Timeouts::default(), retry: Retry::default() },
+        forward: Forward { backends: Vec::new(), canary: None, timeouts: Arc::default(), retry: Arc::default() },
         respond: None,
     }
 }
@@ -69,12 +69,12 @@ impl RuleBuilder {
     }
 
     pub fn timeouts(mut self, change: impl FnOnce(&mut Timeouts)) -> Self {
-        change(&mut self.forward.timeouts);
+        change(Arc::make_mut(&mut self.forward.timeouts));
         self
     }
 
     pub fn retry(mut self, change: impl FnOnce(&mut Retry)) -> Self {
-        change(&mut self.forward.retry);
+        change(Arc::make_mut(&mut self.forward.retry));
         self
     }
 

@@ -159,7 +159,6 @@ pub struct Deny {
 
 /// What happens to a request that no filter answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[expect(clippy::large_enum_variant, reason = "nearly every action forwards, and a rule has one")]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
     /// Goes to a backend.
@@ -184,11 +183,11 @@ pub struct Forward {
     pub backends: Vec<Backend>,
     /// Takes some requests away from `backends`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub canary: Option<Canary>,
-    /// Time-outs towards the backend.
-    pub timeouts: Timeouts,
-    /// When another endpoint is tried.
-    pub retry: Retry,
+    pub canary: Option<Box<Canary>>,
+    /// Time-outs towards the backend; shared, as most rules have the same.
+    pub timeouts: Arc<Timeouts>,
+    /// When another endpoint is tried; shared as well.
+    pub retry: Arc<Retry>,
 }
 
 /// A weighted reference.

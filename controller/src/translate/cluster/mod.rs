@@ -186,7 +186,7 @@ impl ClusterIssue {
 }
 
 /// Builds the cluster of a spec. What is missing leaves it without endpoints.
-pub fn build(spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
+pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
     let name = NamespacedName::new(spec.service.namespace.clone(), spec.service.name.clone());
     let mut issues = Vec::new();
     let service = reader.service(&name);
@@ -209,7 +209,7 @@ pub fn build(spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
     });
     let ServiceRef { namespace, name, port } = &spec.service;
     let cluster = Cluster {
-        id: spec.id(),
+        id,
         name: format!("{namespace}-{name}-{port}").into(),
         service: spec.service.clone(),
         version: transport.version,

@@ -66,7 +66,7 @@ pub(crate) fn resolve_all(
         let (target, filters) = match backend {
             Ok((spec, filters)) => {
                 let target = Target::Cluster(spec.id());
-                resolved.clusters.push(ClusterWant { spec, origin: findings.origin(field) });
+                resolved.clusters.push(ClusterWant::new(spec, findings.origin(field)));
                 (target, filters)
             }
             Err(invalid) => {

@@ -210,7 +210,8 @@ impl RuleContext<'_> {
         }
         let timeouts = timing::timeouts(self.spec.timeouts.as_ref(), &format!("{}.timeouts", self.field), findings);
         let retry = timing::retry(self.spec.retry.as_ref(), &format!("{}.retry", self.field), findings);
-        let forward = Forward { backends: resolved.backends, canary: None, timeouts, retry };
+        let forward =
+            Forward { backends: resolved.backends, canary: None, timeouts: timeouts.into(), retry: retry.into() };
         let origin = findings.origin(self.field.clone());
         let mut rule =
             Rule { id: self.id(), origin, labels, filters, action: Action::Forward(forward), access_log: true };

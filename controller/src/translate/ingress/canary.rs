@@ -92,7 +92,8 @@ fn attach_one(
     let Some(settings) = canary.body.settings.canary.clone() else { return };
     let backend = backend(spec, canary.fragment.origin(format!("{}{}", place.field, backend_suffix(place))), out);
     let (header, cookie) = (settings.header, settings.cookie);
-    location.canary = Some(Canary { backend, header, cookie, weight: settings.weight, total: settings.total });
+    let canary = Canary { backend, header, cookie, weight: settings.weight, total: settings.total };
+    location.canary = Some(Box::new(canary));
 }
 
 /// From the field of the place to that of its backend.

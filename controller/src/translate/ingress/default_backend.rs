@@ -16,7 +16,7 @@ pub(super) struct DefaultBackend {
     /// The Service of `--default-backend-service`, while it has endpoints; else 404 is answered.
     pub(super) service: Option<ClusterSpec>,
     /// Its problems, as a contribution.
-    pub(super) told: Arc<Contribution>,
+    pub(super) told: Option<Arc<Contribution>>,
 }
 
 impl Output for DefaultBackend {}
@@ -42,13 +42,13 @@ impl DefaultBackend {
             }
             Some(Some(port)) => {
                 let spec = ClusterSpec::new(name.namespace.clone(), name.name.clone(), port.to_string());
-                let has_endpoints = !cluster::build(&spec, reader).cluster.endpoints.is_empty();
+                let has_endpoints = !cluster::build(spec.id(), &spec, reader).cluster.endpoints.is_empty();
                 if !has_endpoints {
                     tell("NoEndpoints", "the Service has no ready endpoint".to_owned());
                 }
                 has_endpoints.then_some(spec)
             }
         };
-        Self { service, told: Arc::new(told) }
+        Self { service, told: told.into_shared() }
     }
 }

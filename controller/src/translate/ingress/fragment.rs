@@ -37,7 +37,7 @@ pub(super) struct Fragment {
     /// What is served of it; nothing of an Ingress that is not ours or was rejected.
     pub(super) body: Option<Body>,
     /// Its problems, as a contribution.
-    pub(super) told: Arc<Contribution>,
+    pub(super) told: Option<Arc<Contribution>>,
 }
 
 impl Output for Fragment {}
@@ -46,7 +46,7 @@ impl Output for Fragment {}
 #[derive(Debug, PartialEq)]
 pub(super) struct Body {
     /// What the annotations say.
-    pub(super) settings: IngressSettings,
+    pub(super) settings: Arc<IngressSettings>,
     /// Whether `backend-protocol` is written: then it goes before `appProtocol`.
     pub(super) protocol_written: bool,
     /// CORS, shared by the rules.
@@ -54,7 +54,7 @@ pub(super) struct Body {
     /// Access lists, shared by the rules.
     pub(super) ip_access: Option<Arc<IpAccess>>,
     /// `spec.rules`, except broken ones.
-    pub(super) rules: Vec<HostRules>,
+    pub(super) rules: Box<[HostRules]>,
     /// Whether `spec.rules` was empty: then `default_backend` is for every host.
     pub(super) catch_all: bool,
     /// `spec.defaultBackend`.
@@ -69,7 +69,7 @@ pub(super) struct HostRules {
     /// Its host.
     pub(super) host: HostPattern,
     /// Its paths, except broken ones.
-    pub(super) paths: Vec<PathRule>,
+    pub(super) paths: Box<[PathRule]>,
 }
 
 /// One of `spec.rules[].http.paths`.
@@ -122,7 +122,7 @@ impl Fragment {
             }
         };
         let created = ingress.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        let told = Arc::new(Contribution { problems, ..Contribution::default() });
+        let told = Contribution { problems, ..Contribution::default() }.into_shared();
         Self { rank: Rank { created, name: Reverse(name.clone()) }, object, body, told }
     }
 
@@ -182,7 +182,7 @@ fn read_body(
         protocol_written: annotations.contains_key(&format!("{}/backend-protocol", settings.annotations_prefix)),
         cors: parsed.cors.clone().map(Arc::new),
         ip_access: parsed.ip_access.clone().map(Arc::new),
-        settings: parsed,
+        settings: config.share(parsed),
         rules,
         catch_all: listed.is_empty(),
         default_backend,

@@ -1,7 +1,7 @@
 //! Hosts: the matches and rules of one host from all Ingresses that have something for it. One unit of work per host.
 
 use genkan_routing::model::{Action, DirectResponse, Host, Match, PathMatch, PathPrefix, Rule, RuleLabels};
-use genkan_routing::name::{HostPattern, ObjectRef, Origin, RuleId, TableId};
+use genkan_routing::name::{HostPattern, ObjectRef, Origin, RuleId};
 use genkan_routing::report::Problem;
 use std::sync::Arc;
 
@@ -40,9 +40,11 @@ pub(super) fn assemble<'f>(
         } else {
             assembly.plain(&locations)
         }
+        assembly.matches.shrink_to_fit();
         out = assembly.out;
-        out.hosts.push((TableId::new(TABLE), host.clone(), Arc::new(Host { matches: assembly.matches })));
+        out.hosts.push((context.table.clone(), host.clone(), Arc::new(Host { matches: assembly.matches })));
     }
+    out.shrink();
     out
 }
 
@@ -89,7 +91,7 @@ impl HostAssembly<'_> {
         let Some(served) = ingresses.iter().find(with) else { return };
         let Some(to) = &served.body.settings.app_root else { return };
         let id = RuleId::new(format!("ingress/{}/app-root/{}", served.fragment.name(), self.host));
-        let labels = rule::labels(served.fragment, None, "/");
+        let labels = rule::labels(served.fragment, None, &"/".into());
         let redirect = rule::app_root_redirect(to);
         let access_log = served.body.settings.access_log;
         let origin = served.fragment.origin("metadata.annotations");

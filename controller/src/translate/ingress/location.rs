@@ -20,7 +20,7 @@ pub(super) struct Location<'f> {
     /// What is there.
     pub(super) content: Content<'f>,
     /// Takes some of its requests away.
-    pub(super) canary: Option<Canary>,
+    pub(super) canary: Option<Box<Canary>>,
 }
 
 /// What is at a location.

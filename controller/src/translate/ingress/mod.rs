@@ -18,7 +18,7 @@ mod path;
 mod rule;
 mod tls;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use genkan_routing::model::{Listener, Protocol, Section, SharedMap};
@@ -36,12 +36,13 @@ use super::reader::{Dependency, Dirty};
 use super::world::World;
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::settings::Settings;
+use crate::small_map::SmallMap;
 
 /// The units of work of Ingresses, and what they gave last.
 #[derive(Debug, Default)]
 pub struct IngressFrontEnd {
     fragments: Memo<NamespacedName, Fragment>,
-    members: FxHashMap<HostPattern, BTreeMap<Rank, Arc<Fragment>>>,
+    members: FxHashMap<HostPattern, SmallMap<Rank, Arc<Fragment>>>,
     default_tls: Memo<(), DefaultTls>,
     default_backend: Memo<(), DefaultBackend>,
     tls: Memo<HostPattern, HostTls>,
@@ -153,11 +154,10 @@ impl IngressFrontEnd {
             let members = self.members.get(&host);
             let changed = self.tls.refresh(&host, world.reader(), |reader| {
                 reader.note(Dependency::IngressHost(host.clone()));
-                Some(tls::of_host(&host, members?.values(), reader))
+                tls::of_host(&host, members?.values(), reader)
             });
             let Some(changed) = changed else { continue };
-            let present = |tls: &Option<Arc<HostTls>>| tls.as_ref().is_some_and(|tls| tls.present);
-            if present(&changed.old) != present(&changed.new) {
+            if changed.old.is_some() != changed.new.is_some() {
                 dirty.insert(Dependency::IngressTls(host.clone()));
             }
             tell(batch, &changed, |tls| &tls.told);
@@ -172,8 +172,7 @@ impl IngressFrontEnd {
     /// Brings the listener's certificate of a host up to date. Returns whether it changed.
     fn certify(&mut self, host: HostPattern) -> bool {
         let default = self.default_tls.get(&()).and_then(|tls| tls.certificate.clone());
-        let tls = self.tls.get(&host).filter(|tls| tls.present);
-        let certificate = tls.and_then(|tls| tls.certificate.clone().or(default));
+        let certificate = self.tls.get(&host).and_then(|tls| tls.certificate.clone().or(default));
         match certificate.map(|certificate| vec![certificate.id.clone()]) {
             None => self.certificates.remove(&host).is_some(),
             Some(ids) => self.certificates.insert(host, ids.clone()).is_none_or(|before| before != ids),
@@ -184,6 +183,7 @@ impl IngressFrontEnd {
         let mut hosts = self.hosts.stale(dirty);
         hosts.extend(touched.iter().cloned());
         let default_backend = self.default_backend.get(&()).cloned().unwrap_or_default();
+        let table = TableId::new(TABLE);
         for host in hosts {
             let members = self.members.get(&host);
             let tls = &self.tls;
@@ -195,13 +195,13 @@ impl IngressFrontEnd {
                 reader.note(Dependency::IngressDefaultBackend);
                 let mut certified = [Some(host.clone()), wildcard_above(&host)].into_iter().flatten();
                 let tls = certified.any(|host| {
-                    let present = tls.get(&host).is_some_and(|tls| tls.present);
+                    let present = tls.get(&host).is_some();
                     reader.note(Dependency::IngressTls(host));
                     present
                 });
                 let config = reader.config();
-                let context = HostContext { settings: reader.settings(), config: &config, tls };
-                Some(host::assemble(&host, members.into_iter().flat_map(BTreeMap::values), context, &default_backend))
+                let context = HostContext { settings: reader.settings(), config: &config, table: &table, tls };
+                Some(host::assemble(&host, members.into_iter().flat_map(SmallMap::values), context, &default_backend))
             });
             batch.push(changed);
         }
@@ -230,9 +230,12 @@ impl IngressFrontEnd {
 }
 
 /// Adds to a batch what a unit told besides its own output.
-fn tell<V: Output>(batch: &mut Batch, changed: &Changed<V>, told: impl Fn(&V) -> &Arc<Contribution>) {
-    let told = |side: &Option<Arc<V>>| side.as_ref().map(|side| told(side).clone());
-    batch.push(Some(Changed { old: told(&changed.old), new: told(&changed.new) }));
+fn tell<V: Output>(batch: &mut Batch, changed: &Changed<V>, told: impl Fn(&V) -> &Option<Arc<Contribution>>) {
+    let told = |side: &Option<Arc<V>>| side.as_ref().and_then(|side| told(side).clone());
+    let (old, new) = (told(&changed.old), told(&changed.new));
+    if old.is_some() || new.is_some() {
+        batch.push(Some(Changed { old, new }));
+    }
 }
 
 /// `*.example.com` above `a.example.com`.

@@ -72,13 +72,13 @@ impl Path {
 
     /// The path as a regular expression, compiled once.
     pub(super) fn pattern(&self) -> Result<Pattern, PatternError> {
-        self.pattern.0.get_or_init(|| Pattern::nginx_location(&self.text)).clone()
+        Result::clone(self.pattern.0.get_or_init(|| Box::new(Pattern::nginx_location(&self.text))))
     }
 }
 
 /// A compiled path. It follows from the text, so it takes no part in comparisons.
 #[derive(Debug, Default)]
-struct LazyPattern(OnceLock<Result<Pattern, PatternError>>);
+struct LazyPattern(OnceLock<Box<Result<Pattern, PatternError>>>);
 
 impl PartialEq for LazyPattern {
     fn eq(&self, _: &Self) -> bool {

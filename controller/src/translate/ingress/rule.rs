@@ -5,7 +5,7 @@ use std::sync::Arc;
 use genkan_routing::model::{
     Action, Backend, Deny, DirectResponse, Filter, Forward, HttpVersion, Rule, RuleLabels, Target, UpstreamTls,
 };
-use genkan_routing::name::{Origin, RuleId};
+use genkan_routing::name::{Origin, RuleId, TableId};
 use genkan_routing::policy::redirect::{HttpsRedirect, Redirect, RedirectTarget, UrlChange};
 use genkan_routing::policy::rewrite::{PathRewrite, Rewrite};
 use genkan_routing::report::Problem;
@@ -23,6 +23,8 @@ pub(super) struct HostContext<'a> {
     pub(super) settings: &'a Settings,
     /// The ConfigMap.
     pub(super) config: &'a Config,
+    /// The table that it stands in.
+    pub(super) table: &'a TableId,
     /// Whether the host has a certificate entry, or a wildcard above it has.
     pub(super) tls: bool,
 }
@@ -126,13 +128,14 @@ pub(super) fn forward(body: &Body, spec: ClusterSpec, origin: Origin, out: &mut 
 
 /// A backend of one cluster, which is noted as wanted.
 pub(super) fn backend(spec: ClusterSpec, origin: Origin, out: &mut Contribution) -> Backend {
-    let target = Target::Cluster(spec.id());
-    out.clusters.push(ClusterWant { spec, origin });
+    let want = ClusterWant::new(spec, origin);
+    let target = Target::Cluster(want.id.clone());
+    out.clusters.push(want);
     Backend { weight: 1, target, filters: Vec::new() }
 }
 
 /// What logs and metrics say about a path of an Ingress.
-pub(super) fn labels(fragment: &Fragment, backend: Option<&BackendRef>, path: &str) -> RuleLabels {
+pub(super) fn labels(fragment: &Fragment, backend: Option<&BackendRef>, path: &Arc<str>) -> RuleLabels {
     let (service, service_port) =
         backend.map(|backend| (backend.service.clone(), backend.port.clone())).unwrap_or_default();
     let name = fragment.name();
@@ -141,7 +144,7 @@ pub(super) fn labels(fragment: &Fragment, backend: Option<&BackendRef>, path: &s
         ingress: name.name.clone(),
         service,
         service_port,
-        path: path.into(),
+        path: path.clone(),
     }
 }
 
@@ -168,8 +171,9 @@ pub(super) fn app_root_redirect(to: &str) -> Redirect {
     Redirect { status: 302, to: RedirectTarget::Path(to.to_owned()) }
 }
 
-/// Sorts a rule's filters and shares it.
+/// Sorts a rule's filters and shares it, without room that it does not need.
 pub(super) fn finish(mut rule: Rule) -> Arc<Rule> {
     rule.sort_filters();
+    rule.filters.shrink_to_fit();
     Arc::new(rule)
 }

@@ -12,16 +12,14 @@ use crate::translate::assembly::Contribution;
 use crate::translate::memo::Output;
 use crate::translate::reader::Reader;
 
-/// The TLS of a host.
-#[derive(Debug, Default, PartialEq)]
+/// The TLS of a host that has a certificate entry: then `ssl-redirect` acts. So it does as soon as the deciding Ingress
+/// has `spec.tls`, whatever became of its Secret.
+#[derive(Debug, PartialEq)]
 pub(super) struct HostTls {
-    /// Whether the host has a certificate entry: then `ssl-redirect` acts. So it does as soon as the deciding Ingress
-    /// has `spec.tls`, whatever became of its Secret.
-    pub(super) present: bool,
     /// Its own certificate; else the default one is shown.
     pub(super) certificate: Option<Arc<Certificate>>,
     /// What it adds to the model and the report.
-    pub(super) told: Arc<Contribution>,
+    pub(super) told: Option<Arc<Contribution>>,
 }
 
 impl Output for HostTls {}
@@ -32,7 +30,7 @@ pub(super) struct DefaultTls {
     /// `--default-ssl-certificate`, else the generated one.
     pub(super) certificate: Option<Arc<Certificate>>,
     /// What it adds to the model and the report.
-    pub(super) told: Arc<Contribution>,
+    pub(super) told: Option<Arc<Contribution>>,
 }
 
 impl Output for DefaultTls {}
@@ -54,25 +52,25 @@ impl DefaultTls {
             }),
         };
         told.certificates.extend(certificate.clone());
-        Self { certificate, told: Arc::new(told) }
+        Self { certificate, told: told.into_shared() }
     }
 }
 
-/// The TLS of a host: the first of its Ingresses that has `spec.tls` decides.
+/// The TLS of a host: the first of its Ingresses that has `spec.tls` decides. `None` without any.
 pub(super) fn of_host<'f>(
     host: &HostPattern,
     members: impl Iterator<Item = &'f Arc<Fragment>>,
     reader: &Reader<'_>,
-) -> HostTls {
+) -> Option<HostTls> {
     let deciding = members.filter_map(|fragment| Some((fragment, fragment.body.as_ref()?))).find(|(_, body)| {
         body.settings.canary.is_none() && !body.tls.is_empty() && body.rules.iter().any(|rules| rules.host == *host)
     });
     // Requests for no host of any Ingress get the default certificate, whatever `spec.tls` says.
-    let (Some((fragment, body)), false) = (deciding, *host == HostPattern::Any) else { return HostTls::default() };
+    let (fragment, body) = deciding.filter(|_| *host != HostPattern::Any)?;
     let mut told = Contribution::default();
     let certificate = choose(host, fragment, body, reader, &mut told.problems);
     told.certificates.extend(certificate.clone());
-    HostTls { present: true, certificate, told: Arc::new(told) }
+    Some(HostTls { certificate, told: told.into_shared() })
 }
 
 /// The certificate of the entry that lists the host, else of any entry whose certificate covers it.
