@@ -1,7 +1,11 @@
-//! Resources: typed objects by kind and key. Nothing is decided here.
+//! Resources: typed objects by kind and key. Nothing is decided here. Of the kinds that a cluster has most of, only what
+//! is read is kept.
 //!
 //! Files and the API server fill it; [`translate`](crate::translate) reads it. Objects are behind [`Arc`]s, so a
 //! snapshot of all resources is cheap.
+
+mod endpoint_slice;
+mod service;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,10 +19,12 @@ use gateway_api::apis::standard::gatewayclasses::GatewayClass;
 use gateway_api::apis::standard::gateways::Gateway;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
 use genkan_routing::name::ObjectRef;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+pub use self::endpoint_slice::{Endpoint, EndpointSlice, Port, State};
+pub use self::service::Service;
 
 /// A namespace and a name. The namespace is empty for cluster-scoped kinds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +39,21 @@ impl NamespacedName {
     /// A key; pass an empty namespace for a cluster-scoped kind.
     pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+/// The namespace and name in an object's metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// `metadata.namespace`.
+    pub namespace: Option<Arc<str>>,
+    /// `metadata.name`.
+    pub name: Option<Arc<str>>,
+}
+
+impl From<ObjectMeta> for Names {
+    fn from(metadata: ObjectMeta) -> Self {
+        Self { namespace: metadata.namespace.map(Into::into), name: metadata.name.map(Into::into) }
     }
 }
 
@@ -77,9 +98,14 @@ macro_rules! kinds {
                 match self { $(Object::$variant(_) => Kind::$variant,)* }
             }
 
-            /// Its metadata.
-            pub fn metadata(&self) -> &ObjectMeta {
-                match self { $(Object::$variant(object) => &object.metadata,)* }
+            /// Its namespace and name, as they are written.
+            fn names(&self) -> Names {
+                match self {
+                    $(Object::$variant(object) => Names {
+                        namespace: object.metadata.namespace.clone().map(Into::into),
+                        name: object.metadata.name.clone().map(Into::into),
+                    },)*
+                }
             }
         }
 
@@ -167,13 +193,13 @@ impl Key {
     /// The key of an object. A namespaced object without a namespace is in `default`, as for kubectl.
     pub fn of(object: &Object) -> Self {
         let kind = object.kind();
-        let metadata = object.metadata();
-        let namespace = match (kind.namespaced(), metadata.namespace.as_deref()) {
-            (false, _) => "",
-            (true, None | Some("")) => "default",
-            (true, Some(namespace)) => namespace,
+        let Names { namespace, name } = object.names();
+        let namespace = match namespace {
+            _ if !kind.namespaced() => "".into(),
+            Some(namespace) if !namespace.is_empty() => namespace,
+            _ => "default".into(),
         };
-        Self::new(kind, namespace, metadata.name.as_deref().unwrap_or_default())
+        Self::new(kind, namespace, name.unwrap_or_default())
     }
 
     /// The same as a reference for problems.

@@ -247,7 +247,7 @@ async fn an_external_service_has_the_addresses_of_its_name_however_it_is_written
         ..ServiceSpec::default()
     };
     let metadata = ObjectMeta { name: Some("a".to_owned()), ..ObjectMeta::default() };
-    resources.apply(Object::Service(Arc::new(Service { metadata, spec: Some(spec), status: None })));
+    resources.apply(Object::Service(Arc::new(Service { metadata, spec: Some(spec), status: None }.into())));
     resources.apply(ingress_of("a"));
     assert_eq!(resolver.follow(&mut resources), BTreeSet::from([Change::Dns("old.test".into())]));
     let mut control = Control::new(Settings::directory_mode(), &resources);

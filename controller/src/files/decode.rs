@@ -190,6 +190,8 @@ impl Decoder<'_> {
             Ok((object, unknown)) => {
                 unknown.iter().for_each(|unknown| self.unknown_field(&key, unknown));
                 let line = if self.path.is_empty() { self.document.line } else { self.locator.locate(&self.path).0 };
+                // The same key, made of the names that the object holds.
+                let key = Key::of(&object);
                 self.items.push(Item::Object(Decoded { key, line, object }));
             }
             Err(error) => self.type_error(key, &error),

@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 fn port(watcher: &Watcher, name: &str) -> Option<i32> {
     let service = watcher.store().resources().services.get(&NamespacedName::new("default", name))?;
-    Some(service.spec.as_ref()?.ports.as_ref()?.first()?.port)
+    Some(service.ports.first()?.port)
 }
 
 fn changed(name: &str) -> BTreeSet<Change> {

@@ -12,15 +12,14 @@ use gateway_api::apis::standard::gatewayclasses::GatewayClass;
 use gateway_api::apis::standard::gateways::Gateway;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
 use genkan_routing::name::HostPattern;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use rustc_hash::FxHashSet;
 
 use super::certificate::CertificateOutcome;
 use super::config::Config;
 use super::world::World;
-use crate::resources::{Key, Kind, NamespacedName, Resources};
+use crate::resources::{EndpointSlice, Key, Kind, NamespacedName, Resources, Service};
 use crate::settings::Settings;
 
 /// Something that a unit of work looked at.

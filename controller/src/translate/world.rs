@@ -3,19 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use rustc_hash::FxHashMap;
 
 use super::Change;
 use super::certificate::CertificateCache;
 use super::config::Config;
 use super::reader::{Dependency, Dirty, Reader};
-use crate::resources::{Kind, NamespacedName, Resources};
+use crate::resources::{EndpointSlice, Kind, NamespacedName, Resources};
 use crate::settings::Settings;
 use crate::small_map::SmallSet;
-
-/// The label that says whose endpoints a slice holds (discovery.k8s.io/v1).
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// What units of work look at.
 #[derive(Debug)]
@@ -71,8 +67,7 @@ impl SliceIndex {
     }
 
     fn insert(&mut self, name: &NamespacedName, slice: &EndpointSlice) -> Option<NamespacedName> {
-        let service = slice.metadata.labels.as_ref()?.get(SERVICE_LABEL)?;
-        let service = NamespacedName::new(name.namespace.clone(), service.as_str());
+        let service = NamespacedName::new(name.namespace.clone(), slice.service.clone()?);
         self.slices.entry(service.clone()).or_default().insert(name.clone(), ());
         self.services.insert(name.clone(), service.clone());
         Some(service)

@@ -6,14 +6,11 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::echo;
-use crate::resources::Resources;
-
-const ANNOTATION: &str = "genkan.dev/echo";
+use crate::resources::{EndpointSlice, Resources};
 
 /// The echo servers that run.
 #[derive(Debug, Default)]
@@ -55,14 +52,8 @@ impl Backends {
 
 /// Where a slice asks for echo servers, and under which name.
 fn asked_for(slice: &EndpointSlice) -> Vec<(SocketAddr, String)> {
-    let Some(name) = slice.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION)) else {
-        return Vec::new();
-    };
-    let ports = || slice.ports.iter().flatten().filter_map(|port| u16::try_from(port.port?).ok());
-    let addresses = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
-    addresses
-        .filter_map(|address| address.parse::<IpAddr>().ok())
-        .filter(IpAddr::is_loopback)
-        .flat_map(|address| ports().map(move |port| (SocketAddr::new(address, port), name.clone())))
-        .collect()
+    let Some(name) = &slice.echo else { return Vec::new() };
+    let addresses = slice.endpoints.iter().map(|endpoint| endpoint.address).filter(IpAddr::is_loopback);
+    let ports = || slice.ports.iter().map(|port| port.number);
+    addresses.flat_map(|address| ports().map(move |port| (SocketAddr::new(address, port), name.to_string()))).collect()
 }

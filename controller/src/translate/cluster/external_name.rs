@@ -7,19 +7,21 @@ use std::sync::Arc;
 
 use genkan_routing::model::Endpoint;
 use genkan_routing::name::Hostname;
-use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::core::v1::ServicePort;
 
-use super::{ClusterIssue, ClusterSpec, is_external};
+use super::{ClusterIssue, ClusterSpec};
 use crate::resources::{NamespacedName, Resources};
 use crate::translate::reader::Reader;
 
 /// The names whose addresses translation wants to find in [`Resources::dns`], in canonical form.
 pub fn external_names(resources: &Resources) -> BTreeSet<Arc<str>> {
-    let target = |service: &Arc<Service>| match understand(external_name(service)?) {
-        Ok(Name::Dns(name)) => Some(name),
-        _ => None,
-    };
-    resources.services.values().filter(|service| is_external(service)).filter_map(target).collect()
+    let external = resources.services.values().filter_map(|service| service.external_name.as_deref());
+    external
+        .filter_map(|name| match understand(name) {
+            Ok(Name::Dns(name)) => Some(name),
+            _ => None,
+        })
+        .collect()
 }
 
 /// What an external name is.
@@ -30,12 +32,11 @@ enum Name {
 
 pub(super) fn endpoints(
     name: &NamespacedName,
-    service: &Service,
+    external: &str,
     port: Option<&ServicePort>,
     spec: &ClusterSpec,
     reader: &Reader<'_>,
 ) -> Result<Vec<Endpoint>, ClusterIssue> {
-    let external = external_name(service).unwrap_or_default();
     let refused = |why| ClusterIssue::ExternalNameRefused { service: name.clone(), name: external.to_owned(), why };
     if reader.settings().disable_external_name {
         return Err(refused("ExternalName Services are turned off (--disable-svc-external-name)"));
@@ -66,10 +67,6 @@ fn target_port(port: &ServicePort) -> Option<i32> {
         Some(IntOrString::Int(number)) if number > 0 => Some(number),
         _ => Some(port.port),
     }
-}
-
-fn external_name(service: &Service) -> Option<&str> {
-    service.spec.as_ref()?.external_name.as_deref()
 }
 
 fn understand(text: &str) -> Result<Name, &'static str> {

@@ -12,14 +12,14 @@ use genkan_routing::model::{Cluster, HttpVersion, ServiceRef, UpstreamTls};
 use genkan_routing::name::{ClusterId, Origin};
 use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
 use genkan_routing::report::Problem;
-use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::core::v1::ServicePort;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 pub use external_name::external_names;
 
 use super::memo::Output;
 use super::reader::Reader;
-use crate::resources::NamespacedName;
+use crate::resources::{NamespacedName, Service};
 
 /// What a cluster is made from. Equal specs make one cluster; anything that sets two apart is in [`ClusterSpec::id`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -197,10 +197,10 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
     };
     let endpoints = match service {
         None => Err(ClusterIssue::NoService(name)),
-        Some(service) if is_external(service) => external_name::endpoints(&name, service, port, spec, reader),
-        Some(service) => match port {
-            None => Err(no_port(&name, service, spec)),
-            Some(port) => endpoints::of_service(&name, service, port, spec, reader, &mut issues),
+        Some(service) => match (&service.external_name, port) {
+            (Some(external), port) => external_name::endpoints(&name, external, port, spec, reader),
+            (None, None) => Err(no_port(&name, service, spec)),
+            (None, Some(port)) => endpoints::of_service(&name, service, port, spec, reader, &mut issues),
         },
     };
     let endpoints = endpoints.unwrap_or_else(|issue| {
@@ -249,18 +249,12 @@ pub fn first_port(service: &Service) -> Option<i32> {
 
 /// The TCP ports of a Service.
 fn ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
-    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-    ports.iter().filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
-}
-
-/// Whether it is an ExternalName Service.
-fn is_external(service: &Service) -> bool {
-    service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("ExternalName")
+    service.ports.iter().filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::ServiceSpec;
+    use k8s_openapi::api::core::v1;
 
     use super::*;
 
@@ -275,8 +269,8 @@ mod tests {
             port(80, Some(IntOrString::String("web".to_owned())), Some("http")),
             port(9090, None, Some("web")),
         ];
-        let spec = ServiceSpec { ports: Some(ports), ..ServiceSpec::default() };
-        let service = Service { spec: Some(spec), ..Service::default() };
+        let spec = v1::ServiceSpec { ports: Some(ports), ..v1::ServiceSpec::default() };
+        let service = v1::Service { spec: Some(spec), ..v1::Service::default() }.into();
         for (wanted, found) in
             [("80", Some(80)), ("8080", Some(8080)), ("web", Some(80)), ("metrics", Some(8080)), ("x", None)]
         {

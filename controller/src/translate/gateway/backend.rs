@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use gateway_api::apis::experimental::httproutes::HttpRouteRulesBackendRefs;
 use genkan_routing::model::{Backend, Filter, Target};
-use k8s_openapi::api::core::v1::Service;
 
 use super::allowed::RouteKind;
 use super::filter_spec::FilterSpec;
@@ -12,7 +11,7 @@ use super::filters::{self, Place};
 use super::findings::Findings;
 use super::grant::{GATEWAY_GROUP, GrantFrom, GrantTo, permits};
 use super::reason::{BACKEND_NOT_FOUND, INVALID_KIND, REF_NOT_PERMITTED, UNSUPPORTED_VALUE};
-use crate::resources::NamespacedName;
+use crate::resources::{NamespacedName, Service};
 use crate::translate::assembly::ClusterWant;
 use crate::translate::cluster::ClusterSpec;
 use crate::translate::reader::Reader;
@@ -150,14 +149,11 @@ fn resolve(
 /// Whether a Service has a TCP port of this number. One that only names something outside the cluster needs to list
 /// none.
 fn has_port(service: &Service, number: i32) -> bool {
-    let spec = service.spec.as_ref();
-    let external = spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName");
-    let listed = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
     let is_tcp = |protocol: Option<&str>| protocol.is_none_or(|protocol| protocol == "TCP");
-    external || listed.iter().any(|port| port.port == number && is_tcp(port.protocol.as_deref()))
+    let listed = service.ports.iter().any(|port| port.port == number && is_tcp(port.protocol.as_deref()));
+    service.external_name.is_some() || listed
 }
 
 fn ports_of(service: &Service) -> impl Iterator<Item = String> {
-    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-    ports.iter().map(|port| port.port.to_string())
+    service.ports.iter().map(|port| port.port.to_string())
 }

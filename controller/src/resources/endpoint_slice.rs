@@ -1,0 +1,139 @@
+//! EndpointSlices: of a discovery.k8s.io/v1 EndpointSlice what is read. There are as many as there are routes and they
+//! change most often; a change of what is not read is none.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::discovery::v1;
+use serde::Deserialize;
+
+use super::Names;
+
+/// The label that says whose endpoints a slice holds.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// The annotation by which a slice asks for echo servers; see `cli::run::backends`.
+const ECHO_ANNOTATION: &str = "genkan.dev/echo";
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "v1::EndpointSlice")]
+pub struct EndpointSlice {
+    /// Its namespace and name.
+    pub metadata: Names,
+    /// The Service in its namespace whose endpoints it holds.
+    pub service: Option<Arc<str>>,
+    /// The name of the echo servers that it asks for.
+    pub echo: Option<Box<str>>,
+    /// Its ports, except those without a number.
+    pub ports: Box<[Port]>,
+    /// Its endpoints, except those whose address is none.
+    pub endpoints: Box<[Endpoint]>,
+}
+
+/// A port of a slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Empty for an unnamed port.
+    pub name: Box<str>,
+    /// Its number.
+    pub number: u16,
+    /// Whether its protocol is TCP.
+    pub tcp: bool,
+}
+
+/// An endpoint of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The first address: the meaning of others is not defined.
+    pub address: IpAddr,
+    /// Whether it takes requests.
+    pub state: State,
+}
+
+/// Whether an endpoint takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It does.
+    Ready,
+    /// It still does while it terminates.
+    Leaving,
+    /// It does not.
+    Away,
+}
+
+impl From<v1::EndpointSlice> for EndpointSlice {
+    fn from(slice: v1::EndpointSlice) -> Self {
+        let entry = |map: &Option<std::collections::BTreeMap<String, String>>, key| map.as_ref()?.get(key).cloned();
+        Self {
+            service: entry(&slice.metadata.labels, SERVICE_LABEL).map(Into::into),
+            echo: entry(&slice.metadata.annotations, ECHO_ANNOTATION).map(Into::into),
+            ports: slice.ports.unwrap_or_default().into_iter().filter_map(port).collect(),
+            endpoints: slice.endpoints.iter().filter_map(endpoint).collect(),
+            metadata: slice.metadata.into(),
+        }
+    }
+}
+
+fn port(port: v1::EndpointPort) -> Option<Port> {
+    let number = u16::try_from(port.port?).ok()?;
+    let tcp = port.protocol.is_none_or(|protocol| protocol == "TCP");
+    Some(Port { name: port.name.unwrap_or_default().into(), number, tcp })
+}
+
+fn endpoint(endpoint: &v1::Endpoint) -> Option<Endpoint> {
+    let address = endpoint.addresses.first()?.parse().ok()?;
+    Some(Endpoint { address, state: state(endpoint.conditions.as_ref()) })
+}
+
+/// An unknown `ready` counts as true (discovery.k8s.io/v1).
+fn state(conditions: Option<&v1::EndpointConditions>) -> State {
+    let Some(conditions) = conditions else { return State::Ready };
+    match (conditions.ready, conditions.serving, conditions.terminating) {
+        (None | Some(true), ..) => State::Ready,
+        (Some(false), Some(true), Some(true)) => State::Leaving,
+        _ => State::Away,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of(ports: Value, endpoints: Value) -> EndpointSlice {
+        let labels = json!({SERVICE_LABEL: "web", "other": "label"});
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "default", "name": "web-a1", "labels": labels},
+            "addressType": "IPv4",
+            "ports": ports,
+            "endpoints": endpoints,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn conditions_decide_whether_an_endpoint_takes_requests() {
+        for (conditions, state) in [
+            (json!({}), State::Ready),
+            (json!({"ready": true, "terminating": true}), State::Ready),
+            (json!({"ready": false, "serving": true, "terminating": true}), State::Leaving),
+            (json!({"ready": false, "serving": true}), State::Away),
+            (json!({"ready": false, "serving": false, "terminating": true}), State::Away),
+        ] {
+            let slice = of(json!([]), json!([{"addresses": ["10.0.0.1"], "conditions": conditions}]));
+            assert_eq!(slice.endpoints[..], [Endpoint { address: [10, 0, 0, 1].into(), state }], "{conditions}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_or_port_is_left_out() {
+        let ports = json!([{"port": 80}, {"name": "none"}, {"name": "dns", "port": 53, "protocol": "UDP"}]);
+        let slice = of(ports, json!([{"addresses": ["example.com"]}, {"addresses": ["::1"]}, {"addresses": []}]));
+        let ports: Vec<_> = slice.ports.iter().map(|port| (&*port.name, port.number, port.tcp)).collect();
+        assert_eq!(ports, [("", 80, true), ("dns", 53, false)]);
+        assert_eq!(slice.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect::<Vec<_>>(), ["::1"]);
+        assert_eq!(slice.service.as_deref(), Some("web"));
+    }
+}
