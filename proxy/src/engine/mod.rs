@@ -84,7 +84,8 @@ impl Engine {
         let conf = ServerConf {
             threads: 1,
             max_retries: MAX_ATTEMPTS,
-            // pingora keeps at least one connection per pool; 0 is honoured by an idle time of zero.
+            // pingora keeps at least one connection per pool, and an idle time of zero is some milliseconds to it. So
+            // where none is kept, every request to an HTTP/1 endpoint says that it is the last one.
             upstream_keepalive_pool_size: usize::try_from(settings.keepalive_connections.max(1)).unwrap_or(1),
             ..ServerConf::default()
         };

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use genkan_routing::model::{Action, Forward, HttpVersion, UpstreamTls};
+use genkan_routing::policy::upstream::UpstreamSettings;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
@@ -177,7 +178,6 @@ impl Exchange {
         }
         let within = |limit: Duration| left.map_or(limit, |left| limit.min(left)).max(Duration::from_millis(1));
         let upstream = &self.table.snapshot.model().settings.upstream;
-        let keep = if upstream.keepalive_connections == 0 { Duration::ZERO } else { upstream.keepalive_timeout };
         Ok(Target {
             address,
             tls: cluster.cluster.tls.as_ref(),
@@ -186,13 +186,14 @@ impl Exchange {
             connect_timeout: within(forward.timeouts.connect),
             send_timeout: within(forward.timeouts.send),
             read_timeout: (!self.upgrade).then(|| within(forward.timeouts.read)),
-            idle_timeout: keep,
+            idle_timeout: kept_for(upstream),
         })
     }
 
     /// Notes that the attempt's connection is ready; `uses` is how many requests it has had, this one included.
     pub(crate) fn connected(&mut self, reused: bool, uses: u32, now: Instant) {
-        self.last_use = uses >= self.table.snapshot.model().settings.upstream.keepalive_requests;
+        let upstream = &self.table.snapshot.model().settings.upstream;
+        self.last_use = uses >= upstream.keepalive_requests || kept_for(upstream).is_zero();
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.connected = Some(now.saturating_duration_since(attempt.started));
             attempt.reused = reused;
@@ -395,6 +396,12 @@ fn frame(client: Version, head: &mut http::response::Parts, encoded: bool) {
         }
         _ => {}
     }
+}
+
+/// How long a connection to an endpoint is kept; zero where any setting says that none is.
+fn kept_for(upstream: &UpstreamSettings) -> Duration {
+    let none = upstream.keepalive_connections == 0 || upstream.keepalive_time.is_zero();
+    if none { Duration::ZERO } else { upstream.keepalive_timeout }
 }
 
 fn joined(first: Bytes, second: Bytes) -> Bytes {
