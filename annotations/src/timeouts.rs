@@ -21,7 +21,7 @@ pub(crate) const ANNOTATIONS: &[Annotation] = &[
         SECONDS,
         "ConfigMap proxy-send-timeout (60)",
         |b, v| set(&mut Arc::make_mut(&mut b.settings.timeouts).send, seconds(v, 1)),
-        "Time between two writes to the backend",
+        "Time between two writes to the backend; over it 504, once proxy-read-timeout has passed without an early answer",
     ),
     Annotation::on(
         "proxy-read-timeout",

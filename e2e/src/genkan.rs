@@ -20,7 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How a [`Genkan`] is started.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Further arguments of `genkan run`. A `--bind-address` among them takes the place of loopback.
+    /// Further arguments of `genkan run`. `--bind-address` and `--workers` among them take the place of the kit's own.
     pub arguments: Vec<String>,
 }
 
@@ -89,12 +89,13 @@ impl Genkan {
     /// Serves a folder that is prepared already.
     pub fn serve_folder(folder: TempDir, options: Options) -> Self {
         let (http, https, admin) = (free_address(), free_address(), free_address());
-        let bound = options.arguments.iter().any(|argument| argument == "--bind-address");
+        let own = [["--bind-address", "127.0.0.1"], ["--workers", "2"]];
+        let given = |flag: &str| options.arguments.iter().any(|argument| argument == flag);
         let mut child = Command::new(binary())
             .arg("run")
             .arg(folder.path())
-            .args(if bound { &[][..] } else { &["--bind-address", "127.0.0.1"] })
-            .args(["--quiet", "--workers", "2"])
+            .arg("--quiet")
+            .args(own.iter().filter(|[flag, _]| !given(flag)).flatten())
             .args(["--http-port", &http.port().to_string(), "--https-port", &https.port().to_string()])
             .args(["--healthz-port", &admin.port().to_string()])
             .args(&options.arguments)
