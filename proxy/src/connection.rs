@@ -1,10 +1,11 @@
 //! What is known about a client connection, shared by its stream, its requests and its log lines.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use genkan_routing::name::ListenerId;
+use http::HeaderValue;
 
 /// A client connection.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct ConnectionInfo {
     pub(crate) requests: AtomicU32,
     /// Where the connection is in its life; HTTP/1 only.
     pub(crate) phase: Phase,
+    /// The client's address as backends are told it, made by the first request.
+    pub(crate) client_text: OnceLock<HeaderValue>,
 }
 
 impl ConnectionInfo {
@@ -34,6 +37,17 @@ impl ConnectionInfo {
     pub(crate) fn client(&self) -> SocketAddr {
         self.proxied.map_or(self.peer, |(source, _)| source)
     }
+
+    /// The client's address as backends are told it.
+    pub(crate) fn client_text(&self) -> &HeaderValue {
+        self.client_text.get_or_init(|| address_text(self.client().ip()))
+    }
+}
+
+/// An address as a field's value; IPv4 as such, also where it arrived at an IPv6 socket.
+pub(crate) fn address_text(address: IpAddr) -> HeaderValue {
+    // An address consists of digits, letters, dots and colons.
+    HeaderValue::from_str(&address.to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// What a TLS handshake agreed on.

@@ -2,6 +2,7 @@
 //! `--cfg fuzzing`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, SystemTime};
 
@@ -176,5 +177,6 @@ fn connection(peer: IpAddr) -> ConnectionInfo {
         tls: None,
         requests: AtomicU32::new(0),
         phase: Phase::default(),
+        client_text: OnceLock::new(),
     }
 }

@@ -148,6 +148,7 @@ impl Segment {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::sync::OnceLock;
     use std::sync::atomic::AtomicU32;
     use std::time::{Duration, SystemTime};
 
@@ -173,6 +174,7 @@ mod tests {
             tls: Some(TlsInfo { server_name: Some("a.b".into()), version: "TLSv1.3", cipher: "C" }),
             requests: AtomicU32::new(3),
             phase: Phase::default(),
+            client_text: OnceLock::new(),
         };
         let request = http::Request::builder()
             .uri("https://a.b:444/a%20b?X=1&y=2")

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use genkan_routing::model::Match;
 use genkan_routing::policy::redirect::Scheme;
+use http::HeaderValue;
 
 /// A request as filters see it: plain heads, and what is believed about the client.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) port: u16,
     /// The client's address, after trusted headers and PROXY protocol.
     pub(crate) client: IpAddr,
+    /// `client` as a field's value, where that is made already.
+    pub(crate) client_text: Option<&'a HeaderValue>,
     /// Who opened the connection: what a PROXY header announced, else the TCP peer. Differs from `client` behind a
     /// trusted proxy.
     pub(crate) peer: IpAddr,

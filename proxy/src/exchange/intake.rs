@@ -195,6 +195,7 @@ impl Exchange {
             host,
             port: believed.port,
             client: believed.client,
+            client_text: (believed.client == believed.peer).then(|| self.connection.client_text()),
             peer: believed.peer,
             request_id: &self.request_id,
             path,

@@ -125,6 +125,7 @@ impl Request {
             host: self.authority.split(':').next().unwrap_or_default(),
             port: self.port,
             client: self.client,
+            client_text: None,
             peer: self.peer,
             request_id: "0123456789abcdef0123456789abcdef",
             path,

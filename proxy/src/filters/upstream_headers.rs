@@ -6,6 +6,7 @@ use genkan_routing::policy::forwarded::Forwarded;
 use http::header::{Entry, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::connection::address_text;
 use crate::exchange::context::RequestContext;
 
 const PROXY: HeaderName = HeaderName::from_static("proxy");
@@ -36,8 +37,14 @@ pub(super) fn apply(
     headers.reserve(FIELDS);
     let incoming_for = joined(headers, &settings.forwarded_for_header);
     let incoming_host = joined(headers, &X_FORWARDED_HOST);
-    let authority = HeaderValue::from_str(ctx.authority).ok();
-    let client = text(&ctx.client.to_canonical().to_string());
+    let mut hosts = headers.get_all(HOST).iter();
+    let own = match (hosts.next(), hosts.next()) {
+        (Some(own), None) if own == ctx.authority => Some(own.clone()),
+        _ => None,
+    };
+    let keeps_host = host.is_none() && own.is_some();
+    let authority = own.or_else(|| HeaderValue::from_str(ctx.authority).ok());
+    let client = Some(ctx.client_text.cloned().unwrap_or_else(|| address_text(ctx.client)));
     let scheme = HeaderValue::from_static(ctx.scheme.as_str());
 
     let full = settings.use_forwarded_headers && settings.compute_full_forwarded_for;
@@ -46,12 +53,14 @@ pub(super) fn apply(
         let uri = ctx.head.uri.path_and_query().map_or("/", |target| target.as_str());
         set(headers, X_ORIGINAL_URI, text(uri));
     }
-    set(headers, HOST, host.cloned().or_else(|| authority.clone()));
+    if !keeps_host {
+        set(headers, HOST, host.cloned().or_else(|| authority.clone()));
+    }
     set(headers, X_REQUEST_ID, text(ctx.request_id));
     set(headers, X_REAL_IP, client);
     set(headers, X_FORWARDED_FOR, forwarded_for);
     set(headers, X_FORWARDED_HOST, authority);
-    set(headers, X_FORWARDED_PORT, Some(HeaderValue::from(ctx.port)));
+    set(headers, X_FORWARDED_PORT, Some(port(ctx.port)));
     set(headers, X_FORWARDED_PROTO, Some(scheme.clone()));
     set(headers, X_FORWARDED_SCHEME, Some(scheme.clone()));
     set(headers, X_SCHEME, Some(scheme));
@@ -71,6 +80,14 @@ fn chain(headers: &HeaderMap, ctx: &RequestContext<'_>) -> Option<HeaderValue> {
             HeaderValue::from_bytes(&bytes).ok()
         }
         None => text(&peer.to_string()),
+    }
+}
+
+fn port(port: u16) -> HeaderValue {
+    match port {
+        80 => HeaderValue::from_static("80"),
+        443 => HeaderValue::from_static("443"),
+        other => HeaderValue::from(other),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use genkan_routing::model::Protocol;
 use genkan_routing::name::ListenerId;
@@ -101,6 +101,7 @@ pub(crate) async fn establish(accept: Accept, shared: Arc<Shared>) -> Result<Cli
         tls,
         requests: Default::default(),
         phase: Phase::default(),
+        client_text: OnceLock::new(),
     });
     Ok(ClientStream::new(transport, open, protocol, early, info, shared, &settings.client))
 }

@@ -20,7 +20,8 @@ pub(super) fn check(line: &[u8]) -> Result<(Minor, Option<&[u8]>), HeadError> {
     if is_target(method, target) { Ok((minor, authority(target))) } else { Err(HeadError::BadTarget) }
 }
 
-/// Three of the four forms of RFC 9112 section 3.2 (the fourth is CONNECT's), of visible ASCII only and without a fragment, which is never sent.
+/// Three of the four forms of RFC 9112 section 3.2 (the fourth is CONNECT's), of visible ASCII only and without a
+/// fragment, which is never sent.
 fn is_target(method: &[u8], target: &[u8]) -> bool {
     let clean = target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#');
     clean
