@@ -39,11 +39,11 @@ impl Exchange {
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.end(now);
         }
-        let format = self.log_format();
+        let status = self.final_status(finished.response);
+        let format = self.log_format(status);
         if format.is_none() && self.metrics.is_none() {
             return;
         }
-        let status = self.final_status(finished.response);
         let lengths = Lengths {
             request: request_length(finished.head) + finished.body_read,
             response: finished.response.map_or(0, |head| response_length(&head.headers)) + finished.body_sent,
@@ -68,7 +68,7 @@ impl Exchange {
     }
 
     /// The format of the line that this request gets; `None` when it gets none.
-    fn log_format(&self) -> Option<&Format> {
+    fn log_format(&self, status: StatusCode) -> Option<&Format> {
         let format = self.table.access_log()?;
         let wanted = match self.rule_entry() {
             // Rules of no user's: the default backend.
@@ -76,7 +76,8 @@ impl Exchange {
                 entry.rule.access_log && self.table.snapshot.model().settings.access_log.default_backend
             }
             Some(entry) => entry.rule.access_log,
-            None => self.table.snapshot.model().settings.access_log.default_backend,
+            // Without a rule it was refused before it was routed, which is always logged as by nginx, or nothing serves it.
+            None => status != StatusCode::NOT_FOUND || self.table.snapshot.model().settings.access_log.default_backend,
         };
         wanted.then_some(format)
     }
