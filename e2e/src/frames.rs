@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 
 /// Parameters of a connection.
 pub const SETTINGS: u8 = 4;
+/// A question for a sign of life.
+pub const PING: u8 = 6;
 /// The end of a connection, announced.
 pub const GOAWAY: u8 = 7;
 

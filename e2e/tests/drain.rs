@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
+use genkan_e2e::frames::{Frame, Frames, GOAWAY, PING, SETTINGS};
 use genkan_e2e::http1::{self, Client, Failure};
 use genkan_e2e::manifests::{ingress, service};
 use genkan_e2e::websocket::WebSocket;
-use genkan_e2e::{Echo, Genkan, Options, grpc};
+use genkan_e2e::{Echo, Genkan, Options, PATIENCE, grpc};
 
 fn serve(backend: SocketAddr, arguments: &[&str]) -> Genkan {
     let manifests = service("web", &[backend]) + &ingress("web", "web.test", "web", &[("proxy-read-timeout", "600")]);
@@ -161,6 +162,28 @@ fn a_running_request_finishes_and_says_that_the_connection_closes() {
     assert_eq!((answer.status, answer.text().as_str()), (200, "slow"));
     assert!(answer.closes(), "{answer:?}");
     assert!(running.rest().unwrap().is_empty());
+    assert_eq!(genkan.wait().code(), Some(0), "{}", genkan.errors());
+}
+
+#[test]
+fn an_http_2_client_is_told_to_go_away_without_an_error() {
+    let echo = Echo::start("web");
+    let mut genkan = serve(echo.address(), &[]);
+    let stream = TcpStream::connect(genkan.http()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut frames = Frames::open(stream).unwrap();
+    frames.next_of(SETTINGS).unwrap();
+    genkan.terminate();
+    let mut reasons = Vec::new();
+    while let Some(frame) = frames.frame().unwrap() {
+        match frame.kind {
+            GOAWAY => reasons.push(frame.payload[4..8].to_vec()),
+            // Asks whether the client has seen that it is to go.
+            PING if frame.flags == 0 => frames.send(&Frame { flags: 1, ..frame }).unwrap(),
+            _ => {}
+        }
+    }
+    assert!(!reasons.is_empty() && reasons.iter().all(|reason| *reason == 0_u32.to_be_bytes()), "{reasons:?}");
     assert_eq!(genkan.wait().code(), Some(0), "{}", genkan.errors());
 }
 

@@ -140,3 +140,38 @@ async fn connections_are_still_served_during_the_delay_of_a_drain() {
     assert_eq!(drain.await, 0);
     assert!(tokio::net::TcpStream::connect(running.address).await.is_err());
 }
+
+#[tokio::test]
+async fn connections_over_the_limit_are_closed_at_once_and_taken_again_when_there_is_room() {
+    let backend = Backend::named("a").await;
+    let running = Running::start(site(&backend).settings(|settings| settings.client.max_connections = 2));
+    let (mut first, mut second) = (running.connect().await, running.connect().await);
+    assert_eq!((first.get("/").await.status, second.get("/").await.status), (200, 200));
+    for _ in 0..3 {
+        let mut third = running.connect().await;
+        // It may be closed before the request is sent.
+        third.try_send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        third.closed().await;
+    }
+    assert_eq!(first.get("/").await.status, 200, "those inside go on");
+    drop(first);
+    // The proxy sees the end a moment later.
+    let answer = loop {
+        let mut next = running.connect().await;
+        next.try_send("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await;
+        let answer = String::from_utf8(next.rest().await).unwrap();
+        if !answer.is_empty() {
+            break answer;
+        }
+    };
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(second.get("/").await.status, 200);
+    let text = running.proxy.metrics().encode();
+    let total = |state: &str| {
+        let state = format!("state=\"{state}\"");
+        let mut lines = text.lines().filter(|line| line.contains("nginx_process_connections_total{"));
+        let line = lines.find(|line| line.contains(&state)).unwrap_or_else(|| panic!("{text}"));
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert!(total("accepted") >= total("handled") + 3.0, "{text}");
+}
