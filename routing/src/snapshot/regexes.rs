@@ -3,7 +3,6 @@
 //! The expressions are joined into one automaton whose alternatives prefer the earlier one, so its answer is the
 //! expression of the lowest rank. Only when the conditions of that one fail are later expressions asked one by one.
 
-use regex::Regex;
 use regex_automata::meta;
 use regex_automata::nfa::thompson::WhichCaptures;
 use rustc_hash::FxHashMap;
@@ -38,7 +37,8 @@ struct Group {
 
 #[derive(Debug)]
 struct Expression {
-    regex: Regex,
+    /// Shared with every host that has the same: so are the caches of its searches.
+    pattern: Pattern,
     /// Ascending, never empty.
     ranks: Vec<Rank>,
 }
@@ -55,7 +55,7 @@ impl RegexIndex {
                 Some(expression) => expression.ranks.push(*rank),
                 None => {
                     known.insert(text, expressions.len());
-                    expressions.push(Expression { regex: pattern.regex().clone(), ranks: vec![*rank] });
+                    expressions.push(Expression { pattern: Pattern::clone(pattern), ranks: vec![*rank] });
                     sources.push(from_the_start(pattern));
                 }
             }
@@ -96,7 +96,7 @@ impl Group {
             if !worth(expression, best) {
                 break;
             }
-            if Some(at) == found || expression.regex.is_match(path) {
+            if Some(at) == found || expression.pattern.regex().is_match(path) {
                 let below = |rank: &&Rank| best.is_none_or(|best| **rank < best);
                 best = expression.ranks.iter().take_while(below).find(|rank| holds(**rank)).copied().or(best);
             }
