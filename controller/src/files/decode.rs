@@ -3,6 +3,7 @@
 //! Kinds that Genkan does not read are counted and left alone; a known kind in a version that is not read, a value
 //! of the wrong type and a bad name are told with field, line and column. An object is taken whole or not at all.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use k8s_openapi::ByteString;
@@ -31,6 +32,8 @@ pub(super) struct Decoded {
     pub(super) key: Key,
     pub(super) line: usize,
     pub(super) object: Object,
+    /// [`YamlText::digest`](super::text::YamlText::digest) of its document, if that holds nothing else.
+    pub(super) digest: Option<NonZeroU64>,
 }
 
 /// Why a document gives no object.
@@ -192,7 +195,7 @@ impl Decoder<'_> {
                 let line = if self.path.is_empty() { self.document.line } else { self.locator.locate(&self.path).0 };
                 // The same key, made of the names that the object holds.
                 let key = Key::of(&object);
-                self.items.push(Item::Object(Decoded { key, line, object }));
+                self.items.push(Item::Object(Decoded { key, line, object, digest: None }));
             }
             Err(error) => self.type_error(key, &error),
         }

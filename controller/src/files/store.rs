@@ -15,15 +15,16 @@ use std::ffi::OsString;
 use std::fs;
 use std::hash::Hasher;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use genkan_routing::report::Severity;
-use rustc_hash::FxHasher;
+use rustc_hash::{FxHashMap, FxHasher};
 
 use super::decode::{Decoded, Item, decode};
 use super::problem::FileProblem;
-use super::text::{MAX_FILE, documents};
+use super::text::{MAX_FILE, Syntax, documents, yaml_texts};
 use super::walk::{Stamp, syntax, walk};
 use super::{Loaded, Source};
 use crate::resources::{Key, Resources};
@@ -34,7 +35,8 @@ use crate::translate::Change;
 #[derive(Debug)]
 pub struct FileStore {
     root: PathBuf,
-    files: BTreeMap<Arc<Path>, File>,
+    /// Boxed, because a B-tree has room for twice as many as it holds.
+    files: BTreeMap<Arc<Path>, Box<File>>,
     /// Folders that cannot be listed, links that lead nowhere.
     unreachable: BTreeMap<Arc<Path>, FileProblem>,
     /// Every definition of every object, as file and position in [`File::objects`]: the first is the one in use.
@@ -69,7 +71,7 @@ type Place = (Arc<Path>, usize);
 struct File {
     stamp: Option<Stamp>,
     /// Of the content that was last taken; `None` when it could not be read.
-    hash: Option<u64>,
+    hash: Option<NonZeroU64>,
     objects: Vec<Decoded>,
     problems: Vec<FileProblem>,
     others: BTreeMap<String, usize>,
@@ -90,7 +92,7 @@ impl FileStore {
         let mut store = Self::empty(name);
         let name: Arc<Path> = Arc::from(store.root.as_path());
         let mut touched = BTreeSet::new();
-        store.replace(&name, Some(parse(&name, content)), &mut Look::default(), &mut touched);
+        store.replace(&name, Some(parse(&name, content, None)), &mut Look::default(), &mut touched);
         for key in touched {
             store.settle(&key);
         }
@@ -229,15 +231,15 @@ impl FileStore {
 
     fn look_at(&mut self, path: &Path, patience: Patience, look: &mut Look, touched: &mut BTreeSet<Key>) {
         let name: Arc<Path> = self.files.get_key_value(path).map_or_else(|| Arc::from(path), |(name, _)| name.clone());
-        let old = self.files.get(path);
+        let old = self.files.get(path).map(AsRef::as_ref);
         let mut new = match read(path) {
-            Ok((stamp, hash, _)) if old.is_some_and(|old| old.hash == Some(hash)) => {
+            Ok((stamp, hash, _)) if old.is_some_and(|old| old.hash.is_some() && old.hash == hash) => {
                 if let Some(file) = self.files.get_mut(path) {
                     file.stamp = Some(stamp);
                 }
                 return;
             }
-            Ok((stamp, hash, bytes)) => File { stamp: Some(stamp), hash: Some(hash), ..parse(&name, &bytes) },
+            Ok((stamp, hash, bytes)) => File { stamp: Some(stamp), hash, ..parse(&name, &bytes, old) },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match (old, patience) {
                     (None, _) => {}
@@ -278,9 +280,9 @@ impl FileStore {
         fn problems(file: Option<&File>) -> &[FileProblem] {
             file.map_or(&[], |file| &file.problems)
         }
-        look.problems_changed |= problems(old.as_ref()) != problems(new.as_ref());
+        look.problems_changed |= problems(old.as_deref()) != problems(new.as_ref());
         if let Some(new) = new {
-            self.files.insert(path.clone(), new);
+            self.files.insert(path.clone(), Box::new(new));
         }
         look.problems_changed |= keys.iter().any(|key| {
             self.contested.contains(key) || self.definitions.get(key).is_some_and(|places| places.len() > 1)
@@ -318,6 +320,17 @@ impl FileStore {
 }
 
 impl File {
+    fn add(&mut self, path: &Arc<Path>, item: Item) {
+        match item {
+            Item::Object(decoded) => self.objects.push(decoded),
+            Item::Other(kind) => *self.others.entry(kind).or_default() += 1,
+            Item::Failed(failure) => {
+                self.nameless |= failure.error && failure.key.is_none();
+                self.problems.push(FileProblem::failure(path, failure));
+            }
+        }
+    }
+
     fn is_broken(&self) -> bool {
         self.problems.iter().any(|problem| problem.severity == Severity::Error)
     }
@@ -344,7 +357,7 @@ impl File {
     }
 }
 
-fn read(path: &Path) -> io::Result<(Stamp, u64, Vec<u8>)> {
+fn read(path: &Path) -> io::Result<(Stamp, Option<NonZeroU64>, Vec<u8>)> {
     let file = fs::File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
@@ -357,10 +370,12 @@ fn read(path: &Path) -> io::Result<(Stamp, u64, Vec<u8>)> {
     }
     let mut hasher = FxHasher::default();
     hasher.write(&bytes);
-    Ok((Stamp::of(&metadata), hasher.finish(), bytes))
+    Ok((Stamp::of(&metadata), NonZeroU64::new(hasher.finish()), bytes))
 }
 
-fn parse(path: &Arc<Path>, bytes: &[u8]) -> File {
+/// What a file says. Documents that stand in `old` already are taken from there: where a file holds many objects, a
+/// change of one need not cost the parsing of all.
+fn parse(path: &Arc<Path>, bytes: &[u8], old: Option<&File>) -> File {
     let mut file = File::default();
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -371,15 +386,23 @@ fn parse(path: &Arc<Path>, bytes: &[u8]) -> File {
         }
     };
     // A file that was named outright may have any name: YAML covers JSON as well.
-    let syntax = syntax(path).unwrap_or(super::text::Syntax::Yaml);
-    for item in documents(text, syntax).iter().flat_map(decode) {
-        match item {
-            Item::Object(decoded) => file.objects.push(decoded),
-            Item::Other(kind) => *file.others.entry(kind).or_default() += 1,
-            Item::Failed(failure) => {
-                file.nameless |= failure.error && failure.key.is_none();
-                file.problems.push(FileProblem::failure(path, failure));
+    if syntax(path) == Some(Syntax::Json) {
+        documents(text, Syntax::Json).iter().flat_map(decode).for_each(|item| file.add(path, item));
+    } else {
+        let objects = old.iter().flat_map(|old| &old.objects);
+        let known: FxHashMap<_, _> = objects.filter_map(|object| Some((object.digest?, object))).collect();
+        for text in yaml_texts(text) {
+            let digest = text.digest();
+            if let Some(known) = digest.and_then(|digest| known.get(&digest)) {
+                file.objects.push(Decoded { line: text.line(), ..Decoded::clone(known) });
+                continue;
             }
+            let mut items = text.parse().iter().flat_map(decode).collect::<Vec<_>>();
+            if let [Item::Object(only)] = &mut items[..] {
+                // An item of a list may stand on another line of its document.
+                only.digest = digest.filter(|_| only.line == text.line());
+            }
+            items.into_iter().for_each(|item| file.add(path, item));
         }
     }
     file.objects.shrink_to_fit();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use genkan_routing::report::Severity;
 use tempfile::TempDir;
@@ -302,6 +303,33 @@ impl Followed {
 
     fn services(&self) -> Vec<&str> {
         self.store.resources().services.keys().map(|key| &*key.name).collect()
+    }
+}
+
+#[test]
+fn a_change_of_one_document_costs_no_parsing_of_the_others() {
+    let text = |port| [service("a", 1), service("b", port), service("c", 3)].join("---\n");
+    let mut followed = Followed::new(&[("a.yaml", &text(2))]);
+    let of =
+        |followed: &Followed, name| followed.store.resources().services[&NamespacedName::new("default", name)].clone();
+    let before = ["a", "b", "c"].map(|name| of(&followed, name));
+    assert_eq!(followed.rewrite("a.yaml", &format!("# moved\n\n{}", text(20))), ["b"]);
+    let after = ["a", "b", "c"].map(|name| of(&followed, name));
+    let kept = [0, 1, 2].map(|at| Arc::ptr_eq(&before[at], &after[at]));
+    // The first document has another text now, which says the same.
+    assert_eq!((kept, after[1].ports[0].port), ([true, false, true], 20));
+    assert_eq!(followed.store.source(&key(Kind::Service, "c")).unwrap().line, 19);
+}
+
+#[test]
+fn a_document_that_was_mended_and_broken_again_is_told_again() {
+    let good = format!("{}---\n{}", service("a", 1), service("b", 1));
+    let bad = good.replacen("port: 1", "port: x", 1);
+    let mut followed = Followed::new(&[("a.yaml", &good)]);
+    for text in [&bad, &good, &bad] {
+        followed.rewrite("a.yaml", text);
+        assert_eq!(followed.store.problems().len(), usize::from(text == &bad));
+        assert_eq!(followed.store.resources().services.len(), 2);
     }
 }
 

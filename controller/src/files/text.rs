@@ -8,7 +8,10 @@
 //! It knows nothing of Kubernetes.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::num::NonZeroU64;
 
+use rustc_hash::FxHasher;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -55,13 +58,53 @@ pub(super) struct SyntaxError {
     pub(super) message: String,
 }
 
+/// A document of a YAML file before it is parsed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct YamlText<'a> {
+    text: &'a str,
+    first_line: usize,
+}
+
+impl<'a> YamlText<'a> {
+    /// A hash of the text: documents with the same one say the same.
+    pub(super) fn digest(self) -> Option<NonZeroU64> {
+        let mut hasher = FxHasher::default();
+        self.text.hash(&mut hasher);
+        NonZeroU64::new(hasher.finish())
+    }
+
+    /// The line of its first node.
+    pub(super) fn line(self) -> usize {
+        self.first_line + self.text.split_inclusive('\n').take_while(|line| is_blank(line)).count()
+    }
+
+    /// Parses it; `None` for an empty one (only comments, or `null`).
+    pub(super) fn parse(self) -> Option<Document<'a>> {
+        let Self { text, first_line } = self;
+        let value = match serde_saphyr::from_str_with_options::<Unique>(text, yaml_options()) {
+            Ok(Unique(Value::Null)) => return None,
+            Ok(Unique(value)) => Ok(value),
+            Err(error) => Err(yaml_error(&error, first_line)),
+        };
+        Some(Document { text, first_line, line: self.line(), value })
+    }
+}
+
+/// Cuts a YAML file into its documents.
+pub(super) fn yaml_texts(text: &str) -> impl Iterator<Item = YamlText<'_>> {
+    chunks(without_mark(text)).into_iter().map(|(first_line, text)| YamlText { text, first_line })
+}
+
 /// Parses every document. Empty ones (only comments, or `null`) are left out.
 pub(super) fn documents(text: &str, syntax: Syntax) -> Vec<Document<'_>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match syntax {
-        Syntax::Yaml => chunks(text).into_iter().filter_map(yaml_document).collect(),
-        Syntax::Json => json_documents(text),
+        Syntax::Yaml => yaml_texts(text).filter_map(YamlText::parse).collect(),
+        Syntax::Json => json_documents(without_mark(text)),
     }
+}
+
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// The options that every YAML text of this module and of [`super::locate`] is read with.
@@ -113,16 +156,6 @@ fn chunks(text: &str) -> Vec<(usize, &str)> {
 
 fn is_marker(line: &str, marker: &str) -> bool {
     line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
-}
-
-fn yaml_document((first_line, text): (usize, &str)) -> Option<Document<'_>> {
-    let value = match serde_saphyr::from_str_with_options::<Unique>(text, yaml_options()) {
-        Ok(Unique(Value::Null)) => return None,
-        Ok(Unique(value)) => Ok(value),
-        Err(error) => Err(yaml_error(&error, first_line)),
-    };
-    let skipped = text.split_inclusive('\n').take_while(|line| is_blank(line)).count();
-    Some(Document { text, first_line, line: first_line + skipped, value })
 }
 
 /// A line that holds no node: nothing, a comment, a directive or a bare `---`.
