@@ -44,9 +44,8 @@ impl Control {
             snapshot: Arc::new(Snapshot::compile(Arc::new(Model::default()))),
             report: Arc::default(),
         };
-        let everything =
-            resources.keys().map(Change::Object).chain(resources.dns.keys().cloned().map(Change::Dns)).collect();
-        control.apply(resources, &everything);
+        // The first translation looks at everything by itself; a list of it would be the largest thing of all.
+        control.apply(resources, &BTreeSet::new());
         control
     }
 

@@ -5,6 +5,7 @@
 //! snapshot of all resources is cheap.
 
 mod endpoint_slice;
+mod ingress;
 mod service;
 
 use std::collections::BTreeMap;
@@ -20,10 +21,11 @@ use gateway_api::apis::standard::gateways::Gateway;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
 use genkan_routing::name::ObjectRef;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::networking::v1::IngressClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use self::endpoint_slice::{Endpoint, EndpointSlice, Port, State};
+pub use self::ingress::{Ingress, IngressMetadata};
 pub use self::service::Service;
 
 /// A namespace and a name. The namespace is empty for cluster-scoped kinds.
@@ -128,7 +130,7 @@ macro_rules! kinds {
             pub fn set(&mut self, key: NamespacedName, object: Object) -> bool {
                 match object {
                     $(Object::$variant(object) => match self.$field.get(&key) {
-                        Some(present) if *present == object => false,
+                        Some(present) if Arc::ptr_eq(present, &object) || *present == object => false,
                         _ => { self.$field.insert(key, object); true }
                     },)*
                 }

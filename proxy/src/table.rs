@@ -12,7 +12,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use genkan_routing::model::{Action, Backend, Cluster, Model, Rule, Target};
+use genkan_routing::model::{Action, Backend, Cluster, Filter, Model, Rule, Target};
 use genkan_routing::name::{ClusterId, HostPattern};
 use genkan_routing::policy::access_log::{AccessLog, DEFAULT_FORMAT};
 use genkan_routing::snapshot::Snapshot;
@@ -69,12 +69,12 @@ struct ClusterNumbers(FxHashMap<ClusterId, ClusterNumber>);
 pub(crate) struct RuleEntry {
     /// The rule.
     pub(crate) rule: Arc<Rule>,
-    /// Its filters.
-    pub(crate) filters: Compiled,
+    /// Its filters; rules that share a list share this.
+    pub(crate) filters: Arc<Compiled>,
     /// What its backends refer to, in their order; empty for rules that answer themselves.
     pub(crate) backends: Box<[BackendEntry]>,
     /// What its canary refers to.
-    pub(crate) canary: Option<BackendEntry>,
+    pub(crate) canary: Option<Box<BackendEntry>>,
     /// Its metrics by host and canary; made when the first request comes.
     metrics: RwLock<SmallVec<[HostMetrics; 1]>>,
 }
@@ -153,11 +153,16 @@ impl ProxyTable {
             self.rules.set(number.0, None);
             free.push(number);
         }
+        // By the address of the list, which the rule keeps alive.
+        let mut compiled: FxHashMap<*const Filter, Arc<Compiled>> = FxHashMap::default();
         for rule in changes().filter_map(|(.., new)| new) {
             // Without a free one, the numbers in use are those below their count.
             let number = free.pop().unwrap_or(RuleNumber(by_address.len()));
             by_address.insert(address(rule), number);
-            let entry = RuleEntry::new(rule, &mut self.cluster_numbers, &self.filters);
+            let filters = compiled
+                .entry(rule.filters.as_ptr())
+                .or_insert_with(|| Arc::new(Compiled::new(&rule.filters, &self.filters)));
+            let entry = RuleEntry::new(rule, Arc::clone(filters), &mut self.cluster_numbers, &self.filters);
             self.rules.set(number.0, Some(Arc::new(entry)));
         }
     }
@@ -206,22 +211,16 @@ impl ClusterNumbers {
 }
 
 impl RuleEntry {
-    fn new(rule: &Arc<Rule>, clusters: &mut Arc<ClusterNumbers>, filters: &Runtime) -> Self {
-        let mut entry = |backend: &Backend| BackendEntry::new(backend, clusters, filters);
+    fn new(rule: &Arc<Rule>, filters: Arc<Compiled>, clusters: &mut Arc<ClusterNumbers>, runtime: &Runtime) -> Self {
+        let mut entry = |backend: &Backend| BackendEntry::new(backend, clusters, runtime);
         let (backends, canary) = match &rule.action {
             Action::Forward(forward) => {
-                let canary = forward.canary.as_ref().map(|canary| entry(&canary.backend));
+                let canary = forward.canary.as_ref().map(|canary| Box::new(entry(&canary.backend)));
                 (forward.backends.iter().map(&mut entry).collect(), canary)
             }
             Action::Respond(_) => (Box::default(), None),
         };
-        Self {
-            rule: Arc::clone(rule),
-            filters: Compiled::new(&rule.filters, filters),
-            backends,
-            canary,
-            metrics: RwLock::default(),
-        }
+        Self { rule: Arc::clone(rule), filters, backends, canary, metrics: RwLock::default() }
     }
 
     /// The metrics of this rule's requests on `host`; `canary` is the cluster of its canary for requests that go

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use genkan_routing::model::{
-    Action, DirectResponse, Host, Listener, Match, Model, PathMatch, PathPrefix, Protocol, Rule, RuleLabels, Section,
-    Table,
+    Action, DirectResponse, Filters, Host, Listener, Match, Model, PathMatch, PathPrefix, Protocol, Rule, RuleLabels,
+    Section, Table,
 };
 use genkan_routing::name::{HostPattern, ListenerId, ObjectRef, Origin, RuleId, TableId};
 use genkan_routing::policy::pattern::Pattern;
@@ -235,7 +235,7 @@ fn a_rule(id: RuleId) -> Rule {
         origin: Origin::new(ObjectRef::new("Ingress", "default", id.as_str()), "spec.rules[0].http.paths[0]"),
         id,
         labels: RuleLabels::default(),
-        filters: Vec::new(),
+        filters: Filters::default(),
         action: Action::Respond(DirectResponse { status: 200 }),
         access_log: true,
     }

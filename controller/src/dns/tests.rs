@@ -231,7 +231,7 @@ fn ingress_of(service: &str) -> Object {
     let backend = IngressBackend { service: Some(service), ..IngressBackend::default() };
     let spec = IngressSpec { default_backend: Some(backend), ..IngressSpec::default() };
     let metadata = ObjectMeta { name: Some("a".to_owned()), ..ObjectMeta::default() };
-    Object::Ingress(Arc::new(Ingress { metadata, spec: Some(spec), status: None }))
+    Object::Ingress(Arc::new(Ingress { metadata, spec: Some(spec), status: None }.into()))
 }
 
 #[tokio::test]

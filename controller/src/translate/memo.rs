@@ -58,6 +58,9 @@ impl<K: Clone + Ord + Hash, V: Output> Memo<K, V> {
 
     /// The units that read something dirty.
     pub fn stale(&self, dirty: &Dirty) -> BTreeSet<K> {
+        if dirty.iter().any(Dependency::is_common) {
+            return self.entries.keys().cloned().collect();
+        }
         dirty.iter().filter_map(|dependency| self.readers.get(dependency)).flat_map(SmallSet::keys).cloned().collect()
     }
 

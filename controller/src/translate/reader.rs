@@ -13,13 +13,13 @@ use gateway_api::apis::standard::gateways::Gateway;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
 use genkan_routing::name::HostPattern;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::networking::v1::IngressClass;
 use rustc_hash::FxHashSet;
 
 use super::certificate::CertificateOutcome;
 use super::config::Config;
 use super::world::World;
-use crate::resources::{EndpointSlice, Key, Kind, NamespacedName, Resources, Service};
+use crate::resources::{EndpointSlice, Ingress, Key, Kind, NamespacedName, Resources, Service};
 use crate::settings::Settings;
 
 /// Something that a unit of work looked at.
@@ -31,20 +31,26 @@ pub enum Dependency {
     All(Kind),
     /// The list of a kind's objects in a namespace.
     AllIn(Kind, Arc<str>),
-    /// The EndpointSlices of a Service.
-    Slices(NamespacedName),
+    /// A Service and its EndpointSlices.
+    Endpoints(NamespacedName),
     /// The addresses of a name outside the cluster.
     Dns(Arc<str>),
     /// The settings that the ConfigMap gives.
     Config,
-    /// Which Ingresses have something for a host, and what each of them says.
-    IngressHost(HostPattern),
     /// Whether a host of Ingresses has a certificate entry.
     IngressTls(HostPattern),
     /// What routes may attach to at a Gateway: its listeners as they stand beside those of other Gateways.
     GatewayParent(NamespacedName),
     /// Who answers what no Ingress matches.
     IngressDefaultBackend,
+}
+
+impl Dependency {
+    /// Whether nearly every unit has it. Such are not recorded for each of them: when one changes, which is rare,
+    /// everything is redone.
+    pub fn is_common(&self) -> bool {
+        matches!(self, Self::Config | Self::IngressDefaultBackend)
+    }
 }
 
 /// The dependencies that a round of changes meets.
@@ -124,7 +130,9 @@ impl<'a> Reader<'a> {
 
     /// Records a dependency of something that is not read through this reader.
     pub fn note(&self, dependency: Dependency) {
-        self.reads.borrow_mut().insert(dependency);
+        if !dependency.is_common() {
+            self.reads.borrow_mut().insert(dependency);
+        }
     }
 
     /// The flags. They never change while a translator lives, so they are no dependency.
@@ -150,9 +158,11 @@ impl<'a> Reader<'a> {
             .map(|(_, grant)| grant)
     }
 
-    /// The EndpointSlices of a Service, in order of name.
+    /// The EndpointSlices of a Service, in order of name. The dependency covers the Service itself, which whoever asks
+    /// has read: one dependency instead of two for every cluster.
     pub fn endpoint_slices(&self, service: &NamespacedName) -> impl Iterator<Item = &'a Arc<EndpointSlice>> + use<'a> {
-        self.note(Dependency::Slices(service.clone()));
+        self.reads.borrow_mut().remove(&Dependency::Object(Key { kind: Kind::Service, name: service.clone() }));
+        self.note(Dependency::Endpoints(service.clone()));
         let resources = self.world.resources;
         self.world.slices.of(service).filter_map(move |slice| resources.endpoint_slices.get(slice))
     }

@@ -1,6 +1,6 @@
 //! World: what every unit of work may look at, through a [`Reader`](super::reader::Reader) that records it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -35,7 +35,7 @@ impl World<'_> {
 #[derive(Debug, Default)]
 pub struct SliceIndex {
     slices: FxHashMap<NamespacedName, SmallSet<NamespacedName>>,
-    services: BTreeMap<NamespacedName, NamespacedName>,
+    services: FxHashMap<NamespacedName, NamespacedName>,
 }
 
 impl SliceIndex {
@@ -88,7 +88,10 @@ pub(super) fn dirty(changes: &BTreeSet<Change>, resources: &Resources, slices: &
                 if key.kind == Kind::EndpointSlice {
                     let slice = resources.endpoint_slices.get(&key.name);
                     let services = slices.update(&key.name, slice.map(AsRef::as_ref));
-                    dirty.extend(services.into_iter().flatten().map(Dependency::Slices));
+                    dirty.extend(services.into_iter().flatten().map(Dependency::Endpoints));
+                }
+                if key.kind == Kind::Service {
+                    dirty.insert(Dependency::Endpoints(key.name.clone()));
                 }
                 dirty.insert(Dependency::Object(key.clone()));
             }

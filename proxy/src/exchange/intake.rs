@@ -38,7 +38,7 @@ impl Chosen {
     pub(super) fn entry(self, rule: &RuleEntry) -> Option<&BackendEntry> {
         match self {
             Self::Own(place) => rule.backends.get(place),
-            Self::Canary => rule.canary.as_ref(),
+            Self::Canary => rule.canary.as_deref(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use genkan_routing::model::{Endpoint, Forward, HttpVersion, Model, RuleLabels, ServiceRef};
+use genkan_routing::model::{Deny, Endpoint, Filters, Forward, HttpVersion, Model, RuleLabels, ServiceRef};
 use genkan_routing::name::{ObjectRef, Origin, RuleId};
 use genkan_routing::policy::load_balance::LoadBalance;
 use genkan_routing::policy::retry::Retry;
@@ -30,7 +30,7 @@ fn rule(name: &str, clusters: &[String]) -> Arc<Rule> {
         id: RuleId::new(name),
         origin: Origin::new(ObjectRef::new("Ingress", "n", name), ""),
         labels: RuleLabels::default(),
-        filters: Vec::new(),
+        filters: Filters::default(),
         action: Action::Forward(Forward {
             backends: clusters.iter().map(backend).collect(),
             canary: None,
@@ -110,6 +110,19 @@ fn a_patched_table_finds_what_its_model_has() {
     assert!(table.snapshot.model().rules.len() > 20, "the test has rules to look at");
     table = build(Model::default(), Some(&table));
     assert!(table.rule_numbers.by_address.is_empty());
+}
+
+#[test]
+fn rules_that_share_a_list_of_filters_share_what_is_compiled_of_it() {
+    let deny = || Filters::sorted(vec![Filter::Deny(Deny { status: 503, reason: String::new() })]);
+    let with = |name, filters: &Filters| Arc::new(Rule { filters: filters.clone(), ..Rule::clone(&rule(name, &[])) });
+    let (one, other) = (deny(), deny());
+    let rules = [with("a", &one), with("b", &one), with("c", &other), rule("d", &[])];
+    let table =
+        build(Model { rules: rules.clone().map(|rule| (rule.id.clone(), rule)).into(), ..Model::default() }, None);
+    let of = |at: usize| &table.rule(table.rule_number(&rules[at]).unwrap()).unwrap().filters;
+    assert!(Arc::ptr_eq(of(0), of(1)) && !Arc::ptr_eq(of(0), of(2)));
+    assert_eq!([0, 1, 2, 3].map(|at| of(at).is_empty()), [false, false, false, true]);
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use genkan_routing::model::{
-    Action, Backend, Cluster, DirectResponse, Endpoint, Filter, Forward, Host, HttpVersion, Listener, Match, Model,
-    PathMatch, PathPrefix, Protocol, ProxySettings, Rule, RuleLabels, Section, ServiceRef, SharedMap, Table, Target,
-    UpstreamTls,
+    Action, Backend, Cluster, DirectResponse, Endpoint, Filter, Filters, Forward, Host, HttpVersion, Listener, Match,
+    Model, PathMatch, PathPrefix, Protocol, ProxySettings, Rule, RuleLabels, Section, ServiceRef, SharedMap, Table,
+    Target, UpstreamTls,
 };
 use genkan_routing::name::{ClusterId, HostPattern, ListenerId, ObjectRef, Origin, RuleId, TableId};
 use genkan_routing::policy::load_balance::LoadBalance;
@@ -141,8 +141,8 @@ impl Site {
             None => Action::Forward(builder.forward),
         };
         let labels = RuleLabels { namespace: "default".into(), ingress: "web".into(), ..RuleLabels::default() };
-        let mut rule = Rule { id: id.clone(), origin, labels, filters: builder.filters, action, access_log: true };
-        rule.sort_filters();
+        let filters = Filters::sorted(builder.filters);
+        let rule = Rule { id: id.clone(), origin, labels, filters, action, access_log: true };
         self.model.rules.insert(id.clone(), Arc::new(rule));
         let host = HostPattern::parse_one_label(&builder.host).unwrap();
         let matched = Match { path: builder.path, method: None, headers: Vec::new(), query: Vec::new(), rule: id };

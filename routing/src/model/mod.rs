@@ -30,7 +30,7 @@ pub use certificate::{Certificate, PrivateKey};
 pub use cluster::{Cluster, Endpoint, HttpVersion, ServiceRef, UpstreamTls};
 pub use listener::{Host, Listener, Protocol, Section, Table};
 pub use matching::{HeaderMatch, Match, PathMatch, PathPrefix, PathPrefixError, QueryMatch, ValueMatch};
-pub use rule::{Action, Backend, Deny, DirectResponse, Filter, Forward, Rule, RuleLabels, Stage, Target};
+pub use rule::{Action, Backend, Deny, DirectResponse, Filter, Filters, Forward, Rule, RuleLabels, Stage, Target};
 pub use shared_map::{Iter, SharedMap, Unshared};
 
 use crate::name::{CertificateId, ClusterId, ListenerId, RuleId, TableId};

@@ -1,5 +1,6 @@
 //! Rules: filters, policies and backends.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -29,19 +30,33 @@ pub struct Rule {
     pub origin: Origin,
     /// What metrics and logs say about its requests.
     pub labels: RuleLabels,
-    /// In order of [`Filter::stage`]; see [`Rule::sort_filters`]. A stage may occur several times.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub filters: Vec<Filter>,
+    /// What it does to requests and responses besides.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub filters: Filters,
     /// What happens to a request that no filter answered.
     pub action: Action,
     /// Whether requests are written to the access log (`enable-access-log`).
     pub access_log: bool,
 }
 
-impl Rule {
-    /// Brings the filters into the order in which they act; equal stages keep their order.
-    pub fn sort_filters(&mut self) {
-        self.filters.sort_by_key(Filter::stage);
+/// Filters in order of [`Filter::stage`]; a stage may occur several times. Rules may share one list: most have what the
+/// ConfigMap says for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Filters(Arc<[Filter]>);
+
+impl Filters {
+    /// Filters in the order in which they act; equal stages keep their order.
+    pub fn sorted(mut filters: Vec<Filter>) -> Self {
+        filters.sort_by_key(Filter::stage);
+        Self(filters.into())
+    }
+}
+
+impl Deref for Filters {
+    type Target = [Filter];
+
+    fn deref(&self) -> &[Filter] {
+        &self.0
     }
 }
 

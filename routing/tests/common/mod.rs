@@ -6,8 +6,8 @@
 use std::sync::{Arc, LazyLock};
 
 use genkan_routing::model::{
-    Action, DirectResponse, HeaderMatch, Host, Listener, Match, Model, PathMatch, PathPrefix, Protocol, QueryMatch,
-    Rule, RuleLabels, Section, SharedMap, Table, ValueMatch,
+    Action, DirectResponse, Filters, HeaderMatch, Host, Listener, Match, Model, PathMatch, PathPrefix, Protocol,
+    QueryMatch, Rule, RuleLabels, Section, SharedMap, Table, ValueMatch,
 };
 use genkan_routing::name::{CertificateId, HostPattern, Hostname, ListenerId, ObjectRef, Origin, RuleId, TableId};
 use genkan_routing::policy::pattern::Pattern;
@@ -105,7 +105,7 @@ pub(crate) fn rule(id: &RuleId) -> Arc<Rule> {
         id: id.clone(),
         origin: Origin::new(ObjectRef::new("Ingress", "default", id.as_str()), "spec.rules[0]"),
         labels: RuleLabels::default(),
-        filters: Vec::new(),
+        filters: Filters::default(),
         action: Action::Respond(DirectResponse { status: 200 }),
         access_log: true,
     })

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gateway_api::apis::experimental::httproutes::{HttpRoute, HttpRouteRules, HttpRouteSpec};
-use genkan_routing::model::{Action, Backend, Deny, Filter, Forward, Match, Rule, RuleLabels, Target};
+use genkan_routing::model::{Action, Backend, Deny, Filter, Filters, Forward, Match, Rule, RuleLabels, Target};
 use genkan_routing::name::{HostPattern, RuleId, TableId};
 
 use super::allowed::RouteKind;
@@ -213,9 +213,8 @@ impl RuleContext<'_> {
         let forward =
             Forward { backends: resolved.backends, canary: None, timeouts: timeouts.into(), retry: retry.into() };
         let origin = findings.origin(self.field.clone());
-        let mut rule =
-            Rule { id: self.id(), origin, labels, filters, action: Action::Forward(forward), access_log: true };
-        rule.sort_filters();
+        let (filters, action) = (Filters::sorted(filters), Action::Forward(forward));
+        let rule = Rule { id: self.id(), origin, labels, filters, action, access_log: true };
         (rule, resolved.clusters)
     }
 

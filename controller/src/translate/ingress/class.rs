@@ -2,9 +2,8 @@
 
 use genkan_routing::name::{ObjectRef, Origin};
 use genkan_routing::report::Problem;
-use k8s_openapi::api::networking::v1::Ingress;
 
-use crate::resources::NamespacedName;
+use crate::resources::{Ingress, NamespacedName};
 use crate::translate::reader::Reader;
 
 /// The annotation that named a class before the field did.

@@ -9,12 +9,12 @@ use genkan_routing::name::{HostPattern, ObjectRef, Origin};
 use genkan_routing::policy::cors::Cors;
 use genkan_routing::policy::ip_access::IpAccess;
 use genkan_routing::report::Problem;
-use k8s_openapi::api::networking::v1::{Ingress, IngressBackend, IngressRule, IngressSpec};
+use k8s_openapi::api::networking::v1::{IngressBackend, IngressRule, IngressSpec};
 use k8s_openapi::jiff::Timestamp;
 
 use super::class::{self, Class};
 use super::path::{Path, PathError};
-use crate::resources::NamespacedName;
+use crate::resources::{Ingress, NamespacedName};
 use crate::translate::assembly::Contribution;
 use crate::translate::memo::Output;
 use crate::translate::reader::Reader;
@@ -32,8 +32,6 @@ pub(super) struct Rank {
 pub(super) struct Fragment {
     /// Its place among others.
     pub(super) rank: Rank,
-    /// The Ingress.
-    pub(super) object: ObjectRef,
     /// What is served of it; nothing of an Ingress that is not ours or was rejected.
     pub(super) body: Option<Body>,
     /// Its problems, as a contribution.
@@ -111,7 +109,7 @@ pub(super) struct TlsEntry {
 impl Fragment {
     /// Reads an Ingress.
     pub(super) fn read(name: &NamespacedName, ingress: &Ingress, reader: &Reader<'_>) -> Self {
-        let object = ObjectRef::new("Ingress", name.namespace.clone(), name.name.clone());
+        let object = object_ref(name);
         let mut problems = Vec::new();
         let body = match class::of(ingress, &object, reader) {
             Class::Ours => read_body(name, ingress, &object, reader, &mut problems),
@@ -123,7 +121,7 @@ impl Fragment {
         };
         let created = ingress.metadata.creation_timestamp.as_ref().map(|time| time.0);
         let told = Contribution { problems, ..Contribution::default() }.into_shared();
-        Self { rank: Rank { created, name: Reverse(name.clone()) }, object, body, told }
+        Self { rank: Rank { created, name: Reverse(name.clone()) }, body, told }
     }
 
     /// The hosts that it has something for.
@@ -138,13 +136,17 @@ impl Fragment {
 
     /// A problem's place.
     pub(super) fn origin(&self, field: impl Into<String>) -> Origin {
-        Origin::new(self.object.clone(), field)
+        Origin::new(object_ref(self.name()), field)
     }
 
     /// `namespace/name`, for ids and messages.
     pub(super) fn name(&self) -> &NamespacedName {
         &self.rank.name.0
     }
+}
+
+fn object_ref(name: &NamespacedName) -> ObjectRef {
+    ObjectRef::new("Ingress", name.namespace.clone(), name.name.clone())
 }
 
 /// What is served of an Ingress of ours; `None` when it is rejected as a whole.
@@ -156,7 +158,7 @@ fn read_body(
     problems: &mut Vec<Problem>,
 ) -> Option<Body> {
     let none = (IngressSpec::default(), BTreeMap::new());
-    let spec = ingress.spec.as_ref().unwrap_or(&none.0);
+    let spec = ingress.spec.as_deref().unwrap_or(&none.0);
     let annotations = ingress.metadata.annotations.as_ref().unwrap_or(&none.1);
     let (settings, config) = (reader.settings(), reader.config());
     if settings.disable_catch_all && spec.default_backend.is_some() {

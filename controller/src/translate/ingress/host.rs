@@ -196,6 +196,7 @@ impl HostAssembly<'_> {
             Some(backend) => rule::labels(fragment, Some(backend), &location.text),
             None => RuleLabels::default(),
         };
+        let filters = self.context.pool.share(filters);
         Rule { id, origin: fragment.origin(field), labels, filters, action, access_log: body.settings.access_log }
     }
 
@@ -207,7 +208,7 @@ impl HostAssembly<'_> {
 
     fn builtin_rule(&self, name: &'static str, action: Action) -> Rule {
         let origin = Origin::new(ObjectRef::new("Genkan", "", name), "");
-        let filters = self.context.common_filters();
+        let filters = self.context.pool.share(self.context.common_filters());
         Rule { id: RuleId::new(name), origin, labels: RuleLabels::default(), filters, action, access_log: false }
     }
 
@@ -235,7 +236,7 @@ impl HostAssembly<'_> {
 
     fn push(&mut self, path: PathMatch, rule: Rule) {
         self.matches.push(Match { path, method: None, headers: Vec::new(), query: Vec::new(), rule: rule.id.clone() });
-        self.out.rules.push(rule::finish(rule));
+        self.out.rules.push(Arc::new(rule));
     }
 }
 

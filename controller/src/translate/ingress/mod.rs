@@ -28,7 +28,7 @@ use rustc_hash::FxHashMap;
 use self::default_backend::DefaultBackend;
 use self::fragment::{Fragment, Rank};
 pub(in crate::translate) use self::host::TABLE;
-use self::rule::HostContext;
+use self::rule::{FilterPool, HostContext};
 use self::tls::{DefaultTls, HostTls};
 use super::assembly::{Batch, Contribution};
 use super::memo::{Changed, Memo, Output};
@@ -49,6 +49,7 @@ pub struct IngressFrontEnd {
     hosts: Memo<HostPattern, Contribution>,
     certificates: SharedMap<HostPattern, Vec<CertificateId>>,
     listeners: Vec<Arc<Listener>>,
+    pool: FilterPool,
 }
 
 impl IngressFrontEnd {
@@ -58,7 +59,6 @@ impl IngressFrontEnd {
         if first {
             touched.insert(HostPattern::Any);
         }
-        dirty.extend(touched.iter().cloned().map(Dependency::IngressHost));
         self.refresh_default_backend(world, first, dirty, batch);
         let relisten = self.refresh_tls(world, first, &touched, dirty, batch);
         self.refresh_hosts(world, &touched, dirty, batch);
@@ -90,9 +90,10 @@ impl IngressFrontEnd {
         }));
         let mut touched = BTreeSet::new();
         for name in names {
-            let changed = self
-                .fragments
-                .refresh(&name, world.reader(), |reader| Some(Fragment::read(&name, reader.ingress(&name)?, reader)));
+            // The Ingress itself need not be remembered as read: whenever it changes, it is among `names`.
+            let ingress = world.resources.ingresses.get(&name);
+            let changed =
+                self.fragments.refresh(&name, world.reader(), |reader| Some(Fragment::read(&name, ingress?, reader)));
             let Some(changed) = changed else { continue };
             if let Some(old) = &changed.old {
                 for host in old.hosts() {
@@ -152,10 +153,9 @@ impl IngressFrontEnd {
         let mut changed_hosts = Vec::new();
         for host in hosts {
             let members = self.members.get(&host);
-            let changed = self.tls.refresh(&host, world.reader(), |reader| {
-                reader.note(Dependency::IngressHost(host.clone()));
-                tls::of_host(&host, members?.values(), reader)
-            });
+            // The host's Ingresses need not be remembered as read: whenever they change, it is among `touched`.
+            let changed =
+                self.tls.refresh(&host, world.reader(), |reader| tls::of_host(&host, members?.values(), reader));
             let Some(changed) = changed else { continue };
             if changed.old.is_some() != changed.new.is_some() {
                 dirty.insert(Dependency::IngressTls(host.clone()));
@@ -182,25 +182,29 @@ impl IngressFrontEnd {
     fn refresh_hosts(&mut self, world: &World<'_>, touched: &BTreeSet<HostPattern>, dirty: &Dirty, batch: &mut Batch) {
         let mut hosts = self.hosts.stale(dirty);
         hosts.extend(touched.iter().cloned());
+        // Its own Ingresses and certificate entry need not be remembered as read.
+        hosts.extend(dirty.iter().filter_map(|dependency| match dependency {
+            Dependency::IngressTls(host) if self.hosts.get(host).is_some() => Some(host.clone()),
+            _ => None,
+        }));
         let default_backend = self.default_backend.get(&()).cloned().unwrap_or_default();
         let table = TableId::new(TABLE);
         for host in hosts {
             let members = self.members.get(&host);
-            let tls = &self.tls;
+            let (tls, pool) = (&self.tls, &self.pool);
             let changed = self.hosts.refresh(&host, world.reader(), |reader| {
                 if members.is_none() && host != HostPattern::Any {
                     return None;
                 }
-                reader.note(Dependency::IngressHost(host.clone()));
                 reader.note(Dependency::IngressDefaultBackend);
-                let mut certified = [Some(host.clone()), wildcard_above(&host)].into_iter().flatten();
-                let tls = certified.any(|host| {
-                    let present = tls.get(&host).is_some();
-                    reader.note(Dependency::IngressTls(host));
+                let above = wildcard_above(&host).is_some_and(|wildcard| {
+                    let present = tls.get(&wildcard).is_some();
+                    reader.note(Dependency::IngressTls(wildcard));
                     present
                 });
+                let tls = above || tls.get(&host).is_some();
                 let config = reader.config();
-                let context = HostContext { settings: reader.settings(), config: &config, table: &table, tls };
+                let context = HostContext { settings: reader.settings(), config: &config, pool, table: &table, tls };
                 Some(host::assemble(&host, members.into_iter().flat_map(SmallMap::values), context, &default_backend))
             });
             batch.push(changed);

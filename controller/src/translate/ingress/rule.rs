@@ -1,9 +1,11 @@
 //! Rules of Ingresses: from settings to filters, and from a backend to an action.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use genkan_routing::model::{
-    Action, Backend, Deny, DirectResponse, Filter, Forward, HttpVersion, Rule, RuleLabels, Target, UpstreamTls,
+    Action, Backend, Deny, DirectResponse, Filter, Filters, Forward, HttpVersion, Rule, RuleLabels, Target, UpstreamTls,
 };
 use genkan_routing::name::{Origin, RuleId, TableId};
 use genkan_routing::policy::redirect::{HttpsRedirect, Redirect, RedirectTarget, UrlChange};
@@ -23,10 +25,35 @@ pub(super) struct HostContext<'a> {
     pub(super) settings: &'a Settings,
     /// The ConfigMap.
     pub(super) config: &'a Config,
+    /// The filters of other rules.
+    pub(super) pool: &'a FilterPool,
     /// The table that it stands in.
     pub(super) table: &'a TableId,
     /// Whether the host has a certificate entry, or a wildcard above it has.
     pub(super) tls: bool,
+}
+
+/// Lists of filters that rules had lately: a rule with an equal one shares it. Bounded, as every annotation may make a
+/// list of its own.
+#[derive(Debug, Default)]
+pub(super) struct FilterPool(RefCell<VecDeque<Filters>>);
+
+/// How many lists a pool remembers.
+const POOLED: usize = 16;
+
+impl FilterPool {
+    /// The filters in their order; those of another rule if they are equal.
+    pub(super) fn share(&self, filters: Vec<Filter>) -> Filters {
+        let filters = Filters::sorted(filters);
+        let mut pool = self.0.borrow_mut();
+        let filters = match pool.iter().position(|known| *known == filters).and_then(|at| pool.remove(at)) {
+            Some(known) => known,
+            None => filters,
+        };
+        pool.push_front(filters.clone());
+        pool.truncate(POOLED);
+        filters
+    }
 }
 
 impl HostContext<'_> {
@@ -157,7 +184,7 @@ pub(super) fn redirect_rule(
     access_log: bool,
 ) -> Rule {
     let action = Action::Respond(DirectResponse { status: 404 });
-    Rule { id, origin, labels, filters: vec![Filter::Redirect(redirect)], action, access_log }
+    Rule { id, origin, labels, filters: Filters::sorted(vec![Filter::Redirect(redirect)]), action, access_log }
 }
 
 /// `/foo` to `/foo/`, the query kept, as nginx does for a location that ends with a slash.
@@ -169,11 +196,4 @@ pub(super) fn slash_redirect(with_slash: &str) -> Redirect {
 /// `app-root`.
 pub(super) fn app_root_redirect(to: &str) -> Redirect {
     Redirect { status: 302, to: RedirectTarget::Path(to.to_owned()) }
-}
-
-/// Sorts a rule's filters and shares it, without room that it does not need.
-pub(super) fn finish(mut rule: Rule) -> Arc<Rule> {
-    rule.sort_filters();
-    rule.filters.shrink_to_fit();
-    Arc::new(rule)
 }
