@@ -4,9 +4,9 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Change, any_change, any_model, any_request, host_text, identity};
-use genkan_routing::model::Model;
-use genkan_routing::name::{CertificateId, HostPattern, ListenerId};
+use common::{Change, any_change, any_model, any_request, host_text, identity, model_of};
+use genkan_routing::model::{Model, Section};
+use genkan_routing::name::{CertificateId, HostPattern, ListenerId, TableId};
 use genkan_routing::snapshot::Snapshot;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -83,4 +83,36 @@ proptest! {
             snapshot = patched;
         }
     }
+}
+
+#[test]
+fn a_host_of_another_section_than_the_server_names_is_misdirected() {
+    let (id, table) = (ListenerId::new("l0"), TableId::new("t0"));
+    let misdirected = |hostnames: &[&str], server_name: &str, host: &str| {
+        let mut model = model_of([]);
+        let sections = hostnames.iter().map(|text| Section {
+            hostname: if text.is_empty() { HostPattern::Any } else { HostPattern::parse_suffix(text).unwrap() },
+            table: table.clone(),
+        });
+        Arc::make_mut(model.listeners.get_mut(&id).unwrap()).sections = sections.collect();
+        Snapshot::compile(Arc::new(model)).is_misdirected(&id, server_name, host)
+    };
+    let hostnames = ["a.test", "b.test", "*.test", "*.b.test"];
+    for (server_name, host, expected) in [
+        ("a.test", "a.test", false),
+        ("a.test", "b.test", true),
+        ("a.test", "c.test", true),
+        ("c.test", "a.test", true),
+        ("c.test", "d.c.test", false),
+        ("c.test", "x.b.test", true),
+        ("elsewhere", "a.test", true),
+        // Nowhere is not elsewhere: it is 404.
+        ("a.test", "elsewhere", false),
+        ("elsewhere", "nowhere", false),
+    ] {
+        assert_eq!(misdirected(&hostnames, server_name, host), expected, "{host} for {server_name}");
+    }
+    assert!(!misdirected(&[""], "a.test", "b.test"), "one section has every host");
+    assert!(misdirected(&["", "a.test"], "b.test", "a.test") && misdirected(&["", "a.test"], "a.test", "b.test"));
+    assert!(!misdirected(&["", "a.test"], "b.test", "c.test"));
 }

@@ -74,10 +74,15 @@ impl Exchange {
                 method: &head.method,
                 headers: &head.headers,
             };
+            let refused = |status| {
+                let reply = Reply::page(status, &head.headers, &self.request_id);
+                Ok(ControlFlow::Break(self.finish_reply(head, reply)))
+            };
+            if self.is_misdirected(&host) {
+                return refused(StatusCode::MISDIRECTED_REQUEST);
+            }
             let Some(matched) = table.snapshot.route(&self.connection.listener, &view) else {
-                return Ok(ControlFlow::Break(
-                    self.finish_reply(head, Reply::page(StatusCode::NOT_FOUND, &head.headers, &self.request_id)),
-                ));
+                return refused(StatusCode::NOT_FOUND);
             };
             self.rule = table.rule_number(matched.rule);
             let entry = self.rule.and_then(|number| table.rule(number));
@@ -98,6 +103,13 @@ impl Exchange {
             }
             Err(reply) => Ok(ControlFlow::Break(self.finish_reply(head, reply))),
         }
+    }
+
+    /// Whether the host belongs to another section than the server name that the connection was made for. Without a
+    /// server name no section was chosen, so the host alone decides.
+    fn is_misdirected(&self, host: &str) -> bool {
+        let server_name = self.connection.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+        server_name.is_some_and(|name| self.table.snapshot.is_misdirected(&self.connection.listener, name, host))
     }
 
     /// Asks the rule's filters, then the chosen backend's.

@@ -110,6 +110,15 @@ impl Snapshot {
         })
     }
 
+    /// Whether a TLS connection that was made for `server_name` (in lower case) must not serve `host`: another section of
+    /// the listener has it, and perhaps asks clients for more. The answer is 421 (Gateway API, HTTPS listeners). A host
+    /// that no section has is not misdirected, but nowhere.
+    pub fn is_misdirected(&self, listener: &ListenerId, server_name: &str, host: &str) -> bool {
+        let Some(listener) = self.listeners.get(listener) else { return false };
+        let section = |name| listener.sections.most_specific(name);
+        section(host).is_some_and(|wanted| !section(server_name).is_some_and(|own| std::ptr::eq(own, wanted)))
+    }
+
     /// The same answer as [`Self::route`] by linear search through the model: its specification. For tests, and for
     /// whoever doubts an answer.
     pub fn route_by_search(&self, listener: &ListenerId, request: &RequestView<'_>) -> Option<Matched<'_>> {
