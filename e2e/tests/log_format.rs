@@ -83,6 +83,7 @@ fn a_path_cannot_break_a_json_line_either() {
         "GET  HTTP/1.1",
         "GET /\u{7}\" HTTP/1.1",
         "GET /\"\\ HTTP/9.9",
+        "GET /?q=\" HTTP/1.1",
         "GET /a%zz HTTP/1.1",
         "GET /a%00%0a%1b HTTP/1.1",
     ] {

@@ -82,11 +82,11 @@ async fn requests_that_are_refused_before_a_rule_is_found_are_always_logged() {
     let backend = Backend::named("a").await;
     let site = Site::new().cluster("a", &[backend.address]).rule(rule("/a").to("a"));
     let running = Running::start(logging(site, "$status $request"));
-    for (target, host) in [("/a%zz", "test"), ("/a", "te st")] {
+    for (target, host) in [("/a%zz", "test"), ("/a<>", "test"), ("/a?q=\"", "test"), ("/a", "te st")] {
         let mut client = running.connect().await;
         let answer = client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await.answer().await;
         assert_eq!(answer.status, 400, "{target} of {host}");
-        assert_eq!(running.log_line(), format!("400 GET {target} HTTP/1.1"));
+        assert_eq!(running.log_line(), format!("400 GET {target} HTTP/1.1").replace('"', "\\x22"));
     }
     assert_eq!(backend.requests(), 0);
 }

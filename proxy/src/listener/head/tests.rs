@@ -40,7 +40,7 @@ fn usual_targets_are_passed_on() {
         "OPTIONS * HTTP/1.1",
         "GET http://x/ HTTP/1.1",
         "GET HTTPS://x HTTP/1.1",
-        "GET /a|b\"<>{}[]^`\\ HTTP/1.1",
+        "GET /a|b\"{}[]^\\?q={}[]|^`\\ HTTP/1.1",
         "M-SEARCH /%zz HTTP/1.1",
     ] {
         assert!(matches!(scan(format!("{line}\r\nHost: x\r\n\r\n")), Ok(Some(_))), "{line}");
@@ -82,6 +82,8 @@ fn malformed_request_lines_are_refused() {
         ("GET http:// HTTP/1.1", HeadError::BadTarget),
         ("GET http:/x HTTP/1.1", HeadError::BadTarget),
         ("GET /#f HTTP/1.1", HeadError::BadTarget),
+        ("GET /<a> HTTP/1.1", HeadError::BadTarget),
+        ("GET /?q=\"a\" HTTP/1.1", HeadError::BadTarget),
         ("GET /\u{e9} HTTP/1.1", HeadError::BadTarget),
         ("GET /\0 HTTP/1.1", HeadError::ControlByte),
         ("\x16\x03\x01", HeadError::ControlByte),
