@@ -55,6 +55,33 @@ proptest! {
     }
 }
 
+#[test]
+fn a_host_loses_its_tls_in_the_round_that_changes_the_default_certificate() {
+    let ingress = |tls: Value| {
+        let metadata = json!({"namespace": "y", "name": "i"});
+        Object::Ingress(object(
+            json!({"metadata": metadata, "spec": {"tls": tls, "rules": [{"host": "a.example.com"}]}}),
+        ))
+    };
+    let secret = |(chain, key): &(String, String)| {
+        let data = json!({"tls.crt": chain, "tls.key": key});
+        Object::Secret(object(json!({"metadata": {"namespace": "x", "name": "tls-wild"}, "stringData": data})))
+    };
+    let mut resources = Resources::default();
+    let mut translator = Translator::new(settings());
+    let rounds =
+        [[secret(&PAIRS[0]), ingress(json!([{"hosts": ["a.example.com"]}]))], [secret(&PAIRS[1]), ingress(json!([]))]];
+    for (round, served) in rounds.into_iter().zip([1, 0]) {
+        let changes = round.iter().map(|object| Change::Object(Key::of(object))).collect();
+        for object in round {
+            resources.apply(object);
+        }
+        let followed = translator.update(&resources, &changes);
+        assert_eq!(followed, translate(&resources, &settings()));
+        assert_eq!(followed.model.listeners["https"].certificates.len(), served);
+    }
+}
+
 /// A cluster of many tenants: one Service, EndpointSlice and Ingress each.
 fn tenants(count: usize) -> Resources {
     let mut resources = Resources::default();

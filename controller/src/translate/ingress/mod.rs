@@ -164,7 +164,8 @@ impl IngressFrontEnd {
             changed_hosts.push(host);
         }
         if default_changed {
-            changed_hosts = self.tls.units().cloned().collect();
+            // Besides those that changed: a host that has no TLS any more is no unit any more.
+            changed_hosts.extend(self.tls.units().cloned());
         }
         changed_hosts.into_iter().fold(default_changed, |any, host| self.certify(host) || any)
     }
