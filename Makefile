@@ -18,4 +18,4 @@ bench: ## Measure against nginx, HAProxy, Envoy and two minimal proxies; writes 
 	bench/run
 
 dist: ## The executable that ships: target/dist/genkan
-	cargo build --profile dist -p genkan-controller
+	scripts/dist
