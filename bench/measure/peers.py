@@ -146,7 +146,8 @@ class Envoy(Peer):
         return str(next(Path(envoy.__file__).parent.glob("_bin/envoy*")))
 
     def version(self):
-        return version([self.executable(), "--version"], "version")
+        # "PATH  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL"
+        return version([self.executable(), "--version"], "version").split("/")[-4]
 
     def start(self, work):
         http, https = free_port(), free_port()
