@@ -43,7 +43,7 @@ def write(path, settings, versions, tables):
     parts = [BEGIN, "",
              f"{settings.rounds} rounds of {settings.seconds} s each, peers in turn within a round; medians, and medians of the "
              f"ratios round by round. 64 connections, one worker per proxy, no access log, h2load as client, nginx as backend, "
-             f"all on {os.cpu_count()} cores ({processor()}, Linux {platform.release()}).", ""]
+             f"all on {os.cpu_count()} cores ({processor()}, Linux {'.'.join(platform.release().split('.')[:2])}).", ""]
     parts += ["| proxy | version |", "|---|---|"] + [f"| {name} | {text} |" for name, text in versions.items()] + [""]
     parts += [table(scenario, results) for scenario, results in tables.items()] + [END]
     text = path.read_text(encoding="utf-8") if path.exists() else f"# Results\n\n{BEGIN}\n{END}\n"
