@@ -10,11 +10,9 @@ use smallvec::SmallVec;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-/// CGI programs take it for an address of a proxy ("httpoxy").
-const PROXY: HeaderName = HeaderName::from_static("proxy");
 
 /// What is removed of requests, with `Connection` and the fields that it names.
-static OF_REQUESTS: [HeaderName; 11] = [
+static OF_REQUESTS: [HeaderName; 10] = [
     KEEP_ALIVE,
     PROXY_CONNECTION,
     PROXY_AUTHENTICATE,
@@ -25,7 +23,6 @@ static OF_REQUESTS: [HeaderName; 11] = [
     UPGRADE,
     HTTP2_SETTINGS,
     EXPECT,
-    PROXY,
 ];
 
 /// What is removed of responses.
