@@ -299,3 +299,19 @@ async fn endpoints_may_speak_tls_with_a_certificate_that_nobody_knows() {
     let answer = Running::start(site).get("/").await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "no sni"));
 }
+
+#[tokio::test]
+async fn ranges_are_the_endpoints_business_and_pass_both_ways() {
+    let backend = Backend::http1(|request: http::Request<hyper::body::Incoming>| async move {
+        let asked = request.headers()["range"].to_str().unwrap().to_owned();
+        let part = Response::builder().status(206).header("content-range", "bytes 2-4/10").header("x-asked", asked);
+        part.body(full("cde")).unwrap()
+    })
+    .await;
+    let running = Running::start(Site::new().cluster("a", &[backend.address]).rule(rule("/").to("a")));
+    let mut client = running.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: test\r\nRange: bytes=2-4\r\n\r\n").await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.text().as_str()), (206, "cde"));
+    assert_eq!((answer.field("content-range"), answer.field("x-asked")), (Some("bytes 2-4/10"), Some("bytes=2-4")));
+}

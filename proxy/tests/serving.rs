@@ -175,3 +175,26 @@ async fn connections_over_the_limit_are_closed_at_once_and_taken_again_when_ther
     };
     assert!(total("accepted") >= total("handled") + 3.0, "{text}");
 }
+
+#[tokio::test]
+async fn an_old_table_is_freed_when_its_last_request_ends() {
+    let (slow, arrived, go) = held().await;
+    let fast = Backend::echo().await;
+    let running = Running::start(site(&fast));
+    let old = site(&slow).snapshot();
+    let watched = Arc::downgrade(&old);
+    running.proxy.publish(old);
+    let mut client = running.connect().await;
+    client.send(GET).await;
+    arrived.notified().await;
+    running.proxy.publish(site(&fast).snapshot());
+    assert_eq!(running.get("/").await.status, 200);
+    assert!(watched.upgrade().is_some(), "the request still needs it");
+    go.notify_one();
+    assert_eq!(client.answer().await.text(), "late");
+    // The answer is there a moment before the request is over.
+    while watched.upgrade().is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.get("/").await.status, 200, "the connection lives on");
+}
