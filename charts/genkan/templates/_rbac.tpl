@@ -1,0 +1,177 @@
+{{/*
+What the controller may do, and where. Rules are given only for what the flags make it do.
+
+  watched     the kinds of every watched namespace: a ClusterRole, or with controller.scope a Role in that namespace
+  cluster     kinds without a namespace: a ClusterRole, none with rbac.scope
+  own         what is written in the release's namespace: a Role
+  elsewhere   with controller.scope, single objects that flags name in other namespaces: a Role in each
+*/}}
+
+{{- define "genkan.rbac.writesStatus" -}}
+{{- $flags := include "genkan.controller.flags" . | fromYaml -}}
+{{- ne (include "genkan.text" (get $flags "update-status")) "false" -}}
+{{- end -}}
+
+{{/*
+Nodes are read for the status when nothing else gives an address, and for the zone that the controller is in.
+*/}}
+{{- define "genkan.rbac.readsNodes" -}}
+{{- $flags := include "genkan.controller.flags" . | fromYaml -}}
+{{- $address := or (hasKey $flags "publish-service") (hasKey $flags "publish-status-address") -}}
+{{- $zones := and (hasKey $flags "enable-topology-aware-routing") (ne (include "genkan.text" (get $flags "enable-topology-aware-routing")) "false") -}}
+{{- or (not $address) $zones -}}
+{{- end -}}
+
+{{- define "genkan.rbac.watchedNamespace" -}}
+{{- $namespace := include "genkan.namespace" . -}}
+{{- .Values.controller.scope.namespace | default $namespace | replace "$(POD_NAMESPACE)" $namespace -}}
+{{- end -}}
+
+{{- define "genkan.rbac.watched" -}}
+- apiGroups: [""]
+  resources: [configmaps, secrets, services]
+  verbs: [get, list, watch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses]
+  verbs: [get, list, watch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gateways, httproutes, referencegrants]
+  verbs: [get, list, watch]
+{{- if eq (include "genkan.rbac.writesStatus" .) "true" }}
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses/status]
+  verbs: [update, patch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gateways/status, httproutes/status]
+  verbs: [update, patch]
+{{- end }}
+{{ include "genkan.rbac.events" . }}
+{{- end -}}
+
+{{- define "genkan.rbac.events" -}}
+- apiGroups: ["", events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+
+{{- define "genkan.rbac.cluster" -}}
+- apiGroups: [networking.k8s.io]
+  resources: [ingressclasses]
+  verbs: [get, list, watch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gatewayclasses]
+  verbs: [get, list, watch]
+{{- if eq (include "genkan.rbac.writesStatus" .) "true" }}
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gatewayclasses/status]
+  verbs: [update, patch]
+{{- end }}
+- apiGroups: [""]
+  resources: [namespaces]
+  {{- if .Values.controller.scope.enabled }}
+  resourceNames:
+    - {{ include "genkan.rbac.watchedNamespace" . }}
+  {{- end }}
+  verbs: [get, list, watch]
+{{- if eq (include "genkan.rbac.readsNodes" .) "true" }}
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [get, list, watch]
+{{- end }}
+{{- end -}}
+
+{{- define "genkan.rbac.own" -}}
+{{- /* Its own pod and the others of its kind: for the status, when it is cleared and when nodes give the address. */ -}}
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+{{ include "genkan.rbac.events" . }}
+{{- if not .Values.controller.disableLeaderElection }}
+{{- $flags := include "genkan.controller.flags" . | fromYaml }}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames:
+    - {{ get $flags "election-id" }}
+  verbs: [get, update, patch]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+{{- end }}
+{{- if eq (include "genkan.admission.mode" .) "self" }}
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames:
+    - {{ include "genkan.admission.secretName" . }}
+  verbs: [get, update, patch]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+{{- end }}
+{{- end -}}
+
+{{/*
+With controller.scope: namespaces besides the watched one, each with rules for the single objects that flags name there.
+YAML of namespace -> rules.
+*/}}
+{{- define "genkan.rbac.elsewhere" -}}
+{{- $release := include "genkan.namespace" . -}}
+{{- $watched := include "genkan.rbac.watchedNamespace" . -}}
+{{- $kinds := dict
+  "configmap" "configmaps"
+  "tcp-services-configmap" "configmaps"
+  "udp-services-configmap" "configmaps"
+  "default-ssl-certificate" "secrets"
+  "publish-service" "services"
+  "default-backend-service" "services"
+-}}
+{{- $namespaces := dict -}}
+{{- range $flag, $value := include "genkan.controller.flags" . | fromYaml -}}
+{{- $parts := include "genkan.text" $value | replace "$(POD_NAMESPACE)" $release | splitList "/" -}}
+{{- if and (hasKey $kinds $flag) (eq (len $parts) 2) (ne (first $parts) $watched) -}}
+{{- $rules := list (dict "apiGroups" (list "") "resources" (list (get $kinds $flag)) "resourceNames" (list (last $parts))
+  "verbs" (list "get" "list" "watch")) -}}
+{{- if eq $flag "default-backend-service" -}}
+{{- $rules = append $rules (dict "apiGroups" (list "discovery.k8s.io") "resources" (list "endpointslices")
+  "verbs" (list "get" "list" "watch")) -}}
+{{- end -}}
+{{- $_ := set $namespaces (first $parts) (concat (get $namespaces (first $parts) | default list) $rules) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $namespaces -}}
+{{- end -}}
+
+{{/*
+A binding of a role to the controller's account. Takes: root, name, kind ("ClusterRole" or "Role"), namespace.
+*/}}
+{{- define "genkan.rbac.binding" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ .kind }}Binding
+{{ dict "root" .root "name" .name "namespace" .namespace "component" "controller"
+  "extra" (list .root.Values.controller.labels) | include "genkan.metadata" }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ .kind }}
+  name: {{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "genkan.serviceAccountName" .root }}
+    namespace: {{ include "genkan.namespace" .root }}
+{{- end -}}
+
+{{/*
+A role and its binding. Takes: root, name, kind, namespace, rules (YAML).
+*/}}
+{{- define "genkan.rbac.roleAndBinding" -}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ .kind }}
+{{ dict "root" .root "name" .name "namespace" .namespace "component" "controller"
+  "extra" (list .root.Values.controller.labels) | include "genkan.metadata" }}
+rules:
+  {{- .rules | nindent 2 }}
+---
+{{ include "genkan.rbac.binding" . }}
+{{- end -}}
