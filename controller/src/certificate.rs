@@ -87,7 +87,7 @@ fn from_der(
     let (names, not_after) = (names_of(&parsed), parsed.validity().not_after.timestamp());
     let fingerprint = sha256_hex(leaf);
     let signing = rustls::crypto::ring::sign::any_supported_type(&key).map_err(|_| CertificateError::BadKey)?;
-    match CertifiedKey::new(chain.clone(), signing).keys_match() {
+    match CertifiedKey::new(chain.clone(), signing.clone()).keys_match() {
         // `Unknown`: the key can't tell its public half; the handshake will show.
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
         Err(rustls::Error::InconsistentKeys(_)) => return Err(CertificateError::Mismatch),
@@ -100,7 +100,7 @@ fn from_der(
         fingerprint,
         not_after,
         chain: chain.iter().map(|der| Arc::from(der.as_ref())).collect(),
-        key: PrivateKey::from_der(key.secret_der()),
+        key: PrivateKey::new(signing),
     })
 }
 

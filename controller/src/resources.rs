@@ -6,9 +6,10 @@
 
 mod endpoint_slice;
 mod ingress;
+mod secret;
 mod service;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,12 +21,13 @@ use gateway_api::apis::standard::gatewayclasses::GatewayClass;
 use gateway_api::apis::standard::gateways::Gateway;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
 use genkan_routing::name::ObjectRef;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::networking::v1::IngressClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use self::endpoint_slice::{Endpoint, EndpointSlice, Port, State};
 pub use self::ingress::{Ingress, IngressMetadata};
+pub use self::secret::{CertificateOutcome, Secret, SecretError};
 pub use self::service::Service;
 
 /// A namespace and a name. The namespace is empty for cluster-scoped kinds.
@@ -115,6 +117,8 @@ macro_rules! kinds {
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Resources {
             $($(#[$doc])* pub $field: BTreeMap<NamespacedName, Arc<$type>>,)*
+            /// Kinds that the API server does not let us read. They count as empty.
+            pub unreadable: BTreeSet<Kind>,
             /// Addresses of ExternalName Services' names, as DNS last gave them. Names that were asked for and have no
             /// address are present and empty.
             pub dns: BTreeMap<Arc<str>, Vec<IpAddr>>,
@@ -128,7 +132,7 @@ macro_rules! kinds {
 
             /// As [`Self::apply`] for whoever has the object's key already: names are kept, so they should be shared.
             pub fn set(&mut self, key: NamespacedName, object: Object) -> bool {
-                match object {
+                match self.share(&key, object) {
                     $(Object::$variant(object) => match self.$field.get(&key) {
                         Some(present) if Arc::ptr_eq(present, &object) || *present == object => false,
                         _ => { self.$field.insert(key, object); true }
@@ -139,6 +143,16 @@ macro_rules! kinds {
             /// Removes an object. Returns whether it was there.
             pub fn remove(&mut self, key: &Key) -> bool {
                 match key.kind { $(Kind::$variant => self.$field.remove(&key.name).is_some(),)* }
+            }
+
+            /// Whether an object is there.
+            pub fn contains(&self, key: &Key) -> bool {
+                match key.kind { $(Kind::$variant => self.$field.contains_key(&key.name),)* }
+            }
+
+            /// The names of a kind's objects, in order.
+            pub fn names_of(&self, kind: Kind) -> Box<dyn Iterator<Item = &NamespacedName> + '_> {
+                match kind { $(Kind::$variant => Box::new(self.$field.keys()),)* }
             }
 
             /// The keys of all objects, by kind.
@@ -175,6 +189,24 @@ kinds! {
     HttpRoute(HttpRoute) in http_routes, "HTTPRoute", namespaced: true;
     /// gateway.networking.k8s.io/v1 (or v1beta1) ReferenceGrant.
     ReferenceGrant(ReferenceGrant) in reference_grants, "ReferenceGrant", namespaced: true;
+}
+
+impl Resources {
+    /// A new version of an object that shares with the present one what stayed equal and is compared often.
+    fn share(&self, key: &NamespacedName, object: Object) -> Object {
+        match (object, self.secrets.get(key)) {
+            (Object::Secret(new), Some(old)) if new != *old => Object::Secret(Arc::new(Secret::clone(&new).share(old))),
+            (object, _) => object,
+        }
+    }
+}
+
+impl Kind {
+    /// Whether only those objects of a cluster are kept that somebody refers to: there are many, and they are large or
+    /// secret.
+    pub fn kept_on_demand(self) -> bool {
+        matches!(self, Self::Secret | Self::ConfigMap)
+    }
 }
 
 /// An object's kind, namespace and name.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use genkan_routing::model::Certificate;
 
+use crate::label_selector::LabelSelector;
 use crate::resources::NamespacedName;
 
 /// The ConfigMap that directory mode reads without `--configmap`: the one that ingress-nginx's chart makes, so that
@@ -40,6 +41,8 @@ pub struct Settings {
     /// What is shown where no usable `default_ssl_certificate` is: made at start, see
     /// [`generate_fallback`](crate::certificate::generate_fallback). Without it such handshakes are refused.
     pub fallback_certificate: Option<Arc<Certificate>>,
+    /// `--watch-namespace-selector`: Ingresses, Gateways and routes of other namespaces are not served. `None`: of all.
+    pub namespace_selector: Option<LabelSelector>,
     /// `--disable-catch-all` (false).
     pub disable_catch_all: bool,
     /// `--disable-svc-external-name` (false).
@@ -69,6 +72,7 @@ impl Default for Settings {
             default_backend_service: None,
             default_ssl_certificate: None,
             fallback_certificate: None,
+            namespace_selector: None,
             disable_catch_all: false,
             disable_external_name: false,
             bind_addresses: Vec::new(),

@@ -23,6 +23,8 @@ enum Step {
     Apply(Object),
     Remove(Key),
     Dns(&'static str, Vec<IpAddr>),
+    /// The API server lets us read a kind, or no longer does.
+    Readable(Kind, bool),
 }
 
 fn settings() -> Settings {
@@ -168,6 +170,14 @@ fn take(resources: &mut Resources, step: Step) -> Change {
             resources.dns.insert(name.into(), addresses);
             Change::Dns(name.into())
         }
+        Step::Readable(kind, readable) => {
+            if readable {
+                resources.unreadable.remove(&kind)
+            } else {
+                resources.unreadable.insert(kind)
+            };
+            Change::Readable(kind)
+        }
     }
 }
 
@@ -214,6 +224,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => class().prop_map(Step::Apply),
         4 => gateway_kind().prop_map(Step::Apply),
         5 => key().prop_map(Step::Remove),
+        1 => (select(vec![Kind::IngressClass, Kind::Namespace]), any::<bool>())
+            .prop_map(|(kind, readable)| Step::Readable(kind, readable)),
         1 => select(vec![vec![], vec!["192.0.2.1"], vec!["127.0.0.1"], vec!["192.0.2.2", "192.0.2.1"]])
             .prop_map(|all| Step::Dns("external.example.org", all.iter().map(|ip| ip.parse().unwrap()).collect())),
     ]

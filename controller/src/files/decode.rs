@@ -1,18 +1,15 @@
-//! A document to typed objects: which kinds and versions are read, lists, names, Secrets' `stringData`.
+//! A document to typed objects: which kinds and versions are read, lists, names.
 //!
 //! Kinds that Genkan does not read are counted and left alone; a known kind in a version that is not read, a value
 //! of the wrong type and a bad name are told with field, line and column. An object is taken whole or not at all.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
 
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value};
 
-use super::locate::{Locator, Step, display};
+use super::locate::Locator;
 use super::text::Document;
-use super::typed::{TypeError, Unknown, typed};
+use crate::kinds::{ENTRIES, Entry, Step, TypeError, Unknown, display};
 use crate::resources::{Key, Kind, Object};
 
 /// What one document, or one item of a list, turned out to be.
@@ -51,43 +48,6 @@ pub(super) struct Failure {
     /// False if it is worth a warning only: a document that does not claim to be a Kubernetes object, an unknown field.
     pub(super) error: bool,
 }
-
-/// An object and the fields of its document that its type does not know.
-type Known = (Object, Vec<Unknown>);
-
-pub(super) struct Entry {
-    pub(super) kind: Kind,
-    group: &'static str,
-    /// Versions that decode as the first one.
-    versions: &'static [&'static str],
-    decode: fn(&Value) -> Result<Known, TypeError>,
-}
-
-macro_rules! entry {
-    ($kind:ident, $group:literal, [$($version:literal),+]) => {
-        Entry {
-            kind: Kind::$kind,
-            group: $group,
-            versions: &[$($version),+],
-            decode: |value| typed(value).map(|(object, unknown)| (Object::$kind(Arc::new(object)), unknown)),
-        }
-    };
-}
-
-/// The v1beta1 types of Gateway API are the v1 types.
-pub(super) const ENTRIES: &[Entry] = &[
-    entry!(Ingress, "networking.k8s.io", ["v1"]),
-    entry!(IngressClass, "networking.k8s.io", ["v1"]),
-    entry!(Service, "", ["v1"]),
-    entry!(EndpointSlice, "discovery.k8s.io", ["v1"]),
-    Entry { kind: Kind::Secret, group: "", versions: &["v1"], decode: secret },
-    entry!(ConfigMap, "", ["v1"]),
-    entry!(Namespace, "", ["v1"]),
-    entry!(GatewayClass, "gateway.networking.k8s.io", ["v1", "v1beta1"]),
-    entry!(Gateway, "gateway.networking.k8s.io", ["v1", "v1beta1"]),
-    entry!(HttpRoute, "gateway.networking.k8s.io", ["v1", "v1beta1"]),
-    entry!(ReferenceGrant, "gateway.networking.k8s.io", ["v1", "v1beta1"]),
-];
 
 /// Groups that held a kind before its present one.
 const OLD_GROUPS: &[(&str, Kind)] = &[("extensions", Kind::Ingress)];
@@ -176,11 +136,7 @@ impl Decoder<'_> {
                 return self.fail(None, &path, "InvalidName", format!("{kind}: {message}"), "");
             }
         };
-        let served = if entry.group.is_empty() {
-            entry.versions[0].to_owned()
-        } else {
-            format!("{}/{}", entry.group, entry.versions[0])
-        };
+        let served = entry.api_version(entry.versions[0]);
         if entry.group != group || !entry.versions.contains(&version) {
             let message = format!("apiVersion {api_version} of {kind} is not read");
             let path = [Step::Key("apiVersion".to_owned())];
@@ -197,7 +153,7 @@ impl Decoder<'_> {
                 let key = Key::of(&object);
                 self.items.push(Item::Object(Decoded { key, line, object, digest: None }));
             }
-            Err(error) => self.type_error(key, &error),
+            Err(error) => self.type_error(key, entry, &error),
         }
     }
 
@@ -233,17 +189,9 @@ impl Decoder<'_> {
         Ok(Key::new(kind, namespace, name))
     }
 
-    fn type_error(&mut self, key: Key, error: &TypeError) {
-        let (path, told) = (&error.path, error.to_string());
-        // Errors of serde quote the value; a Secret's must not be shown.
-        let hidden = key.kind == Kind::Secret && !matches!(path.first(), Some(Step::Key(key)) if key == "metadata");
-        let mend = match () {
-            () if hidden => "values of data are base64, values of stringData are text in quotes",
-            () if told.ends_with("expected a string") => "put the value in quotes",
-            () => "",
-        };
-        let message = if hidden { "the value has the wrong form".to_owned() } else { told };
-        self.fail(Some(key), path, "InvalidObject", message, mend);
+    fn type_error(&mut self, key: Key, entry: &Entry, error: &TypeError) {
+        let (message, mend) = entry.explain(error);
+        self.fail(Some(key), &error.path, "InvalidObject", message, mend);
     }
 
     fn unknown_field(&mut self, key: &Key, unknown: &Unknown) {
@@ -279,16 +227,6 @@ impl Decoder<'_> {
         let field = display(inner);
         self.items.push(Item::Failed(Failure { key, line, column, field, reason, message, mend, error: true }));
     }
-}
-
-/// `stringData` is merged into `data` and wins, as in the API server.
-fn secret(value: &Value) -> Result<Known, TypeError> {
-    let (mut secret, unknown): (Secret, _) = typed(value)?;
-    if let Some(texts) = secret.string_data.take() {
-        let data = secret.data.get_or_insert_default();
-        data.extend(texts.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
-    }
-    Ok((Object::Secret(Arc::new(secret)), unknown))
 }
 
 /// RFC 1123 label: at most 63 of a-z, 0-9 and `-`, a letter or digit at both ends.

@@ -9,29 +9,7 @@ use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::text::{self, Document};
-
-/// One step from a value into it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// The value of a map's key.
-    Key(String),
-    /// The element of a list, from 0.
-    Index(usize),
-}
-
-/// The path of a field as kubectl prints it: `spec.rules[0].host`; keys with dots or slashes are in brackets.
-pub(super) fn display(path: &[Step]) -> String {
-    let mut text = String::new();
-    for step in path {
-        match step {
-            Step::Index(index) => text.push_str(&format!("[{index}]")),
-            Step::Key(key) if key.contains(['.', '/', '[', ' ']) => text.push_str(&format!("[{key}]")),
-            Step::Key(key) if text.is_empty() => text.push_str(key),
-            Step::Key(key) => text.push_str(&format!(".{key}")),
-        }
-    }
-    text
-}
+use crate::kinds::Step;
 
 /// Finds places in one document; parses it again the first time that it is asked.
 #[derive(Debug)]
@@ -147,6 +125,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
 mod tests {
     use super::super::text::{Syntax, documents};
     use super::*;
+    use crate::kinds::display;
 
     fn key(key: &str) -> Step {
         Step::Key(key.to_owned())

@@ -15,7 +15,6 @@ mod locate;
 mod problem;
 mod store;
 mod text;
-mod typed;
 mod walk;
 mod watch;
 

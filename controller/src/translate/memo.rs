@@ -56,6 +56,11 @@ impl<K: Clone + Ord + Hash, V: Output> Memo<K, V> {
         self.entries.keys()
     }
 
+    /// Whether any unit read this.
+    pub fn is_read(&self, dependency: &Dependency) -> bool {
+        self.readers.contains_key(dependency)
+    }
+
     /// The units that read something dirty.
     pub fn stale(&self, dirty: &Dirty) -> BTreeSet<K> {
         if dirty.iter().any(Dependency::is_common) {

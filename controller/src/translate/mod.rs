@@ -15,7 +15,6 @@
 //! equal.
 
 pub mod assembly;
-pub mod certificate;
 pub mod cluster;
 pub mod config;
 pub mod gateway;
@@ -33,7 +32,7 @@ use genkan_routing::report::Report;
 
 pub use translator::Translator;
 
-use crate::resources::{Key, Resources};
+use crate::resources::{Key, Kind, Resources};
 use crate::settings::Settings;
 
 /// What translation gives.
@@ -50,6 +49,8 @@ pub struct Translation {
 pub enum Change {
     /// An object was added, changed or removed.
     Object(Key),
+    /// A kind was added to or removed from [`Resources::unreadable`].
+    Readable(Kind),
     /// The addresses of a name in [`Resources::dns`] were added, changed or removed.
     Dns(Arc<str>),
 }

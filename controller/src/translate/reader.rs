@@ -4,6 +4,7 @@
 //! [`Dependency`] set; a change makes exactly those units stale whose set it meets. The reader decides nothing.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,14 +13,15 @@ use gateway_api::apis::standard::gatewayclasses::GatewayClass;
 use gateway_api::apis::standard::gateways::Gateway;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
 use genkan_routing::name::HostPattern;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::networking::v1::IngressClass;
 use rustc_hash::FxHashSet;
 
-use super::certificate::CertificateOutcome;
 use super::config::Config;
 use super::world::World;
-use crate::resources::{EndpointSlice, Ingress, Key, Kind, NamespacedName, Resources, Service};
+use crate::resources::{
+    CertificateOutcome, EndpointSlice, Ingress, Key, Kind, NamespacedName, Resources, Secret, SecretError, Service,
+};
 use crate::settings::Settings;
 
 /// Something that a unit of work looked at.
@@ -33,6 +35,8 @@ pub enum Dependency {
     AllIn(Kind, Arc<str>),
     /// A Service and its EndpointSlices.
     Endpoints(NamespacedName),
+    /// Whether the API server lets us read a kind.
+    Readable(Kind),
     /// The addresses of a name outside the cluster.
     Dns(Arc<str>),
     /// The settings that the ConfigMap gives.
@@ -86,8 +90,13 @@ macro_rules! getters {
             $(
                 $(#[$doc])*
                 pub fn $get(&self, name: &NamespacedName) -> Option<&'a Arc<$type>> {
-                    self.note(Dependency::Object(Key { kind: Kind::$kind, name: name.clone() }));
-                    self.world.resources.$field.get(name)
+                    let key = Key { kind: Kind::$kind, name: name.clone() };
+                    let found = self.world.resources.$field.get(name);
+                    if found.is_none() {
+                        self.world.note_missing(&key);
+                    }
+                    self.note(Dependency::Object(key));
+                    found
                 }
             )*
         }
@@ -126,6 +135,20 @@ impl<'a> Reader<'a> {
         let mut reads: Box<[_]> = self.reads.into_inner().into_iter().collect();
         reads.sort_unstable();
         Reads(reads)
+    }
+
+    /// Whether `--watch-namespace-selector` selects a namespace.
+    pub fn is_watched(&self, namespace: &Arc<str>) -> bool {
+        let Some(selector) = &self.settings().namespace_selector else { return true };
+        let none = BTreeMap::new();
+        let namespace = self.namespace(&NamespacedName::new("", namespace.clone()));
+        namespace.is_some_and(|namespace| selector.matches(namespace.metadata.labels.as_ref().unwrap_or(&none)))
+    }
+
+    /// Whether the API server lets us read a kind. Always, for files.
+    pub fn can_read(&self, kind: Kind) -> bool {
+        self.note(Dependency::Readable(kind));
+        !self.world.resources.unreadable.contains(&kind)
     }
 
     /// Records a dependency of something that is not read through this reader.
@@ -175,8 +198,8 @@ impl<'a> Reader<'a> {
 
     /// The certificate of a Secret.
     pub fn certificate(&self, secret: &NamespacedName) -> CertificateOutcome {
-        let object = self.secret(secret);
-        self.world.certificates.read(secret, object)
+        let missing = || Err(SecretError::Missing(secret.clone()));
+        self.secret(secret).map_or_else(missing, |secret| secret.certificate.clone())
     }
 
     /// The settings that the ConfigMap gives; the defaults while it is being read.

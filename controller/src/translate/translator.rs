@@ -1,5 +1,6 @@
 //! The translator: runs the steps of translation in order, redoing what changes touch.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -9,7 +10,6 @@ use genkan_routing::report::Problem;
 use rustc_hash::FxHashMap;
 
 use super::assembly::{Assembly, Batch};
-use super::certificate::CertificateCache;
 use super::cluster::{self, Built};
 use super::config::Config;
 use super::gateway::GatewayFrontEnd;
@@ -18,7 +18,7 @@ use super::memo::Memo;
 use super::reader::{Dependency, Dirty};
 use super::world::{SliceIndex, World, dirty};
 use super::{Change, Translation, listeners};
-use crate::resources::{Kind, Resources};
+use crate::resources::{Key, NamespacedName, Resources};
 use crate::settings::Settings;
 
 /// Translates again and again, redoing only what changes touch.
@@ -27,13 +27,13 @@ pub struct Translator {
     settings: Settings,
     seen: bool,
     slices: SliceIndex,
-    certificates: CertificateCache,
     config: Memo<(), Config>,
     ingress: IngressFrontEnd,
     gateway: GatewayFrontEnd,
     assembly: Assembly,
     clusters: Clusters,
     last: Translation,
+    missing: RefCell<BTreeSet<Key>>,
 }
 
 impl Translator {
@@ -43,13 +43,13 @@ impl Translator {
             settings,
             seen: false,
             slices: SliceIndex::default(),
-            certificates: CertificateCache::default(),
             config: Memo::default(),
             ingress: IngressFrontEnd::default(),
             gateway: GatewayFrontEnd::default(),
             assembly: Assembly::default(),
             clusters: Clusters::default(),
             last: Translation::default(),
+            missing: RefCell::default(),
         }
     }
 
@@ -62,14 +62,13 @@ impl Translator {
             self.slices.rebuild(resources);
         }
         let mut dirty = dirty(changes, resources, &mut self.slices);
-        self.forget_certificates(resources, changes);
         let config = self.refresh_config(resources, first, &mut dirty);
         let world = World {
             resources,
             settings: &self.settings,
             slices: &self.slices,
-            certificates: &self.certificates,
             config: Some(&config),
+            missing: &self.missing,
         };
         let mut batch = Batch::default();
         self.ingress.update(&world, first, &mut dirty, &mut batch);
@@ -79,15 +78,26 @@ impl Translator {
         self.publish(&config)
     }
 
+    /// Whether somebody refers to an object, there or not.
+    pub fn refers_to(&self, key: &Key) -> bool {
+        let object = Dependency::Object(key.clone());
+        self.config.is_read(&object) || self.ingress.is_read(&object) || self.gateway.is_read(&object)
+    }
+
+    /// Secrets and ConfigMaps that were asked for since the last call and are not in the resources.
+    pub fn take_missing(&mut self) -> BTreeSet<Key> {
+        self.missing.take()
+    }
+
+    /// Whether an Ingress is ours to serve.
+    pub fn is_ours(&self, ingress: &NamespacedName) -> bool {
+        self.ingress.is_ours(ingress)
+    }
+
     /// Reads the ConfigMap; what depends on it is redone only if it says something else.
     fn refresh_config(&mut self, resources: &Resources, first: bool, dirty: &mut Dirty) -> Arc<Config> {
-        let world = World {
-            resources,
-            settings: &self.settings,
-            slices: &self.slices,
-            certificates: &self.certificates,
-            config: None,
-        };
+        let world =
+            World { resources, settings: &self.settings, slices: &self.slices, config: None, missing: &self.missing };
         if first || !self.config.stale(dirty).is_empty() {
             let changed = self.config.refresh(&(), world.reader(), |reader| Some(Config::read(reader)));
             if let Some(changed) = changed {
@@ -97,18 +107,6 @@ impl Translator {
             }
         }
         self.config.get(&()).cloned().unwrap_or_default()
-    }
-
-    /// The cache of certificates must not keep Secrets that are gone.
-    fn forget_certificates(&mut self, resources: &Resources, changes: &BTreeSet<Change>) {
-        for change in changes {
-            if let Change::Object(key) = change
-                && key.kind == Kind::Secret
-                && !resources.secrets.contains_key(&key.name)
-            {
-                self.certificates.forget(&key.name);
-            }
-        }
     }
 
     /// A new model of the parts; the old one when no part changed.

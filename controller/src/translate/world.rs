@@ -1,15 +1,15 @@
 //! World: what every unit of work may look at, through a [`Reader`](super::reader::Reader) that records it.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use super::Change;
-use super::certificate::CertificateCache;
 use super::config::Config;
 use super::reader::{Dependency, Dirty, Reader};
-use crate::resources::{EndpointSlice, Kind, NamespacedName, Resources};
+use crate::resources::{EndpointSlice, Key, Kind, NamespacedName, Resources};
 use crate::settings::Settings;
 use crate::small_map::SmallSet;
 
@@ -19,12 +19,20 @@ pub struct World<'a> {
     pub(super) resources: &'a Resources,
     pub(super) settings: &'a Settings,
     pub(super) slices: &'a SliceIndex,
-    pub(super) certificates: &'a CertificateCache,
     /// `None` only while the ConfigMap itself is read.
     pub(super) config: Option<&'a Arc<Config>>,
+    /// Secrets and ConfigMaps that were asked for and are not there.
+    pub(super) missing: &'a RefCell<BTreeSet<Key>>,
 }
 
 impl World<'_> {
+    /// Takes note of an object that is not there. It may only not have been kept, as nobody asked for it before.
+    pub(super) fn note_missing(&self, key: &Key) {
+        if key.kind.kept_on_demand() {
+            self.missing.borrow_mut().insert(key.clone());
+        }
+    }
+
     /// A reader for one unit of work.
     pub fn reader(&self) -> Reader<'_> {
         Reader::new(self)
@@ -79,6 +87,9 @@ pub(super) fn dirty(changes: &BTreeSet<Change>, resources: &Resources, slices: &
     let mut dirty = Dirty::default();
     for change in changes {
         match change {
+            Change::Readable(kind) => {
+                dirty.insert(Dependency::Readable(*kind));
+            }
             Change::Dns(name) => {
                 dirty.insert(Dependency::Dns(name.clone()));
             }

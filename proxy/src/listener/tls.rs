@@ -19,7 +19,7 @@ use genkan_routing::model::{Certificate, Protocol, SharedMap};
 use genkan_routing::name::{CertificateId, ListenerId};
 use genkan_routing::snapshot::Snapshot;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ServerConfig, ServerConnection, SignatureAlgorithm};
@@ -31,7 +31,7 @@ use crate::connection::TlsInfo;
 pub(crate) struct TlsTable {
     /// What `certificates` was made of.
     sources: SharedMap<CertificateId, Arc<Certificate>>,
-    /// Those that could be loaded.
+    /// With their keys, as the TLS library wants them.
     certificates: SharedMap<CertificateId, Arc<CertifiedKey>>,
     policies: HashMap<ListenerId, Policy>,
 }
@@ -43,15 +43,6 @@ struct Policy {
     config: ServerConfig,
 }
 
-/// Why a certificate can't be served.
-#[derive(Debug, thiserror::Error)]
-enum LoadError {
-    #[error("the private key has no known form: {0}")]
-    Form(&'static str),
-    #[error(transparent)]
-    Tls(#[from] rustls::Error),
-}
-
 /// A listener without certificates. The handshake can't succeed with it, and we never let it begin.
 #[derive(Debug)]
 struct NoCertificate;
@@ -59,22 +50,15 @@ struct NoCertificate;
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
 
 impl TlsTable {
-    /// The table of a snapshot, sharing with `previous` what did not change. A certificate that can't be loaded costs
-    /// only itself: its names get the next one that covers them, as with ingress-nginx.
+    /// The table of a snapshot, sharing with `previous` what did not change.
     pub(crate) fn build(snapshot: &Snapshot, previous: Option<&Self>) -> Self {
         let model = snapshot.model();
         let (before, mut certificates) =
             previous.map_or_else(Default::default, |table| (table.sources.clone(), table.certificates.clone()));
-        for (id, old, new) in before.unshared(&model.certificates).filter(|(_, old, new)| old != new) {
-            if old.is_some() {
-                certificates.remove(id);
-            }
-            match new.map(|source| load(source)) {
-                Some(Ok(key)) => {
-                    certificates.insert(id.clone(), key);
-                }
-                Some(Err(error)) => tracing::error!(certificate = %id, %error, "the certificate can't be served"),
-                None => {}
+        for (id, _, new) in before.unshared(&model.certificates).filter(|(_, old, new)| old != new) {
+            match new {
+                Some(source) => drop(certificates.insert(id.clone(), load(source))),
+                None => drop(certificates.remove(id)),
             }
         }
         let http2 = model.settings.client.http2;
@@ -194,8 +178,7 @@ fn choose<'k>(keys: &[&'k Arc<CertifiedKey>], hello: &ClientHello<'_>) -> Option
         .copied()
 }
 
-fn load(source: &Certificate) -> Result<Arc<CertifiedKey>, LoadError> {
+fn load(source: &Certificate) -> Arc<CertifiedKey> {
     let chain = source.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-    let key = PrivateKeyDer::try_from(source.key.secret_der()).map_err(LoadError::Form)?.clone_key();
-    Ok(Arc::new(CertifiedKey::from_der(chain, key, &PROVIDER)?))
+    Arc::new(CertifiedKey::new(chain, source.key.signing().clone()))
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::sign::SigningKey;
 use serde::{Serialize, Serializer};
 
 use crate::name::{CertificateId, HostPattern, Origin};
@@ -29,21 +30,32 @@ pub struct Certificate {
     pub key: PrivateKey,
 }
 
-/// A private key in DER (PKCS#8, PKCS#1 or SEC1). `Debug` and `Serialize` show nothing of it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PrivateKey(Arc<[u8]>);
+/// A private key that can sign and nothing else: it is read once, and what it was read from is not kept. `Debug` and
+/// `Serialize` show nothing of it.
+#[derive(Clone)]
+pub struct PrivateKey(Arc<dyn SigningKey>);
 
 impl PrivateKey {
-    /// A key from its DER.
-    pub fn from_der(der: impl Into<Arc<[u8]>>) -> Self {
-        Self(der.into())
+    /// A key as the TLS library has it.
+    pub fn new(key: Arc<dyn SigningKey>) -> Self {
+        Self(key)
     }
 
-    /// The DER. Only for the TLS library.
-    pub fn secret_der(&self) -> &[u8] {
+    /// The key, for the TLS library.
+    pub fn signing(&self) -> &Arc<dyn SigningKey> {
         &self.0
     }
 }
+
+/// Keys are equal whose public halves are; one that can't tell its public half is equal to itself only.
+impl PartialEq for PrivateKey {
+    fn eq(&self, other: &Self) -> bool {
+        let halves = || self.0.public_key().zip(other.0.public_key());
+        Arc::ptr_eq(&self.0, &other.0) || halves().is_some_and(|(one, other)| one == other)
+    }
+}
+
+impl Eq for PrivateKey {}
 
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -73,6 +73,11 @@ impl GatewayFrontEnd {
         self.hosts.refresh(|name| self.routes.get(name), batch);
     }
 
+    /// Whether any unit read this.
+    pub fn is_read(&self, dependency: &Dependency) -> bool {
+        self.gateways.is_read(dependency) || self.routes.is_read(dependency)
+    }
+
     /// What the Gateways listen on. A listener that did not change keeps its pointer.
     pub fn listeners(&self) -> &[Arc<Listener>] {
         &self.listeners
@@ -87,7 +92,9 @@ impl GatewayFrontEnd {
         }
         let mut any = false;
         for name in names {
-            let changed = self.gateways.refresh(&name, world.reader(), |reader| gateways::read(&name, reader));
+            let changed = self.gateways.refresh(&name, world.reader(), |reader| {
+                reader.is_watched(&name.namespace).then(|| gateways::read(&name, reader)).flatten()
+            });
             if let Some(changed) = changed {
                 let contribution = |outcome: Option<Arc<GatewayOutcome>>| Some(outcome?.contribution.clone());
                 batch.push(Some(Changed { old: contribution(changed.old), new: contribution(changed.new) }));
@@ -134,7 +141,9 @@ impl GatewayFrontEnd {
         }
         let Self { routes, parents, hosts, .. } = self;
         for name in names {
-            let changed = routes.refresh(&name, world.reader(), |reader| route::read(&name, parents, reader));
+            let changed = routes.refresh(&name, world.reader(), |reader| {
+                reader.is_watched(&name.namespace).then(|| route::read(&name, parents, reader)).flatten()
+            });
             let Some(changed) = changed else { continue };
             hosts.route_changed(&name, &changed);
             let contribution = |outcome: Option<Arc<RouteOutcome>>| Some(outcome?.contribution.clone());

@@ -3,7 +3,7 @@
 use genkan_routing::name::{ObjectRef, Origin};
 use genkan_routing::report::Problem;
 
-use crate::resources::{Ingress, NamespacedName};
+use crate::resources::{Ingress, Kind, NamespacedName};
 use crate::translate::reader::Reader;
 
 /// The annotation that named a class before the field did.
@@ -30,7 +30,14 @@ pub(super) fn of(ingress: &Ingress, object: &ObjectRef, reader: &Reader<'_>) -> 
     let ours = |yes| if yes { Class::Ours } else { Class::Foreign };
     let field = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref());
     let annotation = ingress.metadata.annotations.as_ref().and_then(|all| all.get(CLASS_ANNOTATION));
+    if !reader.is_watched(&object.namespace) {
+        return Class::Foreign;
+    }
     match (field, annotation) {
+        // Without the right to read IngressClasses the field says nothing.
+        (Some(_), annotation) if !reader.can_read(Kind::IngressClass) => {
+            ours(annotation.map_or(settings.watch_ingress_without_class, |name| *name == settings.ingress_class))
+        }
         (Some(name), _) => match reader.ingress_class(&NamespacedName::new("", name)) {
             Some(class) => {
                 let controller = class.spec.as_ref().and_then(|spec| spec.controller.as_deref());

@@ -32,6 +32,8 @@ pub(super) struct Rank {
 pub(super) struct Fragment {
     /// Its place among others.
     pub(super) rank: Rank,
+    /// Whether it is of our class.
+    pub(super) ours: bool,
     /// What is served of it; nothing of an Ingress that is not ours or was rejected.
     pub(super) body: Option<Body>,
     /// Its problems, as a contribution.
@@ -111,7 +113,9 @@ impl Fragment {
     pub(super) fn read(name: &NamespacedName, ingress: &Ingress, reader: &Reader<'_>) -> Self {
         let object = object_ref(name);
         let mut problems = Vec::new();
-        let body = match class::of(ingress, &object, reader) {
+        let class = class::of(ingress, &object, reader);
+        let ours = class == Class::Ours;
+        let body = match class {
             Class::Ours => read_body(name, ingress, &object, reader, &mut problems),
             Class::Foreign => None,
             Class::Lost(problem) => {
@@ -121,7 +125,7 @@ impl Fragment {
         };
         let created = ingress.metadata.creation_timestamp.as_ref().map(|time| time.0);
         let told = Contribution { problems, ..Contribution::default() }.into_shared();
-        Self { rank: Rank { created, name: Reverse(name.clone()) }, body, told }
+        Self { rank: Rank { created, name: Reverse(name.clone()) }, ours, body, told }
     }
 
     /// The hosts that it has something for.

@@ -67,6 +67,20 @@ impl IngressFrontEnd {
         }
     }
 
+    /// Whether any unit read this.
+    pub fn is_read(&self, dependency: &Dependency) -> bool {
+        self.fragments.is_read(dependency)
+            || self.default_tls.is_read(dependency)
+            || self.default_backend.is_read(dependency)
+            || self.tls.is_read(dependency)
+            || self.hosts.is_read(dependency)
+    }
+
+    /// Whether an Ingress is of our class.
+    pub fn is_ours(&self, ingress: &NamespacedName) -> bool {
+        self.fragments.get(ingress).is_some_and(|fragment| fragment.ours)
+    }
+
     /// `http` and `https`.
     pub fn listeners(&self) -> &[Arc<Listener>] {
         &self.listeners

@@ -59,6 +59,11 @@ pub(crate) fn certificate(id: &str, names: &[&str]) -> Arc<Certificate> {
     certificate_with(id, names, &rcgen::PKCS_ECDSA_P256_SHA256)
 }
 
+fn signing_key(key: &rcgen::KeyPair) -> PrivateKey {
+    let der = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    PrivateKey::new(rustls::crypto::ring::sign::any_supported_type(&der).unwrap())
+}
+
 pub(crate) fn certificate_with(
     id: &str,
     names: &[&str],
@@ -74,7 +79,7 @@ pub(crate) fn certificate_with(
         fingerprint: String::new(),
         not_after: 0,
         chain: vec![Arc::from(leaf.der().as_ref())],
-        key: PrivateKey::from_der(key.serialize_der()),
+        key: signing_key(&key),
     })
 }
 

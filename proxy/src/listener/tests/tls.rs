@@ -160,21 +160,6 @@ async fn of_two_key_types_the_client_gets_the_one_that_it_knows() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_loaded_costs_only_itself() {
-    let good = certificate("good", &["good.test"]);
-    let default = certificate("default", &["default.test"]);
-    let bad = Arc::new(Certificate {
-        key: genkan_routing::model::PrivateKey::from_der(vec![1, 2, 3]),
-        ..Certificate::clone(&certificate("bad", &["bad.test"]))
-    });
-    let listener = https(&[("good.test", &[&good]), ("bad.test", &[&bad])], Some(&default));
-    let certificates = [&good, &default, &bad].map(Arc::clone);
-    let (_proxy, address) = start(snapshot([listener], certificates, ClientSettings::default()));
-    assert_eq!(served(address, "good.test", client(TLS13, &[EC])).await[..], good.chain[0][..]);
-    assert_eq!(served(address, "bad.test", client(TLS13, &[EC])).await[..], default.chain[0][..]);
-}
-
-#[tokio::test]
 async fn http_2_is_offered_when_it_is_on() {
     let a = certificate("a", &["a.test"]);
     for http2 in [true, false] {

@@ -10,22 +10,22 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqA
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Value};
 
-use super::locate::Step;
+use super::path::Step;
 
 /// A field that its type does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unknown {
-    pub(super) path: Vec<Step>,
+pub(crate) struct Unknown {
+    pub(crate) path: Vec<Step>,
     /// The known field that was probably meant.
-    pub(super) nearest: Option<&'static str>,
+    pub(crate) nearest: Option<&'static str>,
 }
 
 /// Why a value does not have its type.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
-pub(super) struct TypeError {
+pub(crate) struct TypeError {
     /// Where.
-    pub(super) path: Vec<Step>,
+    pub(crate) path: Vec<Step>,
     #[source]
     pub(super) error: Error,
 }
@@ -197,7 +197,7 @@ mod tests {
     use k8s_openapi::api::networking::v1::Ingress;
     use serde_json::json;
 
-    use super::super::locate::display;
+    use super::super::path::display;
     use super::*;
 
     fn unknown(value: Value) -> Vec<(String, Option<&'static str>)> {

@@ -1,0 +1,99 @@
+//! Kinds: which kinds of objects Genkan reads, in which groups and versions, and how a JSON value becomes one.
+//!
+//! Files and the API server share this table.
+
+mod path;
+mod typed;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub(crate) use self::path::{Step, display};
+use self::typed::typed;
+pub(crate) use self::typed::{TypeError, Unknown};
+use crate::resources::{Kind, Object};
+
+/// An object and the fields of its value that its type does not know.
+pub(crate) type Known = (Object, Vec<Unknown>);
+
+/// How a kind is written and read.
+pub(crate) struct Entry {
+    /// The kind.
+    pub(crate) kind: Kind,
+    /// Its API group; empty for the core group.
+    pub(crate) group: &'static str,
+    /// Versions that decode as the first one, newest first.
+    pub(crate) versions: &'static [&'static str],
+    /// Its name in paths of the API.
+    pub(crate) plural: &'static str,
+    /// From a value to an object.
+    pub(crate) decode: fn(&Value) -> Result<Known, TypeError>,
+}
+
+macro_rules! entry {
+    ($kind:ident, $group:literal, [$($version:literal),+], $plural:literal) => {
+        Entry {
+            kind: Kind::$kind,
+            group: $group,
+            versions: &[$($version),+],
+            plural: $plural,
+            decode: |value| typed(value).map(|(object, unknown)| (Object::$kind(Arc::new(object)), unknown)),
+        }
+    };
+}
+
+/// Every kind that is read. The v1beta1 types of Gateway API are the v1 types.
+pub(crate) const ENTRIES: &[Entry] = &[
+    entry!(Ingress, "networking.k8s.io", ["v1"], "ingresses"),
+    entry!(IngressClass, "networking.k8s.io", ["v1"], "ingressclasses"),
+    entry!(Service, "", ["v1"], "services"),
+    entry!(EndpointSlice, "discovery.k8s.io", ["v1"], "endpointslices"),
+    entry!(Secret, "", ["v1"], "secrets"),
+    entry!(ConfigMap, "", ["v1"], "configmaps"),
+    entry!(Namespace, "", ["v1"], "namespaces"),
+    entry!(GatewayClass, "gateway.networking.k8s.io", ["v1", "v1beta1"], "gatewayclasses"),
+    entry!(Gateway, "gateway.networking.k8s.io", ["v1", "v1beta1"], "gateways"),
+    entry!(HttpRoute, "gateway.networking.k8s.io", ["v1", "v1beta1"], "httproutes"),
+    entry!(ReferenceGrant, "gateway.networking.k8s.io", ["v1", "v1beta1"], "referencegrants"),
+];
+
+/// The entry of a kind.
+pub(crate) fn entry(kind: Kind) -> &'static Entry {
+    // `every_kind_has_one_entry` holds this.
+    ENTRIES.iter().find(|entry| entry.kind == kind).unwrap_or(&ENTRIES[0])
+}
+
+impl Entry {
+    /// `networking.k8s.io/v1`, or `v1` in the core group.
+    pub(crate) fn api_version(&self, version: &str) -> String {
+        if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
+    }
+
+    /// What is wrong with a value, as people should read it, and the mend.
+    pub(crate) fn explain(&self, error: &TypeError) -> (String, &'static str) {
+        let told = error.to_string();
+        // Errors of serde quote the value; a Secret's must not be shown.
+        let in_metadata = matches!(error.path.first(), Some(Step::Key(key)) if key == "metadata");
+        let hidden = self.kind == Kind::Secret && !in_metadata;
+        let mend = match () {
+            () if hidden => "values of data are base64, values of stringData are text in quotes",
+            () if told.ends_with("expected a string") => "put the value in quotes",
+            () => "",
+        };
+        (if hidden { "the value has the wrong form".to_owned() } else { told }, mend)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_one_entry() {
+        for kind in Kind::ALL {
+            assert_eq!(ENTRIES.iter().filter(|entry| entry.kind == *kind).count(), 1, "{kind:?}");
+            assert_eq!(entry(*kind).kind, *kind);
+        }
+    }
+}

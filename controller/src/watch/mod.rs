@@ -1,0 +1,190 @@
+//! Watch: keeps [`Resources`](crate::resources::Resources) up to date with an API server.
+//!
+//! ```text
+//!  API server --list, watch--> stream (one task per kind) --events--> Store --> Resources, changes
+//!                              backs off, begins anew                 |  only Secrets and ConfigMaps that somebody
+//!                                                                     |  refers to are kept; one that is referred to
+//!              <--get----------------- fetch <------------------------+  later is fetched
+//! ```
+//!
+//! An API server that is slow, gone or restarted changes nothing: what was last seen stays, and [`Health`] says so. A
+//! kind that the API server does not serve (a CRD that is not installed) counts as listed and empty, and is asked for
+//! again and again.
+
+mod client;
+mod health;
+mod raw;
+mod scope;
+mod store;
+mod stream;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::Client;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+pub use self::client::{Access, connect};
+pub use self::health::Health;
+pub use self::scope::{Scope, Scopes};
+use self::store::Store;
+pub use self::store::{Address, Facts};
+use self::stream::{Event, Message, Stream};
+use crate::kinds;
+use crate::resources::{Key, Kind, Resources};
+use crate::translate::Change;
+
+/// Messages that are taken together at most, so that a flood is served in steps.
+const BATCH: usize = 1024;
+
+/// Messages that wait at most: beyond it the API server's streams wait.
+const QUEUE: usize = 256;
+
+/// An API server that is followed.
+pub struct Watch {
+    client: Client,
+    scopes: Scopes,
+    store: Store,
+    health: Health,
+    sender: mpsc::Sender<Message>,
+    messages: mpsc::Receiver<Message>,
+    /// Dropped with the watch, which ends them.
+    tasks: JoinSet<()>,
+    /// Kinds kept on demand are followed only when everything that may refer to them is known.
+    began_on_demand: bool,
+    /// What is being fetched, and whether a newer version arrived meanwhile.
+    fetching: BTreeMap<Key, bool>,
+    next_stream: usize,
+}
+
+/// What happened.
+#[derive(Debug, Default)]
+pub struct Update {
+    /// What changed in [`Watch::resources`].
+    pub changes: BTreeSet<Change>,
+    /// Objects whose [`Facts`] changed or that went.
+    pub facts: BTreeSet<Key>,
+    /// Whether [`Watch::problems`] may have changed.
+    pub problems_changed: bool,
+}
+
+impl Watch {
+    /// Begins to follow what `scopes` say. Nothing is known yet: see [`Self::is_listed`].
+    pub fn begin(client: Client, scopes: Scopes) -> Self {
+        let (sender, messages) = mpsc::channel(QUEUE);
+        let mut watch = Self {
+            client,
+            scopes,
+            store: Store::default(),
+            health: Health::default(),
+            sender,
+            messages,
+            tasks: JoinSet::new(),
+            began_on_demand: false,
+            fetching: BTreeMap::new(),
+            next_stream: 0,
+        };
+        for kind in Kind::ALL.iter().copied().filter(|kind| !kind.kept_on_demand()) {
+            watch.follow(kind);
+        }
+        watch
+    }
+
+    /// Begins to follow the kinds that are kept on demand. To be called when [`Self::is_listed`] and the resources were
+    /// translated once, so that what is referred to is known.
+    pub fn begin_on_demand(&mut self) {
+        if !std::mem::replace(&mut self.began_on_demand, true) {
+            for kind in Kind::ALL.iter().copied().filter(|kind| kind.kept_on_demand()) {
+                self.follow(kind);
+            }
+        }
+    }
+
+    fn follow(&mut self, kind: Kind) {
+        for scope in self.scopes.of(kind) {
+            let id = self.next_stream;
+            self.next_stream += 1;
+            self.store.expect(id, kind, scope.clone());
+            let stream = Stream { id, entry: kinds::entry(kind), scope, client: self.client.clone() };
+            self.tasks.spawn(stream.run(self.sender.clone()));
+        }
+    }
+
+    /// Everything that is known.
+    pub fn resources(&self) -> &Resources {
+        self.store.resources()
+    }
+
+    /// The same, for whoever keeps [`Resources::dns`]. Objects are not to be changed through it.
+    pub fn resources_mut(&mut self) -> &mut Resources {
+        self.store.resources_mut()
+    }
+
+    /// Whether every kind that is followed so far was listed once.
+    pub fn is_listed(&self) -> bool {
+        self.store.is_listed()
+    }
+
+    /// What is known of an object besides what is translated.
+    pub fn facts(&self, key: &Key) -> Option<&Facts> {
+        self.store.facts(key)
+    }
+
+    /// Objects that could not be read.
+    pub fn problems(&self) -> impl Iterator<Item = &genkan_routing::report::Problem> {
+        self.store.problems()
+    }
+
+    /// How the API server is doing, shared.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Waits for something to happen; `wanted` tells which Secrets and ConfigMaps somebody refers to. Cancelling loses
+    /// nothing.
+    pub async fn changed(&mut self, wanted: impl Fn(&Key) -> bool) -> Update {
+        let mut batch = Vec::new();
+        // The watch itself holds a sender: the channel does not end.
+        self.messages.recv_many(&mut batch, BATCH).await;
+        let mut update = Update::default();
+        for message in batch {
+            self.take(message, &wanted, &mut update);
+        }
+        update
+    }
+
+    fn take(&mut self, message: Message, wanted: &impl Fn(&Key) -> bool, update: &mut Update) {
+        let Message { stream, kind, event } = message;
+        match &event {
+            Event::Applied(raw) | Event::Deleted(raw) => {
+                if let Some(overtaken) = self.fetching.get_mut(&raw.key(kind)) {
+                    *overtaken = true;
+                }
+            }
+            Event::Fetched(key, _) => {
+                if self.fetching.remove(key) != Some(false) {
+                    return;
+                }
+            }
+            _ => {}
+        }
+        self.health.note(kind, &event);
+        self.store.take(stream, kind, event, wanted, update);
+    }
+
+    /// Fetches what somebody refers to by now and was passed over when it was seen.
+    pub fn fetch(&mut self, missing: impl IntoIterator<Item = Key>) {
+        for key in missing {
+            if self.store.passed_over(&key) && !self.fetching.contains_key(&key) {
+                self.fetching.insert(key.clone(), false);
+                self.tasks.spawn(stream::fetch(self.client.clone(), key, self.sender.clone()));
+            }
+        }
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// Lets go of Secrets and ConfigMaps that nobody refers to any more.
+    pub fn release(&mut self, wanted: impl Fn(&Key) -> bool) {
+        self.store.release(wanted);
+    }
+}

@@ -1,0 +1,267 @@
+//! The store: what the streams told, as [`Resources`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use genkan_routing::name::Origin;
+use genkan_routing::report::Problem;
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
+use serde_json::Value;
+
+use super::Update;
+use super::raw::RawObject;
+use super::scope::Scope;
+use super::stream::Event;
+use crate::kinds::{self, display};
+use crate::resources::{Key, Kind, NamespacedName, Resources};
+use crate::translate::Change;
+
+/// What is known of an object besides what is translated: for writing its status and Events about it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// `metadata.uid`.
+    pub uid: Arc<str>,
+    /// `metadata.generation`: how often what users write was changed.
+    pub generation: i64,
+    /// `status.loadBalancer.ingress` of an Ingress, in its order.
+    pub published: Arc<[Address]>,
+}
+
+/// An entry of `status.loadBalancer.ingress`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// `ip`.
+    Ip(String),
+    /// `hostname`.
+    Hostname(String),
+}
+
+/// Everything that the streams told.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    resources: Resources,
+    streams: BTreeMap<usize, State>,
+    facts: FxHashMap<Key, Facts>,
+    /// Objects that could not be read. What was last read of them stays.
+    problems: BTreeMap<Key, Problem>,
+    /// Hashes of the keys of objects that exist and that nobody referred to when they were seen. A collision costs a
+    /// fetch in vain.
+    passed_over: FxHashSet<u64>,
+    /// Of most Ingresses the published addresses are the same.
+    addresses: FxHashSet<Arc<[Address]>>,
+}
+
+/// A stream's state.
+#[derive(Debug)]
+struct State {
+    kind: Kind,
+    scope: Scope,
+    /// Whether it was listed once, or cannot be.
+    listed: bool,
+    /// While it is being listed: the objects of before that were not seen again yet.
+    unseen: BTreeSet<NamespacedName>,
+}
+
+impl Store {
+    /// A stream that will tell something.
+    pub(super) fn expect(&mut self, stream: usize, kind: Kind, scope: Scope) {
+        self.streams.insert(stream, State { kind, scope, listed: false, unseen: BTreeSet::new() });
+    }
+
+    pub(super) fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
+    pub(super) fn resources_mut(&mut self) -> &mut Resources {
+        &mut self.resources
+    }
+
+    pub(super) fn is_listed(&self) -> bool {
+        self.streams.values().all(|state| state.listed)
+    }
+
+    /// Kinds whose first list is awaited.
+    pub(super) fn unlisted(&self) -> impl Iterator<Item = Kind> {
+        self.streams.values().filter(|state| !state.listed).map(|state| state.kind)
+    }
+
+    pub(super) fn facts(&self, key: &Key) -> Option<&Facts> {
+        self.facts.get(key)
+    }
+
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.values()
+    }
+
+    /// Whether an object exists, probably, that was not kept.
+    pub(super) fn passed_over(&self, key: &Key) -> bool {
+        self.passed_over.contains(&hash(key))
+    }
+
+    /// Takes what a stream told.
+    pub(super) fn take(
+        &mut self,
+        stream: usize,
+        kind: Kind,
+        event: Event,
+        wanted: &impl Fn(&Key) -> bool,
+        update: &mut Update,
+    ) {
+        match event {
+            Event::Listing => self.begin_list(stream, kind),
+            Event::Applied(raw) => {
+                let key = raw.key(kind);
+                if let Some(state) = self.streams.get_mut(&stream) {
+                    state.unseen.remove(&key.name);
+                }
+                self.apply(key, &raw, wanted, update);
+            }
+            Event::Fetched(key, Some(raw)) => self.apply(key, &raw, wanted, update),
+            Event::Fetched(key, None) => self.remove(&key, update),
+            Event::Deleted(raw) => self.remove(&raw.key(kind), update),
+            Event::Listed => self.end_list(stream, true, update),
+            // What is not served is not there.
+            Event::Absent => {
+                self.begin_list(stream, kind);
+                self.end_list(stream, true, update);
+            }
+            // It was readable if it was listed before: then what is known stays.
+            Event::Forbidden(_) => self.end_list(stream, false, update),
+            Event::Watching | Event::Failed(_) => {}
+        }
+    }
+
+    fn begin_list(&mut self, stream: usize, kind: Kind) {
+        let Some(state) = self.streams.get_mut(&stream) else { return };
+        let scope = &state.scope;
+        state.unseen = self
+            .resources
+            .names_of(kind)
+            .chain(self.problems.keys().filter(|key| key.kind == kind).map(|key| &key.name))
+            .filter(|name| scope.covers(name))
+            .cloned()
+            .collect();
+    }
+
+    /// `whole`: what was not seen is gone.
+    fn end_list(&mut self, stream: usize, whole: bool, update: &mut Update) {
+        let Some(state) = self.streams.get_mut(&stream) else { return };
+        let (kind, unseen) = (state.kind, std::mem::take(&mut state.unseen));
+        if whole {
+            state.listed = true;
+            for name in unseen {
+                self.remove(&Key { kind, name }, update);
+            }
+            if self.resources.unreadable.remove(&kind) {
+                update.changes.insert(Change::Readable(kind));
+            }
+        } else if !state.listed && !kind.is_essential() {
+            // Without the right to read it, it is as if it did not exist; it stays so until the right is given.
+            state.listed = true;
+            if self.resources.unreadable.insert(kind) {
+                update.changes.insert(Change::Readable(kind));
+            }
+        }
+    }
+
+    fn apply(&mut self, key: Key, raw: &RawObject, wanted: &impl Fn(&Key) -> bool, update: &mut Update) {
+        if key.kind.kept_on_demand() {
+            if !wanted(&key) {
+                self.passed_over.insert(hash(&key));
+                if self.resources.remove(&key) {
+                    update.changes.insert(Change::Object(key));
+                }
+                return;
+            }
+            self.passed_over.remove(&hash(&key));
+        }
+        let entry = kinds::entry(key.kind);
+        match (entry.decode)(raw.value()) {
+            Ok((object, _)) => {
+                update.problems_changed |= self.problems.remove(&key).is_some();
+                self.note_facts(&key, raw, update);
+                if self.resources.set(key.name.clone(), object) {
+                    update.changes.insert(Change::Object(key));
+                }
+            }
+            Err(error) => {
+                let (message, mend) = entry.explain(&error);
+                let origin = Origin::new(key.object_ref(), display(&error.path));
+                let stays = if self.resources.contains(&key) { "; its last good version stays in service" } else { "" };
+                let problem = Problem::error(origin, "InvalidObject", format!("{message}{stays}")).with_mend(mend);
+                update.problems_changed |= self.problems.insert(key, problem.clone()).as_ref() != Some(&problem);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &Key, update: &mut Update) {
+        self.passed_over.remove(&hash(key));
+        update.problems_changed |= self.problems.remove(key).is_some();
+        if self.facts.remove(key).is_some() {
+            update.facts.insert(key.clone());
+        }
+        if self.resources.remove(key) {
+            update.changes.insert(Change::Object(key.clone()));
+        }
+    }
+
+    fn note_facts(&mut self, key: &Key, raw: &RawObject, update: &mut Update) {
+        if !key.kind.has_status() {
+            return;
+        }
+        let published = raw.value().pointer("/status/loadBalancer/ingress");
+        let published = published.filter(|_| key.kind == Kind::Ingress).and_then(Value::as_array);
+        let published = self.share(published.into_iter().flatten().filter_map(Address::read).collect());
+        let generation = raw.value().pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
+        let facts = Facts { uid: raw.uid().into(), generation, published };
+        if self.facts.get(key) != Some(&facts) {
+            self.facts.insert(key.clone(), facts);
+            update.facts.insert(key.clone());
+        }
+    }
+
+    fn share(&mut self, addresses: Arc<[Address]>) -> Arc<[Address]> {
+        if let Some(shared) = self.addresses.get(&addresses) {
+            return shared.clone();
+        }
+        if self.addresses.len() >= 64 {
+            self.addresses.retain(|addresses| Arc::strong_count(addresses) > 1);
+        }
+        self.addresses.insert(addresses.clone());
+        addresses
+    }
+
+    /// Lets go of objects kept on demand that nobody refers to. They count as passed over from then on.
+    pub(super) fn release(&mut self, wanted: impl Fn(&Key) -> bool) {
+        let kept: Vec<_> = self.resources.keys().filter(|key| key.kind.kept_on_demand()).collect();
+        for key in kept.into_iter().filter(|key| !wanted(key)) {
+            self.passed_over.insert(hash(&key));
+            self.resources.remove(&key);
+        }
+    }
+}
+
+impl Address {
+    fn read(entry: &Value) -> Option<Self> {
+        let text = |field| entry.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+        text("ip").map(Self::Ip).or_else(|| text("hostname").map(Self::Hostname))
+    }
+}
+
+impl Kind {
+    /// Whether nothing can be served without it. The rest of the kinds need not be readable (RBAC): ingress-nginx goes
+    /// on without IngressClasses, and Gateway API need not be used.
+    fn is_essential(self) -> bool {
+        matches!(self, Self::Ingress | Self::Service | Self::EndpointSlice | Self::Secret | Self::ConfigMap)
+    }
+
+    /// Whether we write its objects' status or Events.
+    fn has_status(self) -> bool {
+        matches!(self, Self::Ingress | Self::GatewayClass | Self::Gateway | Self::HttpRoute)
+    }
+}
+
+fn hash(key: &Key) -> u64 {
+    FxBuildHasher.hash_one(key)
+}
