@@ -16,6 +16,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"os"
 	"sync"
 	"time"
 
@@ -60,6 +61,11 @@ func Main(args []string) error {
 	flags := flag.NewFlagSet("kubelet", flag.ExitOnError)
 	dir := flags.String("dir", "", "directory of the cluster")
 	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	// Go tries out process handles at their first use, by a process that ends at once. Were that the first one in a new PID
+	// namespace, the namespace would end with it.
+	if _, err := os.FindProcess(os.Getpid()); err != nil {
 		return err
 	}
 	log.SetFlags(log.Ltime | log.Lmicroseconds)

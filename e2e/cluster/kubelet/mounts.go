@@ -44,7 +44,10 @@ func (r root) enter() error {
 	if err != nil {
 		return err
 	}
-	for _, shared := range []string{"/dev", "/proc", "/sys"} {
+	if err := unix.Mount("proc", top+"/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("cannot mount /proc: %w", err)
+	}
+	for _, shared := range []string{"/dev", "/sys"} {
 		if err := unix.Mount(shared, top+shared, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 			return fmt.Errorf("cannot mount %s: %w", shared, err)
 		}

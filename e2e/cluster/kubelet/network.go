@@ -63,8 +63,12 @@ func (n *network) create(name string, address netip.Addr) (*namespace, error) {
 	return made, nil
 }
 
-// release removes a Pod's namespace and lets its address be used again.
+// release removes a Pod's namespace and lets its address be used again. The interface goes first: a connection that is
+// still being closed would keep the namespace, and the address would answer for a Pod that is no more.
 func (n *network) release(ns *namespace) {
+	if link, err := netlink.LinkByName(ns.link()); err == nil {
+		netlink.LinkDel(link)
+	}
 	ns.remove()
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
@@ -72,6 +76,12 @@ func (n *network) release(ns *namespace) {
 }
 
 func (ns *namespace) path() string { return filepath.Join(namespaceDir, ns.name) }
+
+// link is the name of the interface on the bridge.
+func (ns *namespace) link() string {
+	octets := ns.address.As4()
+	return fmt.Sprintf("v%d.%d", octets[2], octets[3])
+}
 
 func (ns *namespace) create() error {
 	file, err := os.OpenFile(ns.path(), os.O_CREATE|os.O_EXCL, 0o444)
@@ -120,15 +130,14 @@ func (n *network) attach(ns *namespace) error {
 	if err != nil {
 		return err
 	}
-	octets := ns.address.As4()
 	attributes := netlink.NewLinkAttrs()
-	attributes.Name = fmt.Sprintf("v%d.%d", octets[2], octets[3])
+	attributes.Name = ns.link()
 	attributes.MasterIndex = bridge.Attrs().Index
 	pair := &netlink.Veth{LinkAttrs: attributes, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(file.Fd()))}
 	if err := netlink.LinkAdd(pair); err != nil {
 		return err
 	}
-	outer, err := netlink.LinkByName(attributes.Name)
+	outer, err := netlink.LinkByName(ns.link())
 	if err != nil {
 		return err
 	}

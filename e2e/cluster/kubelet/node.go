@@ -44,6 +44,11 @@ func (k *Kubelet) registerNode(ctx context.Context, index int) error {
 	if err != nil {
 		return err
 	}
+	// Admission taints a new node as not ready, and the controller that would lift that does not run here.
+	object.Spec.Taints = nil
+	if object, err = k.client.CoreV1().Nodes().Update(ctx, object, metav1.UpdateOptions{}); err != nil {
+		return err
+	}
 	object.Status = k.nodeStatus(n, index)
 	if _, err := k.client.CoreV1().Nodes().UpdateStatus(ctx, object, metav1.UpdateOptions{}); err != nil {
 		return err

@@ -43,6 +43,12 @@ func (l launch) start() (*process, error) {
 	}
 	var started *os.Process
 	err := onOwnThread(func() error {
+		// Before the mounts, as what is mounted on /proc shows the namespace that the thread's children will be in.
+		if l.newPIDs {
+			if err := unix.Unshare(unix.CLONE_NEWPID); err != nil {
+				return err
+			}
+		}
 		if err := l.enter(); err != nil {
 			return err
 		}
@@ -51,9 +57,6 @@ func (l launch) start() (*process, error) {
 			return err
 		}
 		attributes := &syscall.SysProcAttr{Setsid: true}
-		if l.newPIDs {
-			attributes.Cloneflags = syscall.CLONE_NEWPID
-		}
 		if err := l.security.apply(attributes); err != nil {
 			return err
 		}

@@ -11,7 +11,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	"k8s.io/klog/v2"
 )
 
 func (k *Kubelet) wakeScheduler() {
@@ -99,7 +101,7 @@ func (k *Kubelet) choose(pod *corev1.Pod, pods []*corev1.Pod, nodes []*corev1.No
 	affinity := nodeaffinity.GetRequiredNodeAffinity(pod)
 	for _, node := range nodes {
 		fits, err := affinity.Match(node)
-		if err != nil || !fits || node.Spec.Unschedulable || k.nodes[node.Name] == nil {
+		if err != nil || !fits || node.Spec.Unschedulable || repels(node, pod) || k.nodes[node.Name] == nil {
 			continue
 		}
 		if best == "" || siblings[node.Name] < siblings[best] ||
@@ -108,6 +110,14 @@ func (k *Kubelet) choose(pod *corev1.Pod, pods []*corev1.Pod, nodes []*corev1.No
 		}
 	}
 	return best
+}
+
+// repels tells whether the node has a taint that the Pod does not tolerate.
+func repels(node *corev1.Node, pod *corev1.Pod) bool {
+	_, found := corev1helpers.FindMatchingUntoleratedTaint(
+		klog.Background(), node.Spec.Taints, pod.Spec.Tolerations,
+		func(taint *corev1.Taint) bool { return taint.Effect != corev1.TaintEffectPreferNoSchedule }, false)
+	return found
 }
 
 func sameOwner(a, b *corev1.Pod) bool {

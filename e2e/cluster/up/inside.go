@@ -24,6 +24,9 @@ func Inside([]string) error {
 	if err := makeMounts(opts.Layout); err != nil {
 		return err
 	}
+	if err := limitOrphans(); err != nil {
+		return err
+	}
 	if err := makeBridge(opts.Layout); err != nil {
 		return err
 	}
@@ -65,6 +68,18 @@ func makeMounts(l layout.Layout) error {
 	} {
 		if err := syscall.Mount(m.source, m.target, m.kind, m.flags, ""); err != nil {
 			return fmt.Errorf("cannot mount %s: %w", m.target, err)
+		}
+	}
+	return nil
+}
+
+// limitOrphans shortens the life of connections whose process has ended and whose other end does not answer: the kernel
+// keeps a network namespace for as long as one is left, which would be a minute and more. Pods are not affected, as each
+// has a namespace, and settings, of its own.
+func limitOrphans() error {
+	for name, value := range map[string]string{"tcp_orphan_retries": "1", "tcp_fin_timeout": "2"} {
+		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0o644); err != nil {
+			return err
 		}
 	}
 	return nil

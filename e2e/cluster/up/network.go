@@ -112,6 +112,13 @@ func linkExists(name string) bool {
 	return err == nil
 }
 
+// removeLink does nothing when the kernel was quicker.
+func removeLink(name string) {
+	if link, err := netlink.LinkByName(name); err == nil {
+		netlink.LinkDel(link)
+	}
+}
+
 // awaitLinkGone returns when the host has no such interface any more.
 func awaitLinkGone(name string) error {
 	updates, done := make(chan netlink.LinkUpdate, 64), make(chan struct{})

@@ -136,7 +136,8 @@ func run(opts options, untilStdinCloses bool) error {
 		return err
 	}
 	err = inside.Wait()
-	// The kernel takes network namespaces apart a moment after their last process; whoever waits for us relies on it.
+	// The kernel takes network namespaces apart seconds after their last process: this much need not wait for it.
+	removeLink(opts.Layout.HostLink())
 	return errors.Join(ignoreKill(err), awaitLinkGone(opts.Layout.HostLink()))
 }
 
