@@ -11,6 +11,7 @@ pub mod echo;
 pub mod frames;
 pub mod genkan;
 pub mod grpc;
+pub mod helm;
 pub mod http1;
 pub mod manifests;
 pub mod tls;

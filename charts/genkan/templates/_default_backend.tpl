@@ -43,7 +43,8 @@ ports:
 {{- end }}
 {{- end }}
 securityContext:
-  {{- dict "given" $b.containerSecurityContext "image" $b.image | include "genkan.containerSecurityContext" | nindent 2 }}
+  {{- dict "given" $b.containerSecurityContext "image" $b.image
+    | include "genkan.containerSecurityContext" | nindent 2 }}
 {{- end -}}
 
 {{- define "genkan.defaultBackend.podSpec" -}}
@@ -56,7 +57,8 @@ terminationGracePeriodSeconds: 60
 {{ $field }}: {{ . }}
 {{- end }}
 {{- end }}
-{{- range $field, $value := dict "imagePullSecrets" .Values.imagePullSecrets "securityContext" $b.podSecurityContext "tolerations" $b.tolerations }}
+{{- range $field, $value := dict "imagePullSecrets" .Values.imagePullSecrets "securityContext" $b.podSecurityContext
+  "tolerations" $b.tolerations }}
 {{- with $value }}
 {{ $field }}:
   {{- toYaml . | nindent 2 }}
@@ -66,7 +68,8 @@ terminationGracePeriodSeconds: 60
 nodeSelector:
   {{- . | nindent 2 }}
 {{- end }}
-{{- range $field, $name := dict "affinity" "affinity" "topologySpreadConstraints" "topologySpreadConstraints" "volumes" "extraVolumes" }}
+{{- range $field, $name := dict "affinity" "affinity" "topologySpreadConstraints" "topologySpreadConstraints"
+  "volumes" "extraVolumes" }}
 {{- with get $b $name }}
 {{ $field }}:
   {{- tpl (toYaml .) $ | nindent 2 }}

@@ -23,7 +23,8 @@ with other keys.
 */}}
 {{- define "genkan.admission.secretName" -}}
 {{- $own := eq (include "genkan.admission.mode" .) "self" | ternary "-serving" "" -}}
-{{- .Values.controller.admissionWebhooks.secretName | default (printf "%s%s" (include "genkan.admission.fullname" .) $own) -}}
+{{- $made := printf "%s%s" (include "genkan.admission.fullname" .) $own -}}
+{{- .Values.controller.admissionWebhooks.secretName | default $made -}}
 {{- end -}}
 
 {{/*
@@ -74,8 +75,8 @@ Flags that follow from values of the admission webhook.
 {{- end -}}
 
 {{/*
-Every flag and its value, as a map: controller.extraArgs takes the place of what follows from other values, and no flag
-stands there twice.
+Every flag and its value, as a map: controller.extraArgs takes the place of what follows from other values, null takes
+it away, and no flag stands there twice.
 */}}
 {{- define "genkan.controller.flags" -}}
 {{- $c := .Values.controller -}}
@@ -132,7 +133,11 @@ stands there twice.
 {{- end -}}
 {{- end -}}
 {{- range $flag, $value := $c.extraArgs -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset $flags $flag -}}
+{{- else -}}
 {{- $_ := set $flags $flag $value -}}
+{{- end -}}
 {{- end -}}
 {{- toYaml $flags -}}
 {{- end -}}

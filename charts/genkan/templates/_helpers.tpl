@@ -42,7 +42,8 @@ nameOverride and fullnameOverride has objects of the same names.
 {{- end -}}
 
 {{- define "genkan.serviceAccountName" -}}
-{{- .Values.serviceAccount.name | default (.Values.serviceAccount.create | ternary (include "genkan.fullname" .) "default") -}}
+{{- $made := include "genkan.fullname" . -}}
+{{- .Values.serviceAccount.name | default (.Values.serviceAccount.create | ternary $made "default") -}}
 {{- end -}}
 
 {{- define "genkan.defaultBackend.serviceAccountName" -}}
@@ -101,7 +102,8 @@ Takes: root, component, extra (a list of maps).
   "app.kubernetes.io/managed-by" .root.Release.Service
 -}}
 {{- $selector := include "genkan.selector" . | fromYaml -}}
-{{- include "genkan.texts" (concat (list $standard .root.Values.commonLabels) (.extra | default list) (list $selector)) -}}
+{{- concat (list $standard .root.Values.commonLabels) (.extra | default list) (list $selector)
+  | include "genkan.texts" -}}
 {{- end -}}
 
 {{/*

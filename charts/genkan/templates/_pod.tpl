@@ -144,7 +144,8 @@ dnsPolicy: {{ $c.dnsPolicy }}
 {{ $field }}: {{ toYaml . }}
 {{- end }}
 {{- end }}
-{{- range $field, $value := dict "dnsConfig" $c.dnsConfig "tolerations" $c.tolerations "imagePullSecrets" .Values.imagePullSecrets }}
+{{- range $field, $value := dict "dnsConfig" $c.dnsConfig "tolerations" $c.tolerations
+  "imagePullSecrets" .Values.imagePullSecrets }}
 {{- with $value }}
 {{ $field }}:
   {{- toYaml . | nindent 2 }}

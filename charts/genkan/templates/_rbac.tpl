@@ -18,7 +18,8 @@ Nodes are read for the status when nothing else gives an address, and for the zo
 {{- define "genkan.rbac.readsNodes" -}}
 {{- $flags := include "genkan.controller.flags" . | fromYaml -}}
 {{- $address := or (hasKey $flags "publish-service") (hasKey $flags "publish-status-address") -}}
-{{- $zones := and (hasKey $flags "enable-topology-aware-routing") (ne (include "genkan.text" (get $flags "enable-topology-aware-routing")) "false") -}}
+{{- $routing := "enable-topology-aware-routing" -}}
+{{- $zones := and (hasKey $flags $routing) (ne (include "genkan.text" (get $flags $routing)) "false") -}}
 {{- or (not $address) $zones -}}
 {{- end -}}
 
@@ -71,10 +72,6 @@ Nodes are read for the status when nothing else gives an address, and for the zo
 {{- end }}
 - apiGroups: [""]
   resources: [namespaces]
-  {{- if .Values.controller.scope.enabled }}
-  resourceNames:
-    - {{ include "genkan.rbac.watchedNamespace" . }}
-  {{- end }}
   verbs: [get, list, watch]
 {{- if eq (include "genkan.rbac.readsNodes" .) "true" }}
 - apiGroups: [""]
@@ -84,7 +81,7 @@ Nodes are read for the status when nothing else gives an address, and for the zo
 {{- end -}}
 
 {{- define "genkan.rbac.own" -}}
-{{- /* Its own pod and the others of its kind: for the status, when it is cleared and when nodes give the address. */ -}}
+{{- /* Its own pod and the others of its kind: for statuses, when they are cleared or nodes give the address. */ -}}
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
@@ -131,8 +128,8 @@ YAML of namespace -> rules.
 {{- range $flag, $value := include "genkan.controller.flags" . | fromYaml -}}
 {{- $parts := include "genkan.text" $value | replace "$(POD_NAMESPACE)" $release | splitList "/" -}}
 {{- if and (hasKey $kinds $flag) (eq (len $parts) 2) (ne (first $parts) $watched) -}}
-{{- $rules := list (dict "apiGroups" (list "") "resources" (list (get $kinds $flag)) "resourceNames" (list (last $parts))
-  "verbs" (list "get" "list" "watch")) -}}
+{{- $rules := list (dict "apiGroups" (list "") "resources" (list (get $kinds $flag))
+  "resourceNames" (list (last $parts)) "verbs" (list "get" "list" "watch")) -}}
 {{- if eq $flag "default-backend-service" -}}
 {{- $rules = append $rules (dict "apiGroups" (list "discovery.k8s.io") "resources" (list "endpointslices")
   "verbs" (list "get" "list" "watch")) -}}

@@ -6,7 +6,8 @@ Scaling and disruption, for the controller and the default backend.
 Metrics of a HorizontalPodAutoscaler. Takes the values of the autoscaling.
 */}}
 {{- define "genkan.autoscaling.metrics" -}}
-{{- range $resource, $percent := dict "cpu" .targetCPUUtilizationPercentage "memory" .targetMemoryUtilizationPercentage }}
+{{- range $resource, $percent := dict "cpu" .targetCPUUtilizationPercentage
+  "memory" .targetMemoryUtilizationPercentage }}
 {{- with $percent }}
 - type: Resource
   resource:
