@@ -13,7 +13,7 @@ use genkan_routing::model::Model;
 use genkan_routing::report::Report;
 use genkan_routing::snapshot::Snapshot;
 
-use crate::resources::Resources;
+use crate::resources::{Key, NamespacedName, Resources};
 use crate::settings::Settings;
 use crate::translate::{Change, Translator};
 
@@ -58,6 +58,21 @@ impl Control {
         }
         self.report = translation.report;
         Step { snapshot: self.snapshot.clone(), report: self.report.clone(), model_changed }
+    }
+
+    /// Whether somebody refers to an object, there or not.
+    pub fn refers_to(&self, key: &Key) -> bool {
+        self.translator.refers_to(key)
+    }
+
+    /// Secrets and ConfigMaps that were asked for since the last call and are not in the resources.
+    pub fn take_missing(&mut self) -> BTreeSet<Key> {
+        self.translator.take_missing()
+    }
+
+    /// Whether an Ingress is of our class.
+    pub fn is_ours(&self, ingress: &NamespacedName) -> bool {
+        self.translator.is_ours(ingress)
     }
 
     /// What to serve.

@@ -2,7 +2,7 @@
 //!
 //! | Path | Answer |
 //! |---|---|
-//! | `/healthz` | 200 while serving, 500 while draining (as ingress-nginx) |
+//! | `/healthz` | 200 while serving, 500 while draining (as ingress-nginx); also under `--health-check-path` |
 //! | `/readyz` | 200 when every [`Condition`] holds, else 503 with what is missing |
 //! | `/metrics` | text for Prometheus |
 //! | `/snapshot` | the model that is served, as YAML, without private keys |
@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -75,6 +75,17 @@ pub struct AdminState {
     model: ArcSwap<Model>,
     problems: ArcSwap<Vec<Problem>>,
     metrics: Box<dyn Fn() -> String + Send + Sync>,
+    health_path: String,
+    details: OnceLock<Box<dyn Fn() -> Details + Send + Sync>>,
+}
+
+/// What a source has to say besides.
+#[derive(Clone, Debug, Default)]
+pub struct Details {
+    /// Lines for `/readyz`: what is not as it should be and does not make us unready.
+    pub readiness: Vec<String>,
+    /// More text for `/metrics`.
+    pub metrics: String,
 }
 
 /// A running admin server. Dropping it ends it.
@@ -86,15 +97,28 @@ pub struct AdminServer {
 }
 
 impl AdminState {
-    /// A state in which nothing holds yet; `metrics` gives the text of `/metrics` whenever it is asked for.
-    pub fn new(metrics: impl Fn() -> String + Send + Sync + 'static) -> Arc<Self> {
+    /// A state in which nothing holds yet; `metrics` gives the text of `/metrics` whenever it is asked for. `/healthz`
+    /// answers under `health_path` as well.
+    pub fn new(health_path: impl Into<String>, metrics: impl Fn() -> String + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             holds: Mutex::default(),
             draining: AtomicBool::new(false),
             model: ArcSwap::default(),
             problems: ArcSwap::default(),
             metrics: Box::new(metrics),
+            health_path: health_path.into(),
+            details: OnceLock::new(),
         })
+    }
+
+    /// Says where details come from. Only the first time counts.
+    pub fn set_details(&self, details: impl Fn() -> Details + Send + Sync + 'static) {
+        // A second source would be a mistake in our own code, and harmless.
+        let _ = self.details.set(Box::new(details));
+    }
+
+    fn details(&self) -> Details {
+        self.details.get().map_or_else(Details::default, |details| details())
     }
 
     /// Says whether a condition holds.

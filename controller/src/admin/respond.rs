@@ -16,8 +16,9 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) fn respond(state: &AdminState, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
     let answer: fn(&AdminState, &HeaderMap) -> Answer = match path {
         "/healthz" => healthz,
+        path if path == state.health_path => healthz,
         "/readyz" => readyz,
-        "/metrics" => |state, _| Answer { status: StatusCode::OK, kind: METRICS, text: (state.metrics)() },
+        "/metrics" => |state, _| Answer { status: StatusCode::OK, kind: METRICS, text: (state.metrics)() + &state.details().metrics },
         "/snapshot" => snapshot,
         "/problems" => problems,
         _ => return Answer::text(StatusCode::NOT_FOUND, "not found\n").into(),
@@ -63,9 +64,15 @@ fn healthz(state: &AdminState, _: &HeaderMap) -> Answer {
 
 fn readyz(state: &AdminState, _: &HeaderMap) -> Answer {
     match state.ready() {
-        Ok(()) => Answer::text(StatusCode::OK, "ready\n"),
+        Ok(()) => {
+            let details: String = state.details().readiness.iter().map(|line| format!("- {line}\n")).collect();
+            Answer::text(StatusCode::OK, format!("ready\n{details}"))
+        }
         Err(missing) => {
-            Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n- {}\n", missing.join("\n- ")))
+            let details = state.details().readiness;
+            let lines: String =
+                missing.into_iter().chain(details.iter().map(String::as_str)).map(|line| format!("- {line}\n")).collect();
+            Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{lines}"))
         }
     }
 }

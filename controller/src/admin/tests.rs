@@ -8,7 +8,7 @@ use genkan_routing::name::{ObjectRef, Origin};
 use super::*;
 
 fn start() -> (Arc<AdminState>, AdminServer) {
-    let state = AdminState::new(|| "requests_total 7\n".to_owned());
+    let state = AdminState::new("/healthz", || "requests_total 7\n".to_owned());
     let server = AdminServer::start("127.0.0.1:0".parse().unwrap(), state.clone()).unwrap();
     (state, server)
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use crate::resources::NamespacedName;
 use crate::settings::{DEFAULT_CONFIG_MAP, Settings};
@@ -20,12 +20,13 @@ pub(super) struct TranslateFlags {
     pub(super) controller_class: String,
 
     /// IngressClasses named like --ingress-class are ours too
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value = "false", action = ArgAction::Set)]
     pub(super) ingress_class_by_name: bool,
 
-    /// Serve Ingresses that name no class [default in directory mode: true]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "true")]
-    pub(super) watch_ingress_without_class: std::primitive::bool,
+    /// Serve Ingresses that name no class [default: false in a cluster, true for files]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) watch_ingress_without_class: Option<bool>,
 
     /// Prefix of the annotations
     #[arg(long, value_name = "PREFIX", default_value = "nginx.ingress.kubernetes.io")]
@@ -37,7 +38,7 @@ pub(super) struct TranslateFlags {
 
     /// ConfigMap with the settings of the whole proxy
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name,
-        help = format!("ConfigMap with the settings of the whole proxy [default in directory mode: {DEFAULT_CONFIG_MAP}, if there is one]"))]
+        help = format!("ConfigMap with the settings of the whole proxy [default for files: {DEFAULT_CONFIG_MAP}, if there is one]"))]
     pub(super) configmap: Option<NamespacedName>,
 
     /// Service that answers requests which no rule matches
@@ -49,53 +50,69 @@ pub(super) struct TranslateFlags {
     pub(super) default_ssl_certificate: Option<NamespacedName>,
 
     /// Ignore Ingresses that have a spec.defaultBackend
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value = "false", action = ArgAction::Set)]
     pub(super) disable_catch_all: bool,
 
     /// ExternalName Services get no endpoints
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value = "false", action = ArgAction::Set)]
     pub(super) disable_svc_external_name: bool,
 
     /// Address to listen on, several with commas; without it every address
     #[arg(long, value_name = "IP", value_delimiter = ',')]
     pub(super) bind_address: Vec<IpAddr>,
 
-    /// Port for HTTP; Gateway listeners with port 80 are served here too
-    #[arg(long, value_name = "PORT", default_value_t = 8080)]
-    pub(super) http_port: u16,
+    /// Port for HTTP; Gateway listeners with port 80 are served here too [default: 80 in a cluster, 8080 for files]
+    #[arg(long, value_name = "PORT")]
+    pub(super) http_port: Option<u16>,
 
-    /// Port for HTTPS; Gateway listeners with port 443 are served here too
-    #[arg(long, value_name = "PORT", default_value_t = 8443)]
-    pub(super) https_port: u16,
+    /// Port for HTTPS; Gateway listeners with port 443 are served here too [default: 443 in a cluster, 8443 for files]
+    #[arg(long, value_name = "PORT")]
+    pub(super) https_port: Option<u16>,
 }
 
 impl TranslateFlags {
     /// The settings of directory mode with these flags.
     pub(super) fn settings(&self) -> Settings {
+        let mut settings = self.over(Settings::directory_mode());
+        settings.config_map_required = self.configmap.is_some();
+        settings.config_map = settings.config_map.or_else(|| parse_namespaced_name(DEFAULT_CONFIG_MAP).ok());
+        settings
+    }
+
+    /// The settings of cluster mode with these flags.
+    pub(super) fn cluster_settings(&self) -> Settings {
+        self.over(Settings::default())
+    }
+
+    /// Settings with what the flags say.
+    fn over(&self, base: Settings) -> Settings {
+        let http_port = self.http_port.unwrap_or(base.http_port);
+        let https_port = self.https_port.unwrap_or(base.https_port);
         Settings {
             ingress_class: self.ingress_class.clone(),
             controller_class: self.controller_class.clone(),
             ingress_class_by_name: self.ingress_class_by_name,
-            watch_ingress_without_class: self.watch_ingress_without_class,
+            watch_ingress_without_class: self.watch_ingress_without_class.unwrap_or(base.watch_ingress_without_class),
             annotations_prefix: self.annotations_prefix.clone(),
             gateway_controller_name: self.gateway_controller_name.clone(),
-            config_map_required: self.configmap.is_some(),
-            config_map: self.configmap.clone().or_else(|| parse_namespaced_name(DEFAULT_CONFIG_MAP).ok()),
+            config_map: self.configmap.clone(),
             default_backend_service: self.default_backend_service.clone(),
             default_ssl_certificate: self.default_ssl_certificate.clone(),
             disable_catch_all: self.disable_catch_all,
             disable_external_name: self.disable_svc_external_name,
             bind_addresses: self.bind_address.clone(),
-            http_port: self.http_port,
-            https_port: self.https_port,
-            gateway_ports: [(80, self.http_port), (443, self.https_port)].into(),
-            ..Settings::default()
+            http_port,
+            https_port,
+            gateway_ports: [(80, http_port), (443, https_port)].into(),
+            ..base
         }
     }
 }
 
 /// Parses `namespace/name`.
-fn parse_namespaced_name(text: &str) -> Result<NamespacedName, String> {
+pub(super) fn parse_namespaced_name(text: &str) -> Result<NamespacedName, String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             Ok(NamespacedName::new(namespace, name))

@@ -29,6 +29,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Run>),
+    Controller(Box<run::Controller>),
     Check(check::Check),
     Translate(translate::Translate),
     Explain(explain::Explain),
@@ -49,6 +50,7 @@ enum Output {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(command) => command.run(),
+        Command::Controller(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Translate(command) => command.run(),
         Command::Explain(command) => command.run(),

@@ -1,25 +1,32 @@
-//! `genkan run`: serve manifests until told to stop. The only part of this crate that touches the proxy.
+//! `genkan run` and `genkan controller`: serve until told to stop. The only part of this crate that touches the proxy.
 //!
 //! ```text
-//!  watcher, DNS --> Resources --> Control --> snapshot --> Proxy::publish
-//!                                     +--> report --> log, admin
+//!  files, API server, DNS --> Resources --> Control --> snapshot --> Proxy::publish
+//!                                               +--> report --> log, admin, Events
 //! ```
 
 mod backends;
+mod controller;
 mod measure;
+mod process;
 mod serve;
+mod source;
 mod summary;
 
-use std::io::IsTerminal;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use genkan_proxy::config::{AccessLogOutput, ProxyConfig};
 
+use self::backends::Backends;
+pub(super) use self::controller::Controller;
+use self::process::{Place, ProcessFlags};
+use self::serve::{Serve, Server};
+use self::source::Files;
+use self::summary::Summary;
 use super::flags::TranslateFlags;
+use crate::files::Watcher;
 
 /// Serve manifests, and every change of them at once
 ///
@@ -35,50 +42,10 @@ pub(super) struct Run {
 
     #[command(flatten)]
     process: ProcessFlags,
-}
-
-#[derive(Args, Debug)]
-#[command(next_help_heading = "The process")]
-struct ProcessFlags {
-    /// Port for /healthz, /readyz, /metrics, /snapshot and /problems; 0 lets the system choose
-    #[arg(long, value_name = "PORT", default_value_t = 10254)]
-    healthz_port: u16,
-
-    /// Address for --healthz-port
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    healthz_host: IpAddr,
-
-    /// Threads that serve; 0 is one per core that this process may use
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    workers: usize,
-
-    /// Seconds in which connections are still accepted after SIGTERM, for load balancers to notice
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
-    shutdown_grace_period: u64,
-
-    /// Seconds in which running requests may finish after that
-    #[arg(long, value_name = "SECONDS", default_value_t = 240)]
-    worker_shutdown_timeout: u64,
-
-    /// How messages of Genkan itself are written to standard error
-    #[arg(long, value_enum, default_value = "text")]
-    log_format: LogFormat,
-
-    /// Which messages are written, as in info or genkan_proxy=debug
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    log_level: String,
 
     /// Do not print command lines to try
     #[arg(long)]
     quiet: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum LogFormat {
-    /// For people
-    Text,
-    /// For machines
-    Json,
 }
 
 impl Run {
@@ -89,34 +56,32 @@ impl Run {
             self.path.display()
         );
         self.process.start_log()?;
+        let serve = Serve {
+            settings: self.translate.settings(),
+            proxy: self.process.proxy_config(),
+            drain_delay: self.process.drain_delay(),
+            linger: Duration::ZERO,
+            admin_at: self.process.admin_at(Place::Files),
+            health_path: self.process.health_check_path.clone(),
+        };
+        let files = || Files { watcher: Watcher::open(self.path.as_path()), backends: Backends::default(), revision: 0 };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(serve::serve(self))
+        runtime.block_on(serve.run(|_, _| Ok(files()), |server| self.greet(server)))
     }
 
-    fn proxy_config(&self) -> ProxyConfig {
-        ProxyConfig {
-            workers: self.process.workers,
-            drain_delay: Duration::from_secs(self.process.shutdown_grace_period),
-            drain_timeout: Duration::from_secs(self.process.worker_shutdown_timeout),
-            access_log: AccessLogOutput::Stdout,
-            ..ProxyConfig::default()
-        }
-    }
-}
-
-impl ProcessFlags {
-    fn start_log(&self) -> anyhow::Result<()> {
-        let filter = tracing_subscriber::EnvFilter::try_new(&self.log_level)?;
-        let log = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            // Colours are for terminals; in a file they are noise.
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_target(false);
-        match self.log_format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().init(),
-        }
-        Ok(())
+    fn greet(&self, server: &Server<Files>) {
+        let store = server.source.watcher.store();
+        let summary = Summary {
+            path: &self.path,
+            resources: store.resources(),
+            other_kinds: &store.other_kinds(),
+            model: server.control.snapshot().model(),
+            problems: &server.problems,
+            bound: &server.published.bound,
+            admin: server.admin_server.address(),
+            backends: server.source.backends.count(),
+            try_it: !self.quiet,
+        };
+        eprint!("{}", summary.text());
     }
 }

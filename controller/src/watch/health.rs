@@ -1,7 +1,7 @@
 //! Health: how the API server is doing, for readiness details and metrics. It never makes Genkan unready: what was last
 //! seen goes on being served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +22,8 @@ struct State {
     errors: u64,
     lists: u64,
     absent: bool,
+    /// Whether its first list is not complete.
+    awaited: bool,
 }
 
 impl Health {
@@ -53,15 +55,26 @@ impl Health {
         }
     }
 
+    /// Which kinds' first lists are not complete.
+    pub(super) fn set_awaited(&self, kinds: impl Iterator<Item = Kind>) {
+        let awaited: BTreeSet<_> = kinds.collect();
+        let mut states = self.0.lock();
+        for kind in &awaited {
+            states.entry(*kind).or_default();
+        }
+        states.iter_mut().for_each(|(kind, state)| state.awaited = awaited.contains(kind));
+    }
+
     /// What is wrong, a line for each kind: `Ingress: not followed for 12 s: connection refused`.
     pub fn details(&self) -> Vec<String> {
         let states = self.0.lock();
-        let troubled = states.iter().filter_map(|(kind, state)| Some((kind, state.trouble.as_ref()?)));
-        troubled
-            .map(|(kind, (since, error))| {
-                format!("{}: not followed for {} s: {error}", kind.as_str(), since.elapsed().as_secs())
-            })
-            .collect()
+        let line = |(kind, state): (&Kind, &State)| match &state.trouble {
+            Some((since, error)) => {
+                Some(format!("{}: not followed for {} s: {error}", kind.as_str(), since.elapsed().as_secs()))
+            }
+            None => state.awaited.then(|| format!("{}: not listed yet", kind.as_str())),
+        };
+        states.iter().filter_map(line).collect()
     }
 
     /// `genkan_watch_*` in Prometheus's text format.

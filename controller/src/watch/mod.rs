@@ -122,6 +122,7 @@ impl Watch {
 
     /// Whether every kind that is followed so far was listed once.
     pub fn is_listed(&self) -> bool {
+        self.health.set_awaited(self.store.unlisted());
         self.store.is_listed()
     }
 

@@ -27,7 +27,7 @@ impl Scope {
 pub struct Scopes {
     /// `--watch-namespace`; `None` is all of them.
     pub namespace: Option<Arc<str>>,
-    /// Objects that are followed wherever they are: those that flags name.
+    /// Objects that are followed wherever they are: those that flags name; an empty name stands for the namespace.
     pub named: Vec<(Kind, NamespacedName)>,
 }
 
@@ -38,7 +38,8 @@ impl Scopes {
         let whole = Scope { namespace, name: None };
         let mut scopes = vec![whole.clone()];
         for (named, name) in &self.named {
-            let scope = Scope { namespace: Some(name.namespace.clone()), name: Some(name.name.clone()) };
+            let only = Some(name.name.clone()).filter(|name| !name.is_empty());
+            let scope = Scope { namespace: Some(name.namespace.clone()), name: only };
             if *named == kind && !whole.covers(name) && !scopes.contains(&scope) {
                 scopes.push(scope);
             }

@@ -2,53 +2,99 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+use genkan_proxy::config::ProxyConfig;
 use genkan_proxy::{Proxy, Published};
-use genkan_routing::report::Severity;
+use genkan_routing::report::{Problem, Report, Severity};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::backends::Backends;
-use super::summary::Summary;
-use super::{Run, measure};
+use super::measure;
+use super::source::{Source, touches};
 use crate::admin::{AdminServer, AdminState, Condition};
 use crate::certificate::generate_fallback;
-use crate::cli::input::{LocatedProblem, Place, located};
+use crate::cli::input::{LocatedProblem, Place};
 use crate::control::{Control, Step};
 use crate::dns::Resolver;
-use crate::files::Watcher;
 use crate::resources::Kind;
+use crate::settings::Settings;
 use crate::translate::Change;
 
-/// Serves until a signal says otherwise.
-pub(super) async fn serve(run: &Run) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::new()?;
-    let mut server = Server::start(run).await?;
-    server.greet(run);
-    loop {
-        tokio::select! {
-            update = server.watcher.changed() => server.changed(update.changes).await,
-            answer = server.resolver.next() => {
-                let change = answer.apply(server.watcher.store_mut().resources_mut());
-                server.changed(change.into_iter().collect()).await;
+/// What serving needs to know besides its source.
+pub(super) struct Serve {
+    pub(super) settings: Settings,
+    pub(super) proxy: ProxyConfig,
+    /// `--shutdown-grace-period`.
+    pub(super) drain_delay: Duration,
+    /// `--post-shutdown-grace-period`.
+    pub(super) linger: Duration,
+    /// Where the admin port is.
+    pub(super) admin_at: SocketAddr,
+    /// `--health-check-path`.
+    pub(super) health_path: String,
+}
+
+impl Serve {
+    /// Serves until a signal says otherwise. `source` is made when metrics can be told; `greet` says what is served.
+    pub(super) async fn run<S: Source>(
+        self,
+        source: impl FnOnce(&Arc<Proxy>, &Arc<AdminState>) -> anyhow::Result<S>,
+        greet: impl FnOnce(&Server<S>),
+    ) -> anyhow::Result<ExitCode> {
+        let mut signals = Signals::new()?;
+        let (delay, linger) = (self.drain_delay, self.linger);
+        let start = Server::start(self, source);
+        let mut server = tokio::select! {
+            server = start => server?,
+            () = signals.next() => {
+                tracing::info!("told to stop before anything was served");
+                return Ok(ExitCode::SUCCESS);
             }
-            () = signals.next() => break,
+        };
+        greet(&server);
+        let mut drained: Option<Drain> = None;
+        loop {
+            // While it drains, changes are still followed: running connections send further requests, and backends go.
+            tokio::select! {
+                changes = server.source.changed(&server.control) => server.changed(changes).await,
+                answer = server.resolver.next() => {
+                    let change = answer.apply(server.source.resources_mut());
+                    server.changed(change.into_iter().collect()).await;
+                }
+                cut_off = end_of(&mut drained) => {
+                    if cut_off > 0 {
+                        tracing::warn!(cut_off, "connections were still open at the end of the drain time");
+                    }
+                    break;
+                }
+                () = signals.next() => {
+                    if drained.is_some() {
+                        tracing::warn!("told to stop a second time: not waiting for running requests");
+                        return Ok(ExitCode::FAILURE);
+                    }
+                    drained = Some(server.drain(delay));
+                }
+            }
+        }
+        tokio::select! {
+            () = async { server.source.left().await; tokio::time::sleep(linger).await } => Ok(ExitCode::SUCCESS),
+            () = signals.next() => Ok(ExitCode::FAILURE),
         }
     }
-    let drained = server.drain();
-    tokio::select! {
-        cut_off = drained => {
-            if cut_off > 0 {
-                tracing::warn!(cut_off, "connections were still open at the end of the drain time");
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-        () = signals.next() => {
-            tracing::warn!("told to stop a second time: not waiting for running requests");
-            Ok(ExitCode::FAILURE)
-        }
+}
+
+/// The end of the proxy; gives how many connections had to be cut off.
+type Drain = Pin<Box<dyn Future<Output = usize>>>;
+
+/// Waits for the end, once it has begun.
+async fn end_of(drain: &mut Option<Drain>) -> usize {
+    match drain {
+        Some(drain) => drain.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -73,53 +119,57 @@ impl Signals {
 }
 
 /// Everything that runs.
-struct Server {
-    watcher: Watcher,
+pub(super) struct Server<S> {
+    pub(super) source: S,
+    pub(super) control: Control,
+    pub(super) admin_server: AdminServer,
+    pub(super) published: Published,
+    pub(super) problems: BTreeSet<LocatedProblem>,
     resolver: Resolver,
-    control: Control,
     proxy: Arc<Proxy>,
     admin: Arc<AdminState>,
-    admin_server: AdminServer,
-    backends: Backends,
-    published: Published,
     /// How many tables were published.
     generation: u64,
-    problems: BTreeSet<LocatedProblem>,
+    /// What `problems` was made of: of translation, of the source, of names.
+    told: (Arc<Report>, u64, Vec<Problem>),
     /// `--ingress-class`, for metrics.
     class: String,
 }
 
-impl Server {
-    async fn start(run: &Run) -> anyhow::Result<Self> {
-        let mut settings = run.translate.settings();
+impl<S: Source> Server<S> {
+    async fn start(
+        serve: Serve,
+        source: impl FnOnce(&Arc<Proxy>, &Arc<AdminState>) -> anyhow::Result<S>,
+    ) -> anyhow::Result<Self> {
+        let mut settings = serve.settings;
+        let class = settings.ingress_class.clone();
         settings.fallback_certificate = Some(Arc::new(generate_fallback()?));
-        let process = &run.process;
-        let admin_at = SocketAddr::new(process.healthz_host, process.healthz_port);
-        let proxy = Arc::new(Proxy::start(run.proxy_config())?);
+        let proxy = Arc::new(Proxy::start(serve.proxy)?);
         let metrics = proxy.metrics().clone();
-        let admin = AdminState::new(move || metrics.encode());
-        let admin_server = AdminServer::start(admin_at, admin.clone())
-            .with_context(|| format!("cannot listen on {admin_at}: choose another --healthz-port"))?;
-
-        let mut watcher = Watcher::open(run.path.as_path());
+        let admin = AdminState::new(serve.health_path, move || metrics.encode());
+        let admin_server = AdminServer::start(serve.admin_at, admin.clone())
+            .with_context(|| format!("cannot listen on {}: choose another --healthz-port", serve.admin_at))?;
+        let mut source = source(&proxy, &admin)?;
+        source.load().await?;
         let mut resolver = Resolver::new(crate::dns::Options::default()).context("names can't be resolved")?;
-        resolver.follow(watcher.store_mut().resources_mut());
-        let control = Control::new(settings, watcher.store().resources());
-        let mut backends = Backends::default();
-        backends.follow(watcher.store().resources()).await;
+        resolver.follow(source.resources_mut());
+        let mut control = Control::new(settings, source.resources());
+        source.complete(&mut control).await;
         let published = Published::default();
+        let problems = BTreeSet::new();
         let mut server = Self {
-            watcher,
-            resolver,
+            source,
             control,
+            admin_server,
+            published,
+            problems,
+            resolver,
             proxy,
             admin,
-            admin_server,
-            backends,
-            published,
             generation: 0,
-            problems: BTreeSet::new(),
-            class: run.translate.ingress_class.clone(),
+            // No source begins there.
+            told: (Arc::default(), u64::MAX, Vec::new()),
+            class,
         };
         server.admin.set(Condition::SourcesListed, true);
         server.publish();
@@ -127,21 +177,20 @@ impl Server {
         Ok(server)
     }
 
-    /// Takes changes of the resources (none: only the problems of files) to the proxy.
+    /// Takes changes of the resources (none: only the source's problems) to the proxy.
     async fn changed(&mut self, mut changes: BTreeSet<Change>) {
-        let touches = |kind| changes.iter().any(|change| matches!(change, Change::Object(key) if key.kind == kind));
-        let (services, slices) = (touches(Kind::Service), touches(Kind::EndpointSlice));
-        if services {
-            changes.extend(self.resolver.follow(self.watcher.store_mut().resources_mut()));
+        if touches(&changes, Kind::Service) {
+            changes.extend(self.resolver.follow(self.source.resources_mut()));
         }
-        let Step { model_changed, .. } = self.control.apply(self.watcher.store().resources(), &changes);
-        if model_changed {
-            self.publish();
+        if !changes.is_empty() {
+            let Step { model_changed, .. } = self.control.apply(self.source.resources(), &changes);
+            if model_changed {
+                self.publish();
+            }
         }
         self.tell_problems(true);
-        if slices {
-            self.backends.follow(self.watcher.store().resources()).await;
-        }
+        self.source.retell(&self.problems);
+        self.source.settle(&mut self.control, &changes).await;
     }
 
     fn publish(&mut self) {
@@ -162,22 +211,26 @@ impl Server {
 
     /// Writes what is newly wrong, and what no longer is, to the log; everything to the admin port.
     fn tell_problems(&mut self, log: bool) {
-        let store = self.watcher.store();
-        let mut problems = located(&store.problems(), self.control.report(), |key| store.source(key));
         let of_names = self.resolver.problems();
+        let told = (self.control.report().clone(), self.source.revision(), of_names.clone());
+        // Nearly always nothing is new, and there may be thousands.
+        if (Arc::ptr_eq(&told.0, &self.told.0), &told.1, &told.2) == (true, &self.told.1, &self.told.2) {
+            return;
+        }
+        self.told = told;
+        let mut problems = self.source.problems(self.control.report());
         problems.extend(of_names.into_iter().map(|problem| LocatedProblem { place: Place::default(), problem }));
-        let problems: BTreeSet<_> = problems.into_iter().collect();
-        if log {
-            for problem in problems.difference(&self.problems) {
-                match problem.problem.severity {
-                    Severity::Error => tracing::error!("{problem}"),
-                    Severity::Warning => tracing::warn!("{problem}"),
-                    Severity::Info => tracing::info!("{problem}"),
-                }
+        for problem in problems.difference(&self.problems) {
+            self.source.found(&problem.problem);
+            match problem.problem.severity {
+                _ if !log => {}
+                Severity::Error => tracing::error!("{problem}"),
+                Severity::Warning => tracing::warn!("{problem}"),
+                Severity::Info => tracing::info!("{problem}"),
             }
-            for problem in self.problems.difference(&problems) {
-                tracing::info!("mended: {}: {}", problem.problem.origin, problem.problem.reason);
-            }
+        }
+        for problem in self.problems.difference(&problems).filter(|_| log) {
+            tracing::info!("mended: {}: {}", problem.problem.origin, problem.problem.reason);
         }
         let all: Vec<_> = problems.iter().map(|located| located.problem.clone()).collect();
         measure::problems(self.proxy.metrics(), &all);
@@ -185,26 +238,12 @@ impl Server {
         self.problems = problems;
     }
 
-    fn greet(&self, run: &Run) {
-        let store = self.watcher.store();
-        let summary = Summary {
-            path: &run.path,
-            resources: store.resources(),
-            other_kinds: &store.other_kinds(),
-            model: self.control.snapshot().model(),
-            problems: &self.problems,
-            bound: &self.published.bound,
-            admin: self.admin_server.address(),
-            backends: self.backends.count(),
-            try_it: !run.process.quiet,
-        };
-        eprint!("{}", summary.text());
-    }
-
-    /// Stops serving; see the module `genkan_proxy`. Returns how many connections had to be cut off.
-    async fn drain(&self) -> usize {
+    /// Stops serving; see the module `genkan_proxy`.
+    fn drain(&mut self, delay: Duration) -> Drain {
         tracing::info!("draining: running requests finish, new ones go elsewhere");
         self.admin.drain();
-        self.proxy.drain().await
+        self.source.leave(delay);
+        let proxy = self.proxy.clone();
+        Box::pin(async move { proxy.drain().await })
     }
 }

@@ -1,0 +1,155 @@
+//! Flags that only mean something in a cluster. Names and defaults are ingress-nginx's.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+
+use crate::cli::flags::parse_namespaced_name;
+use crate::label_selector::LabelSelector;
+use crate::resources::NamespacedName;
+use crate::status::Publish;
+use crate::watch::{Access, Address};
+
+/// Flags that only mean something in a cluster.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "The cluster")]
+pub(super) struct ClusterFlags {
+    /// File with the API server's address and credentials; in a Pod its service account is used
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Address of the API server, as in https://10.0.0.1:6443
+    #[arg(long, value_name = "URL")]
+    apiserver_host: Option<String>,
+
+    /// File with the certificates (PEM) by which the API server's is checked
+    #[arg(long, value_name = "FILE")]
+    certificate_authority: Option<PathBuf>,
+
+    /// Only serve objects of this namespace [default: of all]
+    #[arg(long, value_name = "NAMESPACE", conflicts_with = "watch_namespace_selector")]
+    pub(super) watch_namespace: Option<String>,
+
+    /// Only serve objects of namespaces with these labels, as in team=web,stage in (test,live)
+    #[arg(long, value_name = "SELECTOR")]
+    pub(super) watch_namespace_selector: Option<LabelSelector>,
+
+    /// Service whose addresses Ingresses get as their status
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name,
+        conflicts_with = "publish_status_address")]
+    pub(super) publish_service: Option<NamespacedName>,
+
+    /// Addresses that Ingresses get as their status, several with commas
+    #[arg(long, value_name = "IP|HOSTNAME", value_delimiter = ',')]
+    publish_status_address: Vec<String>,
+
+    /// Without either, Ingresses get the internal addresses of our nodes, not the external ones
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value = "false", action = ArgAction::Set)]
+    report_node_internal_ip_address: bool,
+
+    /// Write the status of Ingresses
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value = "true", action = ArgAction::Set)]
+    pub(super) update_status: bool,
+
+    /// Take the addresses away when the last of us stops
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value = "true", action = ArgAction::Set)]
+    pub(super) update_status_on_shutdown: bool,
+
+    /// Seconds after which every status is looked at again; at least 5
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    status_update_interval: u64,
+
+    /// Name of the Lease by which one of several replicas is chosen to write
+    #[arg(long, value_name = "NAME", default_value = "ingress-controller-leader")]
+    pub(super) election_id: String,
+
+    /// How long that one may be silent before another takes over, as in 30s
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub(super) election_ttl: Duration,
+
+    /// Every replica writes
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value = "false", action = ArgAction::Set)]
+    pub(super) disable_leader_election: bool,
+
+    /// Write no Event when an Ingress was taken
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value = "false", action = ArgAction::Set)]
+    pub(super) disable_sync_events: bool,
+
+    /// Seconds to stay after the last request ended
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(super) post_shutdown_grace_period: u64,
+}
+
+impl ClusterFlags {
+    /// How to reach the API server.
+    pub(super) fn access(&self) -> Access {
+        Access {
+            kubeconfig: self.kubeconfig.clone(),
+            host: self.apiserver_host.clone(),
+            certificate_authority: self.certificate_authority.clone(),
+        }
+    }
+
+    /// Where the addresses of Ingresses come from.
+    pub(super) fn publish(&self) -> Publish {
+        let texts = self.publish_status_address.iter().filter(|text| !text.trim().is_empty());
+        let addresses: BTreeSet<_> = texts.map(|text| Address::from_text(text)).collect();
+        match &self.publish_service {
+            _ if !addresses.is_empty() => Publish::Addresses(addresses),
+            Some(service) => Publish::Service(service.clone()),
+            None => Publish::Nodes { internal: self.report_node_internal_ip_address },
+        }
+    }
+
+    /// How often every status is looked at.
+    pub(super) fn status_update_interval(&self) -> Duration {
+        Duration::from_secs(self.status_update_interval.max(5))
+    }
+}
+
+/// A duration as Go writes it: `30s`, `1m30s`, `500ms`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refuse = || format!("{text:?} is no duration: write it like 30s, 1m30s or 500ms");
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, after) = rest.split_at(digits);
+        let units = after.len() - after.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
+        let (unit, after) = after.split_at(units);
+        let number: u64 = number.parse().map_err(|_| refuse())?;
+        let milliseconds = match unit {
+            "ms" => Some(number),
+            "s" => number.checked_mul(1000),
+            "m" => number.checked_mul(60_000),
+            "h" => number.checked_mul(3_600_000),
+            _ => None,
+        };
+        let part = Duration::from_millis(milliseconds.ok_or_else(refuse)?);
+        total = total.checked_add(part).ok_or_else(refuse)?;
+        rest = after;
+    }
+    if total < Duration::from_secs(1) { Err(format!("{text} is shorter than a second")) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_in_go() {
+        for (text, seconds) in [("30s", 30.0), ("1m30s", 90.0), ("1500ms", 1.5), ("1h", 3600.0)] {
+            assert_eq!(parse_duration(text).unwrap().as_secs_f64(), seconds, "{text}");
+        }
+        for text in ["", "30", "s", "30x", "-1s", "0s", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

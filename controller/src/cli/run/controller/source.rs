@@ -1,0 +1,376 @@
+//! The API server as a source, and what is written back to it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use genkan_proxy::Proxy;
+use genkan_routing::report::{Problem, Report, Severity};
+use k8s_openapi::api::core::v1::Service;
+use kube::Client;
+use kube::api::Api;
+use tokio::sync::watch::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Interval, interval_at, sleep, timeout};
+
+use super::flags::ClusterFlags;
+use crate::cli::input::{LocatedProblem, Place};
+use crate::cli::run::source::{Source, touches};
+use crate::control::Control;
+use crate::leader::Election;
+use crate::resources::{Key, Kind, NamespacedName, Resources};
+use crate::settings::Settings;
+use crate::status::{Events, IngressState, OwnPod, Publish, StatusWriter, Told, has_siblings};
+use crate::translate::Change;
+use crate::watch::{Health, Scopes, Update, Watch};
+
+/// How often Secrets and ConfigMaps that nobody refers to any more are let go.
+const RELEASE: Duration = Duration::from_secs(60);
+/// The end does not wait longer for the API server, besides taking addresses away.
+const LEAVE_TIME: Duration = Duration::from_secs(10);
+
+/// An API server, and us as one of its controllers.
+pub(super) struct Cluster {
+    client: Client,
+    pod: OwnPod,
+    watch: Watch,
+    writing: Writing,
+    /// Services that must exist at the start: by which flag, and which.
+    required: Vec<(&'static str, NamespacedName)>,
+    /// Objects whose facts changed since [`Source::settle`].
+    facts: BTreeSet<Key>,
+    revision: u64,
+    /// Whether everything that is wrong is to be told once more: to a leader that is new.
+    retell: bool,
+    release: Interval,
+    leaving: Option<JoinHandle<()>>,
+}
+
+/// What is written.
+struct Writing {
+    leading: Receiver<bool>,
+    election: Option<Arc<Election>>,
+    electing: Option<JoinHandle<()>>,
+    status: Option<StatusWriter>,
+    clear: bool,
+    addresses: Receiver<Option<BTreeSet<crate::watch::Address>>>,
+    events: Events,
+    sync_events: bool,
+}
+
+impl Cluster {
+    /// Begins to follow the API server and to stand for election. Nothing is known yet.
+    pub(super) fn start(
+        client: Client,
+        pod: OwnPod,
+        settings: &Settings,
+        flags: &ClusterFlags,
+        proxy: &Arc<Proxy>,
+    ) -> Self {
+        let watch = Watch::begin(client.clone(), scopes(settings, flags));
+        let writing = Writing::start(&client, &pod, flags, proxy);
+        let backend = settings.default_backend_service.clone().map(|name| ("--default-backend-service", name));
+        let publish = match flags.publish() {
+            Publish::Service(name) if flags.update_status => Some(("--publish-service", name)),
+            _ => None,
+        };
+        Self {
+            client,
+            pod,
+            watch,
+            writing,
+            required: backend.into_iter().chain(publish).collect(),
+            facts: BTreeSet::new(),
+            revision: 0,
+            retell: false,
+            release: interval_at(Instant::now() + RELEASE, RELEASE),
+            leaving: None,
+        }
+    }
+
+    /// How the API server is doing.
+    pub(super) fn health(&self) -> Health {
+        self.watch.health().clone()
+    }
+
+    fn take(&mut self, update: Update) -> BTreeSet<Change> {
+        self.facts.extend(update.facts);
+        self.revision += u64::from(update.problems_changed);
+        update.changes
+    }
+
+    /// A Service that a flag names and that is not there is a mistake in the flag.
+    async fn check_required(&self) -> anyhow::Result<()> {
+        for (flag, name) in &self.required {
+            let services: Api<Service> = Api::namespaced(self.client.clone(), &name.namespace);
+            loop {
+                match services.get_opt(&name.name).await {
+                    Ok(Some(_)) => break,
+                    Ok(None) => bail!("{flag} {name}: there is no such Service"),
+                    Err(kube::Error::Api(status)) if status.code == 403 => {
+                        bail!("{flag} {name}: the Service may not be read: {}", status.message)
+                    }
+                    Err(error) => tracing::warn!(%error, "{flag} {name} can't be looked up yet"),
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the status writer about an Ingress.
+    fn tell_status(&self, name: &NamespacedName, control: &Control) {
+        let Some(status) = &self.writing.status else { return };
+        let facts = self.watch.facts(&Key { kind: Kind::Ingress, name: name.clone() });
+        let state = facts
+            .filter(|_| control.is_ours(name))
+            .map(|facts| IngressState { uid: facts.uid.clone(), published: facts.published.clone() });
+        status.seen(name.clone(), state);
+    }
+
+    /// `Sync`, as ingress-nginx says it when it takes an Ingress.
+    fn tell_sync(&self, key: &Key) {
+        let Some(facts) = self.watch.facts(key) else { return };
+        self.writing.events.tell(Told {
+            about: key.clone(),
+            uid: facts.uid.to_string(),
+            warning: false,
+            reason: "Sync",
+            field: String::new(),
+            note: "Scheduled for sync".to_owned(),
+            counts: true,
+        });
+    }
+
+    fn tell_problem(&self, problem: &Problem, counts: bool) {
+        let object = &problem.origin.object;
+        let Some(kind) = Kind::ALL.iter().copied().find(|kind| kind.as_str() == object.kind) else { return };
+        let about = Key::new(kind, object.namespace.clone(), object.name.clone());
+        // Without a uid nobody would find the Event at its object.
+        let Some(facts) = self.watch.facts(&about) else { return };
+        let mend = if problem.mend.is_empty() { String::new() } else { format!("; {}", problem.mend) };
+        let field = problem.origin.field.to_string();
+        let place = if field.is_empty() { String::new() } else { format!("{field}: ") };
+        self.writing.events.tell(Told {
+            uid: facts.uid.to_string(),
+            about,
+            warning: problem.severity != Severity::Info,
+            reason: problem.reason,
+            note: format!("{place}{}{mend}", problem.message),
+            field,
+            counts,
+        });
+    }
+}
+
+impl Writing {
+    fn start(client: &Client, pod: &OwnPod, flags: &ClusterFlags, proxy: &Arc<Proxy>) -> Self {
+        let (lead, leading) = channel(flags.disable_leader_election);
+        let election = (!flags.disable_leader_election).then(|| {
+            Arc::new(Election {
+                namespace: pod.namespace.clone(),
+                name: flags.election_id.clone(),
+                identity: pod.name.clone(),
+                ttl: flags.election_ttl,
+            })
+        });
+        let electing = election.clone().map(|election| tokio::spawn(elect(election, client.clone(), lead, proxy.clone())));
+        let (sender, addresses) = channel(None);
+        let status = flags.update_status.then(|| {
+            let every = flags.status_update_interval();
+            tokio::spawn(flags.publish().follow(client.clone(), pod.clone(), every, sender));
+            StatusWriter::start(client.clone(), every, addresses.clone(), leading.clone())
+        });
+        Self {
+            events: Events::start(client.clone(), pod.name.clone(), leading.clone()),
+            leading,
+            election,
+            electing,
+            status,
+            clear: flags.update_status_on_shutdown,
+            addresses,
+            sync_events: !flags.disable_sync_events,
+        }
+    }
+
+    /// Waits until we begin or cease to lead.
+    async fn changed(&mut self) -> bool {
+        match self.leading.changed().await {
+            Ok(()) => *self.leading.borrow_and_update(),
+            // Nobody is elected: it never changes.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+async fn elect(election: Arc<Election>, client: Client, lead: Sender<bool>, proxy: Arc<Proxy>) {
+    let tell = |leading: bool| {
+        let value = if leading { 1.0 } else { 0.0 };
+        proxy.metrics().leader.replace([([election.name.clone()], value)]);
+    };
+    tell(false);
+    let mut changes = lead.subscribe();
+    tokio::select! {
+        () = election.run(client, &lead) => {}
+        () = async {
+            while changes.changed().await.is_ok() {
+                tell(*changes.borrow_and_update());
+            }
+        } => {}
+    }
+}
+
+/// What is followed.
+fn scopes(settings: &Settings, flags: &ClusterFlags) -> Scopes {
+    let named = [
+        (Kind::ConfigMap, &settings.config_map),
+        (Kind::Secret, &settings.default_ssl_certificate),
+        (Kind::Service, &settings.default_backend_service),
+    ];
+    let mut named: Vec<_> = named.into_iter().filter_map(|(kind, name)| Some((kind, name.clone()?))).collect();
+    if let Some(service) = &settings.default_backend_service {
+        // Its slices have names that nobody knows before: the namespace's are followed.
+        named.push((Kind::EndpointSlice, NamespacedName::new(service.namespace.clone(), "")));
+    }
+    Scopes { namespace: flags.watch_namespace.as_deref().map(Into::into), named }
+}
+
+impl Source for Cluster {
+    async fn load(&mut self) -> anyhow::Result<()> {
+        while !self.watch.is_listed() {
+            let update = self.watch.changed(|_| false).await;
+            self.take(update);
+        }
+        self.check_required().await
+    }
+
+    async fn complete(&mut self, control: &mut Control) {
+        self.watch.begin_on_demand();
+        while !self.watch.is_listed() {
+            let update = self.watch.changed(|key| control.refers_to(key)).await;
+            let changes = self.take(update);
+            if !changes.is_empty() {
+                control.apply(self.watch.resources(), &changes);
+            }
+        }
+        // Everything was passed over while nobody referred to it.
+        self.watch.fetch(control.take_missing());
+        let names: Vec<_> = self.watch.resources().ingresses.keys().cloned().collect();
+        names.iter().for_each(|name| self.tell_status(name, control));
+        self.facts.clear();
+    }
+
+    async fn changed(&mut self, control: &Control) -> BTreeSet<Change> {
+        tokio::select! {
+            update = self.watch.changed(|key| control.refers_to(key)) => self.take(update),
+            leading = self.writing.changed() => {
+                self.retell |= leading;
+                BTreeSet::new()
+            }
+            _ = self.release.tick() => {
+                self.watch.release(|key| control.refers_to(key));
+                BTreeSet::new()
+            }
+        }
+    }
+
+    fn resources(&self) -> &Resources {
+        self.watch.resources()
+    }
+
+    fn resources_mut(&mut self) -> &mut Resources {
+        self.watch.resources_mut()
+    }
+
+    async fn settle(&mut self, control: &mut Control, changes: &BTreeSet<Change>) {
+        self.watch.fetch(control.take_missing());
+        let mut ingresses: BTreeSet<_> = std::mem::take(&mut self.facts)
+            .into_iter()
+            .filter(|key| key.kind == Kind::Ingress)
+            .map(|key| key.name)
+            .collect();
+        let anyone = touches(changes, Kind::IngressClass)
+            || touches(changes, Kind::Namespace)
+            || changes.iter().any(|change| matches!(change, Change::Readable(_)));
+        if anyone {
+            ingresses.extend(self.watch.resources().ingresses.keys().cloned());
+        }
+        for change in changes {
+            if let Change::Object(key) = change
+                && key.kind == Kind::Ingress
+            {
+                ingresses.insert(key.name.clone());
+                if self.writing.sync_events && control.is_ours(&key.name) {
+                    self.tell_sync(key);
+                }
+            }
+        }
+        ingresses.iter().for_each(|name| self.tell_status(name, control));
+    }
+
+    fn problems(&self, report: &Report) -> BTreeSet<LocatedProblem> {
+        let all = report.problems.iter().chain(self.watch.problems());
+        all.map(|problem| LocatedProblem { place: Place::default(), problem: problem.clone() }).collect()
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn found(&self, problem: &Problem) {
+        self.tell_problem(problem, true);
+    }
+
+    fn retell(&mut self, problems: &BTreeSet<LocatedProblem>) {
+        if std::mem::take(&mut self.retell) {
+            problems.iter().for_each(|located| self.tell_problem(&located.problem, false));
+        }
+    }
+
+    fn leave(&mut self, delay: Duration) {
+        let (client, pod) = (self.client.clone(), self.pod.clone());
+        let status = self.writing.status.clone().filter(|_| self.writing.clear);
+        let (leading, addresses) = (self.writing.leading.clone(), self.writing.addresses.clone());
+        let (election, electing) = (self.writing.election.clone(), self.writing.electing.take());
+        self.leaving = Some(tokio::spawn(async move {
+            sleep(delay).await;
+            let few = addresses.borrow().as_ref().is_none_or(|addresses| addresses.len() <= 1);
+            if let Some(status) = status
+                && *leading.borrow()
+                && few
+                && is_last(&client, &pod).await
+            {
+                status.clear().await;
+            }
+            if let Some(electing) = electing {
+                electing.abort();
+                // It ends by being aborted.
+                let _ = electing.await;
+            }
+            if let Some(election) = election {
+                election.release(client).await;
+            }
+        }));
+    }
+
+    async fn left(&mut self) {
+        if let Some(leaving) = self.leaving.take()
+            && timeout(LEAVE_TIME * 3, leaving).await.is_err()
+        {
+            tracing::warn!("the API server does not answer: statuses and the Lease stay as they are");
+        }
+    }
+}
+
+/// Whether no other Pod of our workload runs. When that can't be told, the statuses stay.
+async fn is_last(client: &Client, pod: &OwnPod) -> bool {
+    match timeout(LEAVE_TIME, has_siblings(client, pod)).await {
+        Ok(Ok(siblings)) => !siblings,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "whether we are the last replica can't be told: statuses stay as they are");
+            false
+        }
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,112 @@
+//! Flags about the process: threads, log, the admin port, the end.
+
+use std::io::IsTerminal;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+use genkan_proxy::config::{AccessLogOutput, ProxyConfig};
+
+/// Flags about the process.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "The process")]
+pub(super) struct ProcessFlags {
+    /// Port for /healthz, /readyz, /metrics, /snapshot and /problems; 0 lets the system choose
+    #[arg(long, value_name = "PORT", default_value_t = 10254)]
+    pub(super) healthz_port: u16,
+
+    /// Address for --healthz-port [default: every address in a cluster, 127.0.0.1 for files]
+    #[arg(long, value_name = "IP")]
+    healthz_host: Option<IpAddr>,
+
+    /// Path that answers 200 while the process is healthy, besides /healthz
+    #[arg(long, value_name = "PATH", default_value = "/healthz")]
+    pub(super) health_check_path: String,
+
+    /// Threads that serve; 0 is one per core that this process may use
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    workers: usize,
+
+    /// Seconds in which connections are still accepted after SIGTERM, for load balancers to notice
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    shutdown_grace_period: u64,
+
+    /// Seconds in which running requests may finish after that
+    #[arg(long, value_name = "SECONDS", default_value_t = 240)]
+    worker_shutdown_timeout: u64,
+
+    /// How messages of Genkan itself are written to standard error
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+
+    /// Which messages are written, as in info or genkan_proxy=debug
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub(super) log_level: String,
+}
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// For machines
+    Json,
+}
+
+/// Where the process runs: defaults differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On files, on somebody's machine.
+    Files,
+    /// In a cluster, where the kubelet probes it.
+    Cluster,
+}
+
+impl ProcessFlags {
+    /// Starts the log.
+    pub(super) fn start_log(&self) -> anyhow::Result<()> {
+        let filter = tracing_subscriber::EnvFilter::try_new(&self.log_level)?;
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            // Colours are for terminals; in a file they are noise.
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false);
+        match self.log_format {
+            LogFormat::Text => log.init(),
+            LogFormat::Json => log.json().init(),
+        }
+        Ok(())
+    }
+
+    /// Where the admin port is.
+    pub(super) fn admin_at(&self, place: Place) -> SocketAddr {
+        let host = self.healthz_host.unwrap_or(match place {
+            Place::Files => Ipv4Addr::LOCALHOST.into(),
+            // Both families, where the system has both.
+            Place::Cluster if has_ipv6() => Ipv6Addr::UNSPECIFIED.into(),
+            Place::Cluster => Ipv4Addr::UNSPECIFIED.into(),
+        });
+        SocketAddr::new(host, self.healthz_port)
+    }
+
+    /// The proxy's part.
+    pub(super) fn proxy_config(&self) -> ProxyConfig {
+        ProxyConfig {
+            workers: self.workers,
+            drain_delay: self.drain_delay(),
+            drain_timeout: Duration::from_secs(self.worker_shutdown_timeout),
+            access_log: AccessLogOutput::Stdout,
+            ..ProxyConfig::default()
+        }
+    }
+
+    /// `--shutdown-grace-period`.
+    pub(super) fn drain_delay(&self) -> Duration {
+        Duration::from_secs(self.shutdown_grace_period)
+    }
+}
+
+fn has_ipv6() -> bool {
+    std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok()
+}

@@ -1,0 +1,111 @@
+//! Sources: where resources come from. Past this trait nothing knows which one it is.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use genkan_routing::report::{Problem, Report};
+
+use super::backends::Backends;
+use crate::cli::input::{LocatedProblem, located};
+use crate::control::Control;
+use crate::files::Watcher;
+use crate::resources::{Kind, Resources};
+use crate::translate::Change;
+
+/// Where resources come from.
+pub(super) trait Source {
+    /// Waits until there is enough to translate once.
+    async fn load(&mut self) -> anyhow::Result<()>;
+
+    /// Waits until there is everything that the first translation asked for.
+    async fn complete(&mut self, control: &mut Control);
+
+    /// Waits for changes; none may mean that only [`Self::problems`] changed. Cancelling loses nothing.
+    async fn changed(&mut self, control: &Control) -> BTreeSet<Change>;
+
+    /// Everything that is known.
+    fn resources(&self) -> &Resources;
+
+    /// The same, for whoever keeps [`Resources::dns`].
+    fn resources_mut(&mut self) -> &mut Resources;
+
+    /// Control took changes.
+    async fn settle(&mut self, control: &mut Control, changes: &BTreeSet<Change>);
+
+    /// Everything that is wrong, with places.
+    fn problems(&self, report: &Report) -> BTreeSet<LocatedProblem>;
+
+    /// Changes when [`Self::problems`] may have changed besides the report.
+    fn revision(&self) -> u64;
+
+    /// Something is newly wrong.
+    fn found(&self, problem: &Problem);
+
+    /// Looks at everything that is wrong, whether new or not.
+    fn retell(&mut self, problems: &BTreeSet<LocatedProblem>);
+
+    /// The process begins to stop; it goes on serving for `delay`.
+    fn leave(&mut self, delay: Duration);
+
+    /// Waits until what [`Self::leave`] began is done.
+    async fn left(&mut self);
+}
+
+/// Files, and the echo servers that they ask for.
+pub(super) struct Files {
+    pub(super) watcher: Watcher,
+    pub(super) backends: Backends,
+    /// How often the problems of the files changed.
+    pub(super) revision: u64,
+}
+
+impl Source for Files {
+    async fn load(&mut self) -> anyhow::Result<()> {
+        self.backends.follow(self.watcher.store().resources()).await;
+        Ok(())
+    }
+
+    async fn complete(&mut self, _: &mut Control) {}
+
+    async fn changed(&mut self, _: &Control) -> BTreeSet<Change> {
+        let update = self.watcher.changed().await;
+        self.revision += u64::from(update.problems_changed);
+        update.changes
+    }
+
+    fn resources(&self) -> &Resources {
+        self.watcher.store().resources()
+    }
+
+    fn resources_mut(&mut self) -> &mut Resources {
+        self.watcher.store_mut().resources_mut()
+    }
+
+    async fn settle(&mut self, _: &mut Control, changes: &BTreeSet<Change>) {
+        if touches(changes, Kind::EndpointSlice) {
+            self.backends.follow(self.watcher.store().resources()).await;
+        }
+    }
+
+    fn problems(&self, report: &Report) -> BTreeSet<LocatedProblem> {
+        let store = self.watcher.store();
+        located(&store.problems(), report, |key| store.source(key)).into_iter().collect()
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn found(&self, _: &Problem) {}
+
+    fn retell(&mut self, _: &BTreeSet<LocatedProblem>) {}
+
+    fn leave(&mut self, _: Duration) {}
+
+    async fn left(&mut self) {}
+}
+
+/// Whether an object of a kind is among changes.
+pub(super) fn touches(changes: &BTreeSet<Change>, kind: Kind) -> bool {
+    changes.iter().any(|change| matches!(change, Change::Object(key) if key.kind == kind))
+}

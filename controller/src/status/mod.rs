@@ -1,0 +1,9 @@
+//! Status: what the leader writes to the API server. The addresses of Ingresses, and Events about what is wrong.
+
+mod address;
+mod events;
+mod writer;
+
+pub use self::address::{OwnPod, Publish, has_siblings};
+pub use self::events::{Events, Told};
+pub use self::writer::{IngressState, StatusWriter};
