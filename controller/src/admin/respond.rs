@@ -18,7 +18,11 @@ pub(super) fn respond(state: &AdminState, method: &Method, path: &str, headers: 
         "/healthz" => healthz,
         path if path == state.health_path => healthz,
         "/readyz" => readyz,
-        "/metrics" => |state, _| Answer { status: StatusCode::OK, kind: METRICS, text: (state.metrics)() + &state.details().metrics },
+        "/metrics" => |state, _| Answer {
+            status: StatusCode::OK,
+            kind: METRICS,
+            text: (state.metrics)() + &state.details().metrics,
+        },
         "/snapshot" => snapshot,
         "/problems" => problems,
         _ => return Answer::text(StatusCode::NOT_FOUND, "not found\n").into(),
@@ -70,8 +74,11 @@ fn readyz(state: &AdminState, _: &HeaderMap) -> Answer {
         }
         Err(missing) => {
             let details = state.details().readiness;
-            let lines: String =
-                missing.into_iter().chain(details.iter().map(String::as_str)).map(|line| format!("- {line}\n")).collect();
+            let lines: String = missing
+                .into_iter()
+                .chain(details.iter().map(String::as_str))
+                .map(|line| format!("- {line}\n"))
+                .collect();
             Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{lines}"))
         }
     }

@@ -10,7 +10,10 @@ mod run;
 mod served;
 mod translate;
 mod try_it;
+mod wait_shutdown;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -35,6 +38,7 @@ enum Command {
     Explain(explain::Explain),
     Annotations(annotations::Annotations),
     Echo(echo::Echo),
+    WaitShutdown(wait_shutdown::WaitShutdown),
 }
 
 /// How a command prints.
@@ -46,9 +50,27 @@ enum Output {
     Json,
 }
 
+/// What ingress-nginx's image calls its controller: by this name we are the command `controller`.
+const CONTROLLER_NAME: &str = "nginx-ingress-controller";
+/// What ingress-nginx's image calls its preStop command.
+const WAIT_SHUTDOWN_NAME: &str = "wait-shutdown";
+
+/// The arguments with the command that the program's own name stands for, if it stands for one.
+fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<_> = given.collect();
+    let name = arguments.first().and_then(|name| Path::new(name).file_name()?.to_str());
+    let command = match name {
+        Some(CONTROLLER_NAME) => "controller",
+        Some(WAIT_SHUTDOWN_NAME) => "wait-shutdown",
+        _ => return arguments,
+    };
+    arguments.insert(1, command.into());
+    arguments
+}
+
 /// Runs the command that the process's arguments name. Errors are printed; the answer is the process's exit code.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match Cli::parse_from(arguments(std::env::args_os())).command {
         Command::Run(command) => command.run(),
         Command::Controller(command) => command.run(),
         Command::Check(command) => command.run(),
@@ -56,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Explain(command) => command.run(),
         Command::Annotations(command) => command.run(),
         Command::Echo(command) => command.run(),
+        Command::WaitShutdown(command) => command.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("genkan: {error:#}");
@@ -66,6 +89,14 @@ pub fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    #[test]
+    fn names_of_ingress_nginx_stand_for_commands() {
+        let of = |arguments: &[&str]| super::arguments(arguments.iter().map(|argument| (*argument).into()));
+        assert_eq!(of(&["/wait-shutdown"]), ["/wait-shutdown", "wait-shutdown"]);
+        assert_eq!(of(&["/nginx-ingress-controller", "--v=2"]), ["/nginx-ingress-controller", "controller", "--v=2"]);
+        assert_eq!(of(&["genkan", "run", "x"]), ["genkan", "run", "x"]);
+    }
 
     #[test]
     fn flags_are_consistent() {

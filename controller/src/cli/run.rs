@@ -64,7 +64,8 @@ impl Run {
             admin_at: self.process.admin_at(Place::Files),
             health_path: self.process.health_check_path.clone(),
         };
-        let files = || Files { watcher: Watcher::open(self.path.as_path()), backends: Backends::default(), revision: 0 };
+        let files =
+            || Files { watcher: Watcher::open(self.path.as_path()), backends: Backends::default(), revision: 0 };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(serve.run(|_, _| Ok(files()), |server| self.greet(server)))
     }

@@ -150,7 +150,8 @@ async fn follow_service(
 fn of_service(service: &Service) -> BTreeSet<Address> {
     let Some(spec) = &service.spec else { return BTreeSet::new() };
     let external = || spec.external_ips.iter().flatten().map(|ip| Address::from_text(ip));
-    let cluster = || spec.cluster_ip.iter().filter(|ip| !ip.is_empty() && *ip != "None").map(|ip| Address::from_text(ip));
+    let cluster =
+        || spec.cluster_ip.iter().filter(|ip| !ip.is_empty() && *ip != "None").map(|ip| Address::from_text(ip));
     match spec.type_.as_deref() {
         Some("ExternalName") => spec.external_name.iter().map(|name| Address::Hostname(name.clone())).collect(),
         Some("LoadBalancer") => {
@@ -217,7 +218,11 @@ fn is_ready(pod: &Pod) -> bool {
 fn of_node(node: &Node, internal: bool) -> Vec<Address> {
     let wanted = if internal { "InternalIP" } else { "ExternalIP" };
     let all = node.status.as_ref().and_then(|status| status.addresses.as_ref());
-    all.into_iter().flatten().filter(|address| address.type_ == wanted).map(|a| Address::from_text(&a.address)).collect()
+    all.into_iter()
+        .flatten()
+        .filter(|address| address.type_ == wanted)
+        .map(|a| Address::from_text(&a.address))
+        .collect()
 }
 
 #[cfg(test)]
@@ -237,14 +242,19 @@ mod tests {
     #[test]
     fn the_addresses_of_a_service_follow_from_its_type() {
         let none = json!({});
-        let balancer = json!({"loadBalancer": {"ingress": [{"hostname": "lb.test"}, {"ip": "1.2.3.4"}, {"ip": "1.2.3.4"}]}});
+        let balancer =
+            json!({"loadBalancer": {"ingress": [{"hostname": "lb.test"}, {"ip": "1.2.3.4"}, {"ip": "1.2.3.4"}]}});
         let host = Address::Hostname("lb.test".to_owned());
         for (spec, status, expected) in [
             (json!({"type": "ExternalName", "externalName": "lb.test"}), &none, vec![host.clone()]),
             (json!({"type": "ClusterIP", "clusterIP": "10.0.0.1"}), &none, vec![ip("10.0.0.1")]),
             (json!({"clusterIP": "None"}), &none, vec![]),
             (json!({"type": "NodePort", "clusterIP": "10.0.0.1"}), &none, vec![ip("10.0.0.1")]),
-            (json!({"type": "NodePort", "clusterIP": "10.0.0.1", "externalIPs": ["5.6.7.8"]}), &none, vec![ip("5.6.7.8")]),
+            (
+                json!({"type": "NodePort", "clusterIP": "10.0.0.1", "externalIPs": ["5.6.7.8"]}),
+                &none,
+                vec![ip("5.6.7.8")],
+            ),
             (json!({"type": "LoadBalancer", "clusterIP": "10.0.0.1"}), &none, vec![]),
             (
                 json!({"type": "LoadBalancer", "externalIPs": ["5.6.7.8"]}),

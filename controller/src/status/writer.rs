@@ -150,7 +150,11 @@ impl Writer {
             (Some(state), Some(wanted)) => !has(state, &wanted),
             _ => false,
         };
-        if differs { self.queue.insert(name) } else { self.queue.remove(&name) };
+        if differs {
+            self.queue.insert(name)
+        } else {
+            self.queue.remove(&name)
+        };
     }
 
     fn write(&mut self) {
@@ -263,7 +267,10 @@ mod tests {
     fn nothing_but_the_addresses_is_claimed() {
         let name = NamespacedName::new("web", "shop");
         let written = body(&name, "u", &addresses(&["1.2.3.4", "lb.test"]));
-        assert_eq!(written["status"], json!({"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}, {"hostname": "lb.test"}]}}));
+        assert_eq!(
+            written["status"],
+            json!({"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}, {"hostname": "lb.test"}]}})
+        );
         assert_eq!(body(&name, "u", &addresses(&[])).get("status"), None);
         assert_eq!(written["metadata"], json!({"namespace": "web", "name": "shop", "uid": "u"}));
     }

@@ -175,7 +175,8 @@ impl Writing {
                 ttl: flags.election_ttl,
             })
         });
-        let electing = election.clone().map(|election| tokio::spawn(elect(election, client.clone(), lead, proxy.clone())));
+        let electing =
+            election.clone().map(|election| tokio::spawn(elect(election, client.clone(), lead, proxy.clone())));
         let (sender, addresses) = channel(None);
         let status = flags.update_status.then(|| {
             let every = flags.status_update_interval();
