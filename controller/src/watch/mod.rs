@@ -11,6 +11,7 @@
 //! kind that the API server does not serve (a CRD that is not installed) counts as listed and empty, and is asked for
 //! again and again.
 
+mod cache;
 mod client;
 mod health;
 mod raw;
@@ -19,6 +20,8 @@ mod store;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
 
 use kube::Client;
 use tokio::sync::mpsc;
@@ -55,6 +58,8 @@ pub struct Watch {
     /// What is being fetched, and whether a newer version arrived meanwhile.
     fetching: BTreeMap<Key, bool>,
     next_stream: usize,
+    /// Whether there is something to serve from the cache.
+    restored: bool,
 }
 
 /// What happened.
@@ -69,8 +74,9 @@ pub struct Update {
 }
 
 impl Watch {
-    /// Begins to follow what `scopes` say. Nothing is known yet: see [`Self::is_listed`].
-    pub fn begin(client: Client, scopes: Scopes) -> Self {
+    /// Begins to follow what `scopes` say. Nothing is known yet, see [`Self::is_listed`]; or what the cache in a file
+    /// knows, see [`Self::is_restored`]. An error is one of that file.
+    pub fn begin(client: Client, scopes: Scopes, cache: Option<&Path>) -> io::Result<Self> {
         let (sender, messages) = mpsc::channel(QUEUE);
         let mut watch = Self {
             client,
@@ -83,11 +89,20 @@ impl Watch {
             began_on_demand: false,
             fetching: BTreeMap::new(),
             next_stream: 0,
+            restored: false,
         };
+        if let Some(path) = cache {
+            watch.restored = watch.store.restore(path)? > 0;
+        }
         for kind in Kind::ALL.iter().copied().filter(|kind| !kind.kept_on_demand()) {
             watch.follow(kind);
         }
-        watch
+        Ok(watch)
+    }
+
+    /// Whether the cache had something: then it need not be waited for the API server.
+    pub fn is_restored(&self) -> bool {
+        self.restored
     }
 
     /// Begins to follow the kinds that are kept on demand. To be called when [`Self::is_listed`] and the resources were

@@ -41,7 +41,12 @@ impl RawObject {
 
 impl<'de> Deserialize<'de> for RawObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut value = Value::deserialize(deserializer)?;
+        Value::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl From<Value> for RawObject {
+    fn from(mut value: Value) -> Self {
         let metadata = value.get_mut("metadata").and_then(Value::as_object_mut);
         let text = |field| {
             let found = metadata.as_deref().and_then(|metadata| metadata.get(field));
@@ -58,7 +63,7 @@ impl<'de> Deserialize<'de> for RawObject {
         if let Some(metadata) = metadata {
             metadata.remove("managedFields");
         }
-        Ok(Self { metadata: identity, value })
+        Self { metadata: identity, value }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use genkan_routing::name::Origin;
@@ -10,6 +12,7 @@ use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use serde_json::Value;
 
 use super::Update;
+use super::cache::{Cache, Cached};
 use super::raw::RawObject;
 use super::scope::Scope;
 use super::stream::Event;
@@ -50,6 +53,7 @@ pub(super) struct Store {
     passed_over: FxHashSet<u64>,
     /// Of most Ingresses the published addresses are the same.
     addresses: FxHashSet<Arc<[Address]>>,
+    cache: Option<Cache>,
 }
 
 /// A stream's state.
@@ -169,6 +173,7 @@ impl Store {
         if key.kind.kept_on_demand() {
             if !wanted(&key) {
                 self.passed_over.insert(hash(&key));
+                self.forget(&key);
                 if self.resources.remove(&key) {
                     update.changes.insert(Change::Object(key));
                 }
@@ -179,6 +184,9 @@ impl Store {
         let entry = kinds::entry(key.kind);
         match (entry.decode)(raw.value()) {
             Ok((object, _)) => {
+                if let Some(cache) = &self.cache {
+                    cache.came(&key, raw.value());
+                }
                 update.problems_changed |= self.problems.remove(&key).is_some();
                 self.note_facts(&key, raw, update);
                 if self.resources.set(key.name.clone(), object) {
@@ -196,6 +204,7 @@ impl Store {
     }
 
     fn remove(&mut self, key: &Key, update: &mut Update) {
+        self.forget(key);
         self.passed_over.remove(&hash(key));
         update.problems_changed |= self.problems.remove(key).is_some();
         if self.facts.remove(key).is_some() {
@@ -207,7 +216,7 @@ impl Store {
     }
 
     fn note_facts(&mut self, key: &Key, raw: &RawObject, update: &mut Update) {
-        if !key.kind.has_status() {
+        if !key.kind.has_facts() {
             return;
         }
         let published = raw.value().pointer("/status/loadBalancer/ingress");
@@ -237,7 +246,28 @@ impl Store {
         let kept: Vec<_> = self.resources.keys().filter(|key| key.kind.kept_on_demand()).collect();
         for key in kept.into_iter().filter(|key| !wanted(key)) {
             self.passed_over.insert(hash(&key));
+            self.forget(&key);
+            self.facts.remove(&key);
             self.resources.remove(&key);
+        }
+    }
+
+    /// Opens the cache and takes what it holds as if it had just been listed.
+    pub(super) fn restore(&mut self, path: &Path) -> io::Result<usize> {
+        let (cache, objects) = Cache::open(path)?;
+        let mut update = Update::default();
+        for Cached { kind, value } in objects {
+            let raw = RawObject::from(value);
+            self.apply(raw.key(kind), &raw, &|_| true, &mut update);
+        }
+        self.cache = Some(cache);
+        Ok(update.changes.len())
+    }
+
+    /// The cache need not know an object any more.
+    fn forget(&self, key: &Key) {
+        if let Some(cache) = self.cache.as_ref().filter(|_| self.resources.contains(key)) {
+            cache.went(key);
         }
     }
 }
@@ -256,12 +286,181 @@ impl Kind {
         matches!(self, Self::Ingress | Self::Service | Self::EndpointSlice | Self::Secret | Self::ConfigMap)
     }
 
-    /// Whether we write its objects' status or Events.
-    fn has_status(self) -> bool {
-        matches!(self, Self::Ingress | Self::GatewayClass | Self::Gateway | Self::HttpRoute)
+    /// Whether we write its objects' status, or Events about them.
+    fn has_facts(self) -> bool {
+        !matches!(
+            self,
+            Self::Service | Self::EndpointSlice | Self::IngressClass | Self::Namespace | Self::ReferenceGrant
+        )
     }
 }
 
 fn hash(key: &Key) -> u64 {
     FxBuildHasher.hash_one(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn raw(value: Value) -> Box<RawObject> {
+        Box::new(RawObject::from(value))
+    }
+
+    fn service(name: &str) -> Box<RawObject> {
+        raw(json!({"metadata": {"namespace": "default", "name": name}, "spec": {}}))
+    }
+
+    fn key(kind: Kind, name: &str) -> Key {
+        Key::new(kind, "default", name)
+    }
+
+    struct Told {
+        store: Store,
+        wanted: BTreeSet<Key>,
+    }
+
+    impl Told {
+        fn new(kind: Kind) -> Self {
+            let mut store = Store::default();
+            store.expect(0, kind, Scope::default());
+            Self { store, wanted: BTreeSet::new() }
+        }
+
+        fn tell(&mut self, kind: Kind, events: Vec<Event>) -> Update {
+            let mut update = Update::default();
+            for event in events {
+                let wanted = |key: &Key| self.wanted.contains(key);
+                self.store.take(0, kind, event, &wanted, &mut update);
+            }
+            update
+        }
+
+        fn services(&self) -> Vec<&str> {
+            self.store.resources.services.keys().map(|name| &*name.name).collect()
+        }
+    }
+
+    fn changed(update: &Update) -> Vec<String> {
+        update.changes.iter().map(|change| format!("{change:?}")).collect()
+    }
+
+    #[test]
+    fn what_a_new_list_does_not_hold_is_gone() {
+        let mut told = Told::new(Kind::Service);
+        assert!(!told.store.is_listed());
+        let listed = |names: &[&str]| {
+            let objects = names.iter().map(|name| Event::Applied(service(name)));
+            [Event::Listing].into_iter().chain(objects).chain([Event::Listed]).collect::<Vec<_>>()
+        };
+        told.tell(Kind::Service, listed(&["a", "b"]));
+        assert!(told.store.is_listed());
+        let update = told.tell(Kind::Service, listed(&["b", "c"]));
+        assert_eq!(told.services(), ["b", "c"]);
+        // What stayed equal is no change.
+        assert_eq!(changed(&update).len(), 2, "{:?}", update.changes);
+        let update = told.tell(Kind::Service, vec![Event::Failed("gone".to_owned()), Event::Watching]);
+        assert!(update.changes.is_empty());
+        assert_eq!(told.services(), ["b", "c"]);
+        told.tell(Kind::Service, vec![Event::Absent]);
+        assert!(told.services().is_empty());
+    }
+
+    #[test]
+    fn a_list_that_breaks_off_takes_nothing_away() {
+        let mut told = Told::new(Kind::Service);
+        told.tell(Kind::Service, vec![Event::Listing, Event::Applied(service("a")), Event::Listed]);
+        told.tell(Kind::Service, vec![Event::Listing, Event::Failed("timeout".to_owned())]);
+        told.tell(Kind::Service, vec![Event::Forbidden("no".to_owned())]);
+        assert_eq!(told.services(), ["a"]);
+    }
+
+    #[test]
+    fn an_object_that_can_not_be_read_keeps_its_last_good_version_and_is_told() {
+        let mut told = Told::new(Kind::Gateway);
+        let gateway = |listeners: Value| {
+            let spec = json!({"gatewayClassName": "c", "listeners": listeners});
+            Event::Applied(raw(json!({"metadata": {"namespace": "default", "name": "g"}, "spec": spec})))
+        };
+        told.tell(Kind::Gateway, vec![gateway(json!([]))]);
+        let update = told.tell(Kind::Gateway, vec![gateway(json!("none"))]);
+        assert!(update.changes.is_empty() && update.problems_changed);
+        let problem = told.store.problems().next().unwrap().to_string();
+        assert!(problem.contains("Gateway default/g: spec.listeners: "), "{problem}");
+        assert!(problem.contains("last good version"), "{problem}");
+        assert_eq!(told.store.resources.gateways.len(), 1);
+        let update = told.tell(Kind::Gateway, vec![gateway(json!([]))]);
+        assert!(update.problems_changed);
+        assert_eq!(told.store.problems().count(), 0);
+    }
+
+    #[test]
+    fn only_config_maps_that_somebody_refers_to_are_kept() {
+        let mut told = Told::new(Kind::ConfigMap);
+        let object = || Event::Applied(raw(json!({"metadata": {"namespace": "default", "name": "a"}})));
+        let key = key(Kind::ConfigMap, "a");
+        assert!(told.tell(Kind::ConfigMap, vec![object()]).changes.is_empty());
+        assert!(told.store.passed_over(&key) && !told.store.resources.contains(&key));
+        told.wanted.insert(key.clone());
+        assert_eq!(told.tell(Kind::ConfigMap, vec![object()]).changes.len(), 1);
+        assert!(!told.store.passed_over(&key));
+        told.store.release(|_| true);
+        assert!(told.store.resources.contains(&key));
+        told.store.release(|_| false);
+        assert!(told.store.passed_over(&key) && !told.store.resources.contains(&key));
+        told.tell(Kind::ConfigMap, vec![Event::Fetched(key.clone(), None)]);
+        assert!(!told.store.passed_over(&key));
+    }
+
+    #[test]
+    fn a_kind_that_we_may_not_read_is_empty_unless_nothing_works_without_it() {
+        let mut told = Told::new(Kind::IngressClass);
+        let update = told.tell(Kind::IngressClass, vec![Event::Forbidden("no".to_owned())]);
+        assert_eq!(changed(&update), ["Readable(IngressClass)"]);
+        assert!(told.store.is_listed() && told.store.resources.unreadable.contains(&Kind::IngressClass));
+        let update = told.tell(Kind::IngressClass, vec![Event::Listing, Event::Listed]);
+        assert_eq!(changed(&update), ["Readable(IngressClass)"]);
+        assert!(told.store.resources.unreadable.is_empty());
+
+        let mut told = Told::new(Kind::Ingress);
+        told.tell(Kind::Ingress, vec![Event::Forbidden("no".to_owned())]);
+        assert!(!told.store.is_listed());
+    }
+
+    #[test]
+    fn a_status_is_a_fact_and_no_change() {
+        let mut told = Told::new(Kind::Ingress);
+        let ingress = |ip: &str| {
+            let metadata = json!({"namespace": "default", "name": "a", "uid": "u"});
+            let status = json!({"loadBalancer": {"ingress": [{"ip": ip, "ports": []}, {"hostname": "lb.test"}, {}]}});
+            Event::Applied(raw(json!({"metadata": metadata, "spec": {}, "status": status})))
+        };
+        told.tell(Kind::Ingress, vec![ingress("1.2.3.4")]);
+        let update = told.tell(Kind::Ingress, vec![ingress("5.6.7.8")]);
+        let key = key(Kind::Ingress, "a");
+        assert!(update.changes.is_empty() && update.facts.contains(&key));
+        let published = [Address::Ip("5.6.7.8".to_owned()), Address::Hostname("lb.test".to_owned())];
+        assert_eq!(told.store.facts(&key).unwrap().published[..], published);
+        told.tell(Kind::Ingress, vec![Event::Listing, Event::Listed]);
+        assert_eq!(told.store.facts(&key), None);
+    }
+
+    #[test]
+    fn what_the_cache_held_is_there_until_the_api_server_says_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let mut told = Told::new(Kind::Service);
+        assert_eq!(told.store.restore(&path).unwrap(), 0);
+        told.tell(Kind::Service, vec![Event::Listing, Event::Applied(service("a")), Event::Applied(service("b"))]);
+        told.tell(Kind::Service, vec![Event::Listed, Event::Deleted(service("a"))]);
+        drop(told);
+        let mut told = Told::new(Kind::Service);
+        assert_eq!(told.store.restore(&path).unwrap(), 1);
+        assert_eq!(told.services(), ["b"]);
+        assert!(!told.store.is_listed());
+        told.tell(Kind::Service, vec![Event::Listing, Event::Applied(service("c")), Event::Listed]);
+        assert_eq!(told.services(), ["c"]);
+    }
 }

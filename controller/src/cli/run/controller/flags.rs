@@ -82,6 +82,11 @@ pub(super) struct ClusterFlags {
         default_value = "false", action = ArgAction::Set)]
     pub(super) disable_sync_events: bool,
 
+    /// File that keeps what the API server said last, to serve at once after a restart without it; it holds the private
+    /// keys of certificates in plain text, readable by its owner only [default: nothing is kept]
+    #[arg(long, value_name = "FILE")]
+    pub(super) cache_file: Option<PathBuf>,
+
     /// Seconds to stay after the last request ended
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(super) post_shutdown_grace_period: u64,

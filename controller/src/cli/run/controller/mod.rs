@@ -74,7 +74,7 @@ impl Controller {
             health_path: self.process.health_check_path.clone(),
         };
         let source = |proxy: &Arc<Proxy>, admin: &Arc<AdminState>| {
-            let source = Cluster::start(client, pod, &settings, &self.cluster, proxy);
+            let source = Cluster::start(client, pod, &settings, &self.cluster, proxy)?;
             let health = source.health();
             admin.set_details(move || Details { readiness: health.details(), metrics: health.metrics() });
             Ok(source)

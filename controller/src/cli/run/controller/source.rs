@@ -1,10 +1,11 @@
 //! The API server as a source, and what is written back to it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use genkan_proxy::Proxy;
 use genkan_routing::report::{Problem, Report, Severity};
 use k8s_openapi::api::core::v1::Service;
@@ -67,15 +68,17 @@ impl Cluster {
         settings: &Settings,
         flags: &ClusterFlags,
         proxy: &Arc<Proxy>,
-    ) -> Self {
-        let watch = Watch::begin(client.clone(), scopes(settings, flags));
+    ) -> anyhow::Result<Self> {
+        let cache = flags.cache_file.as_deref();
+        let watch = Watch::begin(client.clone(), scopes(settings, flags), cache)
+            .with_context(|| format!("--cache-file {}", cache.unwrap_or(Path::new("")).display()))?;
         let writing = Writing::start(&client, &pod, flags, proxy);
         let backend = settings.default_backend_service.clone().map(|name| ("--default-backend-service", name));
         let publish = match flags.publish() {
             Publish::Service(name) if flags.update_status => Some(("--publish-service", name)),
             _ => None,
         };
-        Self {
+        Ok(Self {
             client,
             pod,
             watch,
@@ -86,7 +89,7 @@ impl Cluster {
             retell: false,
             release: interval_at(Instant::now() + RELEASE, RELEASE),
             leaving: None,
-        }
+        })
     }
 
     /// How the API server is doing.
@@ -239,6 +242,10 @@ fn scopes(settings: &Settings, flags: &ClusterFlags) -> Scopes {
 
 impl Source for Cluster {
     async fn load(&mut self) -> anyhow::Result<()> {
+        if self.watch.is_restored() {
+            tracing::info!("serving what the cache holds until the API server was heard");
+            return Ok(());
+        }
         while !self.watch.is_listed() {
             let update = self.watch.changed(|_| false).await;
             self.take(update);
@@ -248,7 +255,7 @@ impl Source for Cluster {
 
     async fn complete(&mut self, control: &mut Control) {
         self.watch.begin_on_demand();
-        while !self.watch.is_listed() {
+        while !self.watch.is_listed() && !self.watch.is_restored() {
             let update = self.watch.changed(|key| control.refers_to(key)).await;
             let changes = self.take(update);
             if !changes.is_empty() {

@@ -1,0 +1,242 @@
+//! The cache on disk (`--cache-file`): what the API server said last, for a process that starts while the API server
+//! can't be reached. Off by default: the file holds the private keys of every certificate in use, as plain text that
+//! only its owner may read (mode 0600). Whoever turns it on puts it on a volume that is as safe as that demands.
+//!
+//! It is a journal: a line for every object that came (`Kind namespace/name JSON`) or went (`Kind namespace/name`), the
+//! last line about an object being the one that counts. It is written by a thread of its own, and rewritten when most
+//! of it no longer counts. A line that was cut short by a crash is passed over.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+
+use serde_json::Value;
+
+use crate::resources::{Key, Kind};
+
+/// So much may be appended beyond twice what counted at the last rewriting.
+const SLACK: u64 = 1 << 20;
+
+/// The writing end. Dropping it lets the thread finish and end.
+#[derive(Debug)]
+pub(super) struct Cache {
+    lines: Option<mpsc::Sender<String>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// An object of the cache.
+pub(super) struct Cached {
+    pub(super) kind: Kind,
+    pub(super) value: Value,
+}
+
+impl Cache {
+    /// Opens or makes the file. Returns what it holds.
+    pub(super) fn open(path: &Path) -> io::Result<(Self, Vec<Cached>)> {
+        let mut journal = Journal::open(path)?;
+        let objects = journal.read()?;
+        let (sender, lines) = mpsc::channel::<String>();
+        let thread = thread::Builder::new().name("cache".to_owned()).spawn(move || journal.write_all(&lines))?;
+        Ok((Self { lines: Some(sender), thread: Some(thread) }, objects))
+    }
+
+    /// An object came.
+    pub(super) fn came(&self, key: &Key, value: &Value) {
+        self.line(format!("{} {}/{} {value}\n", key.kind.as_str(), key.name.namespace, key.name.name));
+    }
+
+    /// An object went.
+    pub(super) fn went(&self, key: &Key) {
+        self.line(format!("{} {}/{}\n", key.kind.as_str(), key.name.namespace, key.name.name));
+    }
+
+    fn line(&self, line: String) {
+        if let Some(lines) = &self.lines {
+            // The thread ends early only when the disk does not take what is written; it said so.
+            let _ = lines.send(line);
+        }
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        drop(self.lines.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic was told when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Journal {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    /// Its length when it was last rewritten.
+    counted: u64,
+}
+
+impl Journal {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.permissions().mode() & 0o077 != 0 {
+            tracing::warn!(file = %path.display(), "the cache could be read by others; now only its owner can");
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        }
+        Ok(Self { path: path.to_owned(), file, length: metadata.len(), counted: 0 })
+    }
+
+    /// Every object that counts; then the journal holds nothing else.
+    fn read(&mut self) -> io::Result<Vec<Cached>> {
+        let places = self.rewrite()?;
+        let mut objects = Vec::with_capacity(places.len());
+        self.each_line(|_, line| {
+            let Some((kind, _, Some(json))) = parse(line) else { return };
+            if let Ok(value) = serde_json::from_str(json) {
+                objects.push(Cached { kind, value });
+            }
+        })?;
+        Ok(objects)
+    }
+
+    fn write_all(mut self, lines: &mpsc::Receiver<String>) {
+        while let Ok(line) = lines.recv() {
+            let outcome = self.file.write_all(line.as_bytes()).and_then(|()| {
+                self.length += line.len() as u64;
+                if self.length > 2 * self.counted + SLACK { self.rewrite().map(drop) } else { Ok(()) }
+            });
+            if let Err(error) = outcome {
+                tracing::error!(file = %self.path.display(), %error, "the cache can't be written; it is not kept any more");
+                // What is in it grows old, and old keys must not lie around.
+                let _ = fs::remove_file(&self.path);
+                return;
+            }
+        }
+    }
+
+    /// Leaves only the lines that count, in a new file in place of the old one. Returns where they were.
+    fn rewrite(&mut self) -> io::Result<BTreeMap<(Kind, String), u64>> {
+        let mut places = BTreeMap::new();
+        self.each_line(|at, line| match parse(line) {
+            Some((kind, name, Some(_))) => drop(places.insert((kind, name.to_owned()), at)),
+            Some((kind, name, None)) => drop(places.remove(&(kind, name.to_owned()))),
+            None => {}
+        })?;
+        let temporary = self.path.with_extension("new");
+        // One that a crash left behind.
+        let _ = fs::remove_file(&temporary);
+        let new = OpenOptions::new().create_new(true).append(true).read(true).mode(0o600).open(&temporary)?;
+        let mut writer = BufWriter::new(&new);
+        let mut outcome = Ok(());
+        self.each_line(|at, line| {
+            let counts = parse(line).is_some_and(|(kind, name, _)| places.get(&(kind, name.to_owned())) == Some(&at));
+            if counts && outcome.is_ok() {
+                outcome = writer.write_all(line.as_bytes());
+            }
+        })?;
+        outcome.and_then(|()| writer.flush())?;
+        drop(writer);
+        fs::rename(&temporary, &self.path)?;
+        self.length = new.metadata()?.len();
+        self.counted = self.length;
+        self.file = new;
+        Ok(places)
+    }
+
+    /// Shows every whole line, its newline included, and where it begins.
+    fn each_line(&self, mut see: impl FnMut(u64, &str)) -> io::Result<()> {
+        let mut file = &self.file;
+        file.rewind()?;
+        let mut reader = BufReader::new(file);
+        let (mut at, mut bytes) = (0, Vec::new());
+        loop {
+            bytes.clear();
+            let length = reader.read_until(b'\n', &mut bytes)?;
+            if length == 0 {
+                return Ok(());
+            }
+            if let Ok(line) = std::str::from_utf8(&bytes)
+                && line.ends_with('\n')
+            {
+                see(at, line);
+            }
+            at += length as u64;
+        }
+    }
+}
+
+/// Kind, name and JSON of a line.
+fn parse(line: &str) -> Option<(Kind, &str, Option<&str>)> {
+    let (kind, rest) = line.trim_end().split_once(' ')?;
+    let kind = *Kind::ALL.iter().find(|known| known.as_str() == kind)?;
+    match rest.split_once(' ') {
+        Some((name, json)) => Some((kind, name, Some(json))),
+        None => Some((kind, rest, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn names(objects: &[Cached]) -> Vec<String> {
+        objects.iter().map(|object| object.value["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn put(cache: &Cache, name: &str, padding: usize) {
+        let value = json!({"metadata": {"name": name}, "data": "x".repeat(padding)});
+        cache.came(&Key::new(Kind::Ingress, "default", name), &value);
+    }
+
+    #[test]
+    fn what_came_and_did_not_go_is_there_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let (cache, objects) = Cache::open(&path).unwrap();
+        assert!(objects.is_empty());
+        for name in ["a", "b", "a", "c"] {
+            put(&cache, name, 1);
+        }
+        cache.went(&Key::new(Kind::Ingress, "default", "b"));
+        drop(cache);
+        // A crash in the middle of a line.
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"Ingress default/d {\"meta").unwrap();
+        let (cache, objects) = Cache::open(&path).unwrap();
+        assert_eq!(names(&objects), ["a", "c"]);
+        put(&cache, "e", 1);
+        drop(cache);
+        assert_eq!(names(&Cache::open(&path).unwrap().1), ["a", "c", "e"]);
+    }
+
+    #[test]
+    fn only_the_owner_may_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let (cache, _) = Cache::open(&path).unwrap();
+        put(&cache, "a", 1);
+        drop(cache);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn it_does_not_grow_with_the_number_of_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let (cache, _) = Cache::open(&path).unwrap();
+        for _ in 0..100 {
+            put(&cache, "a", 100_000);
+        }
+        drop(cache);
+        assert!(fs::metadata(&path).unwrap().len() < 2 * SLACK);
+        assert_eq!(names(&Cache::open(&path).unwrap().1), ["a"]);
+    }
+}
