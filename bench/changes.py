@@ -5,63 +5,15 @@ its path, which answers 404 before.
 """
 
 import http.client
-import http.server
 import json
-import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-TENANTS = 100
-
-
-def ingress(number, path):
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": {"name": f"web-{number}", "namespace": f"tenant-{number % TENANTS}"},
-        "spec": {
-            "ingressClassName": "nginx",
-            "rules": [{
-                "host": f"web-{number}.example.com",
-                "http": {"paths": [{
-                    "path": path,
-                    "pathType": "Exact",
-                    "backend": {"service": {"name": f"web-{number}", "port": {"number": 80}}},
-                }]},
-            }],
-        },
-    }
-
-
-def service(number):
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": f"web-{number}", "namespace": f"tenant-{number % TENANTS}"},
-        "spec": {"selector": {"app": f"web-{number}"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
-    }
-
-
-def endpoints(number, port):
-    name = f"web-{number}"
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": f"{name}-a1b2c",
-            "namespace": f"tenant-{number % TENANTS}",
-            "labels": {"kubernetes.io/service-name": name},
-        },
-        "addressType": "IPv4",
-        "ports": [{"name": "http", "port": port, "protocol": "TCP"}],
-        "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
-    }
+from fixtures import TENANTS, ask, backend, endpoints, free_port, ingress, memory, report, service, until
 
 
 class Site:
@@ -107,58 +59,6 @@ class Site:
         return self.write(file)
 
 
-def backend(name):
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        # Head and body are two writes; the second must not wait for the client's delayed acknowledgement.
-        disable_nagle_algorithm = True
-
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(name)))
-            self.end_headers()
-            self.wfile.write(name.encode())
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_address[1]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def memory(pid, what="VmRSS"):
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(what + ":"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"no {what}")
-
-
-def ask(connection, host, path):
-    connection.request("GET", path, headers={"Host": host})
-    response = connection.getresponse()
-    return response.status, response.read().decode()
-
-
-def until(connection, host, path, wanted):
-    """Asks until the answer is the wanted one; returns when it was there."""
-    deadline = time.perf_counter() + 30
-    while True:
-        answer = ask(connection, host, path)
-        now = time.perf_counter()
-        if wanted(answer):
-            return now
-        if now > deadline:
-            raise RuntimeError(f"{host}{path} still answers {answer}")
-
-
 def start(genkan, folder, log):
     http_port, admin_port = free_port(), free_port()
     began = time.perf_counter()
@@ -177,12 +77,6 @@ def start(genkan, folder, log):
         except OSError:
             pass
         time.sleep(0.01)
-
-
-def report(what, seconds):
-    times = sorted(second * 1000 for second in seconds)
-    at = lambda share: times[min(len(times) - 1, int(len(times) * share))]
-    print(f"  {what:<18} p50 {at(0.5):7.2f} ms   p99 {at(0.99):7.2f} ms   max {times[-1]:7.2f} ms", flush=True)
 
 
 def main():
