@@ -17,8 +17,11 @@ use tokio::time::sleep;
 use crate::resources::NamespacedName;
 use crate::watch::Address;
 
-/// Labels that differ between Pods of one workload, or between its versions.
-const LABELS_OF_A_POD: [&str; 5] = [
+/// Labels that differ between Pods of one workload, or between its versions: an upgrade must not look as if nobody were
+/// left.
+const LABELS_OF_A_POD: [&str; 7] = [
+    "app.kubernetes.io/version",
+    "helm.sh/chart",
     "pod-template-hash",
     "controller-revision-hash",
     "pod-template-generation",
@@ -268,7 +271,10 @@ mod tests {
 
     #[test]
     fn pods_of_one_workload_share_their_labels() {
-        let labels = json!({"app": "genkan", "pod-template-hash": "x", "controller-revision-hash": "y"});
+        let labels = json!({
+            "app": "genkan", "pod-template-hash": "x", "controller-revision-hash": "y",
+            "helm.sh/chart": "genkan-0.1.0", "app.kubernetes.io/version": "0.1.0",
+        });
         let pod: Pod = serde_json::from_value(json!({"metadata": {"labels": labels}})).unwrap();
         assert_eq!(shared_labels(&pod), BTreeMap::from([("app".to_owned(), "genkan".to_owned())]));
     }
