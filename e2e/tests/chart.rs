@@ -12,7 +12,9 @@ mod typed;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use genkan_e2e::genkan::binary;
 use genkan_e2e::helm::{chart, helm, notes, printed, template};
 use serde_json::Value;
 
@@ -56,6 +58,20 @@ fn arguments(objects: &[Value]) -> Vec<String> {
     let lists = pods.filter_map(|object| object["spec"]["template"]["spec"]["containers"][0]["args"].as_array());
     lists.flatten().map(|argument| argument.as_str().unwrap().to_owned()).filter(|it| it != "controller").collect()
 }
+
+/// Flags that the chart gives and that the controller does not have yet.
+const LATER: [&str; 10] = [
+    "--enable-metrics",
+    "--enable-topology-aware-routing",
+    "--tcp-services-configmap",
+    "--udp-services-configmap",
+    "--validating-webhook",
+    "--validating-webhook-certificate",
+    "--validating-webhook-key",
+    "--validating-webhook-configuration",
+    "--validating-webhook-secret",
+    "--validating-webhook-service",
+];
 
 /// What a set of values is refused with.
 fn refusal(set: &str) -> String {
@@ -223,6 +239,36 @@ fn extra_arguments_take_the_place_of_the_charts_own() {
     assert_eq!(with("--publish-service"), [""; 0]);
     assert_eq!(with("--enable-ssl-passthrough"), ["--enable-ssl-passthrough"]);
     assert_eq!(with("--max-buckets"), ["--max-buckets=10000000"]);
+}
+
+#[test]
+fn the_controller_has_every_flag_that_the_chart_gives() {
+    let output = Command::new(binary()).args(["controller", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let known: BTreeSet<_> = help.split_whitespace().filter_map(|word| word.split(['[', '=']).next()).collect();
+    let everything = "controller.metrics.enabled=true,controller.electionTTL=15s,controller.healthCheckHost=10.0.0.1,\
+        controller.healthCheckPath=/health,controller.scope.namespaceSelector=a=b,controller.ingressClassByName=true,\
+        controller.watchIngressWithoutClass=true,controller.disableLeaderElection=true,\
+        controller.enableTopologyAwareRouting=true,defaultBackend.enabled=true,defaultBackend.image.image=errors,\
+        controller.hostNetwork=true,controller.reportNodeInternalIp=true,tcp.9000=a/b:1,udp.53=a/b:53"
+        .replace(char::is_whitespace, "");
+    let mut seen = BTreeSet::new();
+    for more in ["", ",controller.scope.enabled=true", ",controller.admissionWebhooks.patch.enabled=false"] {
+        for argument in arguments(&rendered(&["--set", &format!("{everything}{more}")])) {
+            let flag = argument.split('=').next().unwrap().to_owned();
+            assert!(known.contains(flag.as_str()) || LATER.contains(&flag.as_str()), "{flag} is not in {known:?}");
+            seen.insert(flag);
+        }
+    }
+    assert!(seen.len() > 20 && LATER.iter().all(|flag| seen.contains(*flag)), "{seen:?}");
+}
+
+#[test]
+fn an_address_by_hand_takes_the_place_of_the_service() {
+    let objects = rendered(&["--set", "controller.extraArgs.publish-status-address=192.0.2.1"]);
+    let published: Vec<_> =
+        arguments(&objects).into_iter().filter(|argument| argument.starts_with("--publish")).collect();
+    assert_eq!(published, ["--publish-status-address=192.0.2.1"]);
 }
 
 #[test]

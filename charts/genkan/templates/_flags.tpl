@@ -132,6 +132,10 @@ it away, and no flag stands there twice.
 {{- $_ := unset $flags $flag -}}
 {{- end -}}
 {{- end -}}
+{{- /* One of the two is all that the controller takes. */ -}}
+{{- if hasKey ($c.extraArgs | default dict) "publish-status-address" -}}
+{{- $_ := unset $flags "publish-service" -}}
+{{- end -}}
 {{- range $flag, $value := $c.extraArgs -}}
 {{- if kindIs "invalid" $value -}}
 {{- $_ := unset $flags $flag -}}

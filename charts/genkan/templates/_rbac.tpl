@@ -44,18 +44,18 @@ Nodes are read for the status when nothing else gives an address, and for the zo
 {{- if eq (include "genkan.rbac.writesStatus" .) "true" }}
 - apiGroups: [networking.k8s.io]
   resources: [ingresses/status]
-  verbs: [update, patch]
+  verbs: [patch]
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gateways/status, httproutes/status]
-  verbs: [update, patch]
+  verbs: [patch]
 {{- end }}
 {{ include "genkan.rbac.events" . }}
 {{- end -}}
 
 {{- define "genkan.rbac.events" -}}
-- apiGroups: ["", events.k8s.io]
+- apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create, get, patch]
 {{- end -}}
 
 {{- define "genkan.rbac.cluster" -}}
@@ -68,7 +68,7 @@ Nodes are read for the status when nothing else gives an address, and for the zo
 {{- if eq (include "genkan.rbac.writesStatus" .) "true" }}
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gatewayclasses/status]
-  verbs: [update, patch]
+  verbs: [patch]
 {{- end }}
 - apiGroups: [""]
   resources: [namespaces]
@@ -76,7 +76,7 @@ Nodes are read for the status when nothing else gives an address, and for the zo
 {{- if eq (include "genkan.rbac.readsNodes" .) "true" }}
 - apiGroups: [""]
   resources: [nodes]
-  verbs: [get, list, watch]
+  verbs: [get]
 {{- end }}
 {{- end -}}
 
@@ -84,7 +84,7 @@ Nodes are read for the status when nothing else gives an address, and for the zo
 {{- /* Its own pod and the others of its kind: for statuses, when they are cleared or nodes give the address. */ -}}
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [get, list]
 {{ include "genkan.rbac.events" . }}
 {{- if not .Values.controller.disableLeaderElection }}
 {{- $flags := include "genkan.controller.flags" . | fromYaml }}
@@ -92,7 +92,7 @@ Nodes are read for the status when nothing else gives an address, and for the zo
   resources: [leases]
   resourceNames:
     - {{ get $flags "election-id" }}
-  verbs: [get, update, patch]
+  verbs: [get, update, watch]
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create]
