@@ -1,4 +1,4 @@
-//! The binary, running on a folder of its own.
+//! The binary, running on a folder of its own or against a cluster.
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,18 +20,22 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How a [`Genkan`] is started.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Further arguments of `genkan run`. `--bind-address` and `--workers` among them take the place of the kit's own.
+    /// Further arguments. `--bind-address` and `--workers` among them take the place of the kit's own.
     pub arguments: Vec<String>,
+    /// Environment variables.
+    pub environment: Vec<(String, String)>,
+    /// Whether to return before it is ready.
+    pub unready: bool,
 }
 
 impl Options {
     /// With these further arguments.
     pub fn with(arguments: &[&str]) -> Self {
-        Self { arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect() }
+        Self { arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(), ..Self::default() }
     }
 }
 
-/// A running `genkan run`. Killed when dropped.
+/// A running `genkan run` or `genkan controller`. Killed when dropped.
 pub struct Genkan {
     child: Child,
     folder: TempDir,
@@ -88,13 +92,24 @@ impl Genkan {
 
     /// Serves a folder that is prepared already.
     pub fn serve_folder(folder: TempDir, options: Options) -> Self {
+        let path = folder.path().display().to_string();
+        Self::start(&["run", &path, "--quiet"], folder, options)
+    }
+
+    /// Serves what an API server says.
+    pub fn control(kubeconfig: &Path, options: Options) -> Self {
+        let kubeconfig = kubeconfig.display().to_string();
+        let own = ["controller", "--kubeconfig", &kubeconfig, "--post-shutdown-grace-period", "0"];
+        Self::start(&own, TempDir::new().expect("a temporary folder"), options)
+    }
+
+    fn start(command: &[&str], folder: TempDir, options: Options) -> Self {
         let (http, https, admin) = (free_address(), free_address(), free_address());
         let own = [["--bind-address", "127.0.0.1"], ["--workers", "2"]];
         let given = |flag: &str| options.arguments.iter().any(|argument| argument == flag);
         let mut child = Command::new(binary())
-            .arg("run")
-            .arg(folder.path())
-            .arg("--quiet")
+            .args(command)
+            .envs(options.environment.iter().map(|(name, value)| (name, value)))
             .args(own.iter().filter(|[flag, _]| !given(flag)).flatten())
             .args(["--http-port", &http.port().to_string(), "--https-port", &https.port().to_string()])
             .args(["--healthz-port", &admin.port().to_string()])
@@ -115,11 +130,14 @@ impl Genkan {
             stdout.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
         });
         let mut genkan = Self { child, folder, errors, output: Mutex::new(output), http, https, admin };
-        genkan.wait_ready();
+        if !options.unready {
+            genkan.wait_ready();
+        }
         genkan
     }
 
-    fn wait_ready(&mut self) {
+    /// Waits until it is ready.
+    pub fn wait_ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -213,6 +231,12 @@ impl Genkan {
             assert!(Instant::now() < deadline, "{what} did not happen:\n{}", self.errors());
             thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Kills it as a crash does.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Sends SIGTERM.

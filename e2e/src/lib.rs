@@ -13,6 +13,7 @@ pub mod genkan;
 pub mod grpc;
 pub mod helm;
 pub mod http1;
+pub mod load;
 pub mod manifests;
 pub mod tls;
 pub mod tls_front;

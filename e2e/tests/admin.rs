@@ -181,7 +181,7 @@ fn messages_can_be_json() {
     let echo = Echo::start("web");
     let text = service("web", &[echo.address()]) + &ingress("web", "web.test", "web", &[]);
     let arguments = vec!["--log-format".to_owned(), "json".to_owned()];
-    let genkan = Genkan::serve_with(&[("all.yaml", &text)], Options { arguments });
+    let genkan = Genkan::serve_with(&[("all.yaml", &text)], Options { arguments, ..Options::default() });
     genkan.write("typo.yaml", &ingress("typo", "typo.test", "web", &[("limit-rp", "5")]));
     genkan.wait_until("a message", || genkan.errors().contains("UnknownAnnotation"));
     let errors = genkan.errors();

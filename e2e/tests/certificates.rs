@@ -83,7 +83,7 @@ fn the_server_name_chooses_exact_before_wildcard_before_default() {
         secret_of("default", &default),
     ];
     let arguments = vec!["--default-ssl-certificate".to_owned(), "default/default".to_owned()];
-    let genkan = Genkan::serve_with(&[("all.yaml", &text.concat())], Options { arguments });
+    let genkan = Genkan::serve_with(&[("all.yaml", &text.concat())], Options { arguments, ..Options::default() });
     for (name, pair) in [
         (Some("a.b.test"), &exact),
         (Some("A.B.test"), &exact),

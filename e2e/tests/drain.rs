@@ -19,7 +19,7 @@ use genkan_e2e::{Echo, Genkan, Options, PATIENCE, grpc};
 fn serve(backend: SocketAddr, arguments: &[&str]) -> Genkan {
     let manifests = service("web", &[backend]) + &ingress("web", "web.test", "web", &[("proxy-read-timeout", "600")]);
     let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-    Genkan::serve_with(&[("web.yaml", &manifests)], Options { arguments })
+    Genkan::serve_with(&[("web.yaml", &manifests)], Options { arguments, ..Options::default() })
 }
 
 /// A backend that answers one request only when it is told to.
@@ -198,7 +198,8 @@ fn it_is_not_ready_but_serves_during_the_grace_period() {
         ingress("web", "web.test", "web", &[]),
     ];
     let arguments = vec!["--shutdown-grace-period".to_owned(), "4".to_owned()];
-    let mut genkan = Genkan::serve_with(&[("all.yaml", &manifests.concat())], Options { arguments });
+    let mut genkan =
+        Genkan::serve_with(&[("all.yaml", &manifests.concat())], Options { arguments, ..Options::default() });
     assert_eq!(genkan.admin_get("/readyz").0, 200);
     genkan.terminate();
     genkan.wait_until("not ready", || genkan.admin_get("/readyz").0 == 503);

@@ -80,7 +80,7 @@ fn an_address_as_external_name_is_served_live_unless_the_flag_turns_that_off() {
 
     let arguments = vec!["--disable-svc-external-name".to_owned()];
     let files = [("web.yaml", &*external("web", &own.to_string(), port)), ("settings.yaml", &config_map(&[]))];
-    let genkan = Genkan::serve_with(&files, Options { arguments });
+    let genkan = Genkan::serve_with(&files, Options { arguments, ..Options::default() });
     assert_eq!(http1::get(genkan.http(), "web.test", "/").status, 503);
     let (reason, message) = problem(&genkan, "web").expect("it is reported");
     assert_eq!(reason, "ExternalNameRefused");

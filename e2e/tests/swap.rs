@@ -3,12 +3,11 @@
 // What fails here fails the test, and the panic says where.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use genkan_e2e::http1::Client;
+use genkan_e2e::load::Load;
 use genkan_e2e::manifests::{config_map, ingress, service};
 use genkan_e2e::websocket::WebSocket;
 use genkan_e2e::{Echo, Genkan, Options, grpc};
@@ -43,30 +42,6 @@ fn manifests(swap: u64, backends: &[&Echo; 2]) -> String {
     text + &ingress("swap", "swap.test", "web", &[("permanent-redirect", &target)])
 }
 
-/// What load does until it is told to end.
-#[derive(Clone, Default)]
-struct Load {
-    over: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
-}
-
-impl Load {
-    /// Does `once` again and again on a thread of its own. Gives how often.
-    fn run(&self, mut once: impl FnMut(u64) + Send + 'static) -> JoinHandle<u64> {
-        let load = self.clone();
-        thread::spawn(move || {
-            let mut count = 0;
-            while !load.over.load(Ordering::Relaxed) {
-                once(count);
-                thread::sleep(PAUSE);
-                count += 1;
-                load.done.fetch_add(1, Ordering::Relaxed);
-            }
-            count
-        })
-    }
-}
-
 /// One HTTP/2 connection with a gRPC stream that stays open and requests beside it. Gives how many were answered.
 fn http2_load(address: std::net::SocketAddr, load: &Load) -> JoinHandle<u64> {
     let load = load.clone();
@@ -76,13 +51,13 @@ fn http2_load(address: std::net::SocketAddr, load: &Load) -> JoinHandle<u64> {
             let mut connection = grpc::connect(address).await;
             let mut stream = grpc::Stream::open(&mut connection, "grpc.test").await;
             let mut count = 0;
-            while !load.over.load(Ordering::Relaxed) {
+            while !load.is_over() {
                 let message = format!("message {count}");
                 assert_eq!(stream.exchange(&message).await, Ok(message), "the gRPC stream");
                 let (status, _, body) = grpc::get(&mut connection, "web.test", "/h2").await.expect("HTTP/2");
                 assert_eq!(status, 200, "{body:?}");
                 count += 1;
-                load.done.fetch_add(1, Ordering::Relaxed);
+                load.count();
                 tokio::time::sleep(PAUSE).await;
             }
             assert_eq!(stream.finish().await.get("grpc-status").unwrap(), "0");
@@ -135,7 +110,7 @@ fn a_thousand_swaps_fail_no_request_and_end_no_stream() {
 
     let mut observer = Client::connect(address).unwrap();
     for swap in 1..=SWAPS {
-        let before = load.done.load(Ordering::Relaxed);
+        let before = load.done();
         genkan.write(web.0, &manifests(swap, &backends));
         let target = format!("https://swap.test/{swap}");
         genkan.wait_until("a swap", || {
@@ -146,10 +121,10 @@ fn a_thousand_swaps_fail_no_request_and_end_no_stream() {
         // Load goes on between any two swaps; a thread that failed is found here, not at the end.
         genkan.wait_until("a request", || {
             assert!(threads.iter().all(|(_, thread)| !thread.is_finished()), "load failed at swap {swap}");
-            load.done.load(Ordering::Relaxed) > before
+            load.done() > before
         });
     }
-    load.over.store(true, Ordering::Relaxed);
+    load.end();
     for (name, thread) in threads {
         let count = thread.join().unwrap_or_else(|_| panic!("{name} failed"));
         assert!(count > 0, "{name} did nothing");

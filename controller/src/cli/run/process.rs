@@ -65,7 +65,8 @@ pub(super) enum Place {
 impl ProcessFlags {
     /// Starts the log.
     pub(super) fn start_log(&self) -> anyhow::Result<()> {
-        let filter = tracing_subscriber::EnvFilter::try_new(&self.log_level)?;
+        // The client for the API server calls every failed attempt an error; `watch` tells what follows from them.
+        let filter = tracing_subscriber::EnvFilter::try_new(format!("kube_client=off,{}", self.log_level))?;
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)

@@ -1,0 +1,156 @@
+//! What tests of the controller begin with: a namespace and a class of their own, and `genkan controller` for them.
+
+use std::path::PathBuf;
+
+use genkan_e2e::cluster::Namespace;
+use genkan_e2e::http1;
+use genkan_e2e::{Cluster, Genkan, Options};
+
+/// A namespace and a class of its own.
+pub struct Site<'c> {
+    /// The namespace; the class has its name.
+    pub namespace: Namespace<'c>,
+}
+
+impl Site<'static> {
+    /// In the cluster that all tests share.
+    pub fn new(prefix: &str) -> Self {
+        Site::within(Cluster::shared(), prefix)
+    }
+}
+
+impl<'c> Site<'c> {
+    /// In a cluster.
+    pub fn within(cluster: &'c Cluster, prefix: &str) -> Self {
+        let site = Self { namespace: cluster.namespace(prefix) };
+        site.namespace.apply(&format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {{name: {}}}, spec: {{controller: {}}}}}",
+            site.class(),
+            site.controller()
+        ));
+        site
+    }
+
+    /// The name of the class.
+    pub fn class(&self) -> &str {
+        self.namespace.name()
+    }
+
+    /// The `spec.controller` of the class.
+    pub fn controller(&self) -> String {
+        format!("genkan.test/{}", self.class())
+    }
+
+    /// Starts a controller of the class that writes no status, and waits until it is ready.
+    pub fn control(&self, arguments: &[&str]) -> Genkan {
+        self.control_as("genkan-0", &[&["--update-status=false"], arguments].concat())
+    }
+
+    /// Starts a controller of the class in a Pod of this name, and waits until it is ready.
+    pub fn control_as(&self, pod: &str, arguments: &[&str]) -> Genkan {
+        Genkan::control(&self.kubeconfig(), self.options(pod, arguments))
+    }
+
+    /// What a controller of the class is started with.
+    pub fn options(&self, pod: &str, arguments: &[&str]) -> Options {
+        let class = [format!("--controller-class={}", self.controller()), format!("--ingress-class={}", self.class())];
+        let arguments = class.into_iter().chain(arguments.iter().map(|argument| (*argument).to_owned())).collect();
+        let environment = [("POD_NAMESPACE", self.class()), ("POD_NAME", pod)];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Options { arguments, environment, ..Options::default() }
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.namespace.cluster().kubeconfig()
+    }
+
+    /// An Ingress of the class for all of a host.
+    pub fn ingress(&self, name: &str, host: &str, service: &str, annotations: &[(&str, &str)]) -> String {
+        let annotations: String = annotations
+            .iter()
+            .map(|(key, value)| format!("    nginx.ingress.kubernetes.io/{key}: '{value}'\n"))
+            .collect();
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: {name}\n  annotations:\n    a.test/b: c\n\
+             {annotations}spec:\n  ingressClassName: {}\n  rules:\n  - host: {host}\n    http:\n      paths:\n      \
+             - path: /\n        pathType: Prefix\n        backend: {{service: {{name: {service}, port: {{number: 80}}}}}}\n\
+             ---\n",
+            self.class()
+        )
+    }
+
+    /// The object's `status.loadBalancer.ingress`, as `1.2.3.4 lb.test`.
+    pub fn published(&self, ingress: &str) -> String {
+        let path = "{range .status.loadBalancer.ingress[*]}{.ip}{.hostname} {end}";
+        let text = self.namespace.kubectl(&["get", "ingress", ingress, "--output", &format!("jsonpath={path}")]);
+        text.trim().to_owned()
+    }
+
+    /// The reasons of the Events about an object, sorted, each once.
+    pub fn events(&self, object: &str) -> Vec<String> {
+        let selector = format!("regarding.name={object}");
+        let path = "jsonpath={range .items[*]}{.reason} {end}";
+        let arguments = ["get", "events.events.k8s.io", "--field-selector", &selector, "--output", path];
+        let mut reasons: Vec<_> =
+            self.namespace.kubectl(&arguments).split_whitespace().map(str::to_owned).collect();
+        reasons.sort();
+        reasons.dedup();
+        reasons
+    }
+}
+
+/// A Deployment of echoes that answer with their Pod's name on port 8080, and its Service.
+pub fn echoes(name: &str, replicas: u32) -> String {
+    format!(
+        r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+  strategy: {{rollingUpdate: {{maxUnavailable: 0, maxSurge: 1}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      terminationGracePeriodSeconds: 30
+      containers:
+      - name: echo
+        image: echo
+        args: ["--listen", "0.0.0.0:8080", "--name", "$(POD)"]
+        env: [{{name: POD, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]
+        ports: [{{name: http, containerPort: 8080}}]
+        readinessProbe: {{httpGet: {{path: /, port: http}}, periodSeconds: 1}}
+        lifecycle: {{preStop: {{sleep: {{seconds: 2}}}}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{selector: {{app: {name}}}, ports: [{{name: http, port: 80, targetPort: http}}]}}
+---
+"#
+    )
+}
+
+/// A Service without Pods whose one endpoint is at this address, through an EndpointSlice of its own.
+pub fn fixed_service(name: &str, address: std::net::SocketAddr) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: 80}}]}}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}-1, labels: \
+         {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\nports: [{{port: {port}}}]\n\
+         endpoints: [{{addresses: ['{ip}'], conditions: {{ready: true}}}}]\n---\n"
+    )
+}
+
+/// The status of `GET /`; 0 when there is no answer.
+pub fn status(genkan: &Genkan, host: &str) -> u16 {
+    http1::Client::connect(genkan.http()).ok().and_then(|mut client| client.get(host, "/").ok()).map_or(0, |a| a.status)
+}
+
+/// The name of the backend that answers `GET /`; the status where there is none.
+pub fn backend(genkan: &Genkan, host: &str) -> String {
+    let answer = http1::get(genkan.http(), host, "/");
+    answer.field("x-echo-name").map_or_else(|| answer.status.to_string(), str::to_owned)
+}
