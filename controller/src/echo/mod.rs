@@ -20,6 +20,7 @@ mod websocket;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::body::EchoBody;
@@ -36,11 +38,22 @@ use self::body::EchoBody;
 /// Serves connections until it is dropped, which also ends those that are open. `name` is told in every answer, to
 /// tell several backends apart.
 pub async fn serve(listener: TcpListener, name: impl Into<Arc<str>>) {
+    serve_until(listener, name, std::future::pending()).await;
+}
+
+/// Serves connections until `stop`; then it accepts no more, and returns when the requests that are open are answered.
+pub async fn serve_until(listener: TcpListener, name: impl Into<Arc<str>>, stop: impl Future<Output = ()>) {
     let name = name.into();
+    let (stopping, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => drop(connections.spawn(connection(stream, peer, name.clone()))),
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => drop(connections.spawn(connection(stream, peer, name.clone(), stopped.clone()))),
             Err(error) => {
                 // Out of descriptors, most likely; accepting again at once would spin.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -49,16 +62,27 @@ pub async fn serve(listener: TcpListener, name: impl Into<Arc<str>>) {
         }
         while connections.try_join_next().is_some() {}
     }
+    drop((listener, stopping));
+    while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, name: Arc<str>) {
+/// Serves one connection. When the sender of `stopped` is gone, a request that is open is the connection's last.
+async fn connection(stream: TcpStream, peer: SocketAddr, name: Arc<str>, mut stopped: watch::Receiver<()>) {
     // An optimization that may fail on exotic systems; nothing depends on it.
     let _ = stream.set_nodelay(true);
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).preserve_header_case(true);
     builder.http2().timer(TokioTimer::new()).enable_connect_protocol();
     let service = service_fn(|request| answer(request, peer, name.clone()));
-    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended");
     }
 }

@@ -45,6 +45,32 @@ impl Echo {
 }
 
 #[tokio::test]
+async fn a_request_that_is_open_is_answered_before_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(serve_until(listener, "first", async move { drop(stopped.await) }));
+    let mut open = TcpStream::connect(address).await.unwrap();
+    open.write_all(b"POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        .await
+        .unwrap();
+    // The answer to Expect says that the request is being read.
+    let mut continued = [0; 25];
+    open.read_exact(&mut continued).await.unwrap();
+    assert_eq!(&continued, b"HTTP/1.1 100 Continue\r\n\r\n");
+
+    stop.send(()).unwrap();
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    open.write_all(b"ok").await.unwrap();
+    let mut answer = String::new();
+    open.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    serving.await.unwrap();
+}
+
+#[tokio::test]
 async fn the_answer_describes_the_request() {
     let echo = Echo::start().await;
     let request = Request::put("/a/b?c=d").header("host", "a.test").header("x-two", "1").header("x-two", "2");
