@@ -1,6 +1,6 @@
 # The commands of this repository. Each is a script under scripts/ that says what it does when read from the top.
 
-.PHONY: test lint fuzz quickstart bench dist
+.PHONY: test lint fuzz quickstart bench dist cluster cluster-down
 
 test: ## Every check that CI runs: formatting, lints, all tests, fuzz targets
 	scripts/test
@@ -19,3 +19,9 @@ bench: ## Measure against nginx, HAProxy, Envoy and two minimal proxies; writes 
 
 dist: ## The executable that ships: target/dist/genkan
 	scripts/dist
+
+cluster: ## A Kubernetes cluster to play with, without containers; prints its KUBECONFIG (needs root and Go)
+	@scripts/cluster up
+
+cluster-down: ## End it
+	@scripts/cluster down

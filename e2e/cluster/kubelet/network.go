@@ -133,7 +133,10 @@ func (n *network) attach(ns *namespace) error {
 	attributes := netlink.NewLinkAttrs()
 	attributes.Name = ns.link()
 	attributes.MasterIndex = bridge.Attrs().Index
-	pair := &netlink.Veth{LinkAttrs: attributes, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(file.Fd()))}
+	pair := &netlink.Veth{
+		LinkAttrs: attributes, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(file.Fd())),
+		PeerHardwareAddr: layout.Hardware(ns.address),
+	}
 	if err := netlink.LinkAdd(pair); err != nil {
 		return err
 	}

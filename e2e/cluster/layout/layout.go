@@ -11,6 +11,7 @@ package layout
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -72,6 +73,12 @@ func (l Layout) PodIP(n int) netip.Addr {
 
 // BalancerIP is the address of load balancer number n.
 func (l Layout) BalancerIP(n int) netip.Addr { return l.address(250, byte(1+n%254)) }
+
+// Hardware is the hardware address of whoever has the address: always the same, so that nobody who remembers it is wrong.
+func Hardware(address netip.Addr) net.HardwareAddr {
+	octets := address.As4()
+	return net.HardwareAddr{2, 'g', octets[0], octets[1], octets[2], octets[3]}
+}
 
 // HostLink is the name of the network interface that joins the host to the cluster.
 func (l Layout) HostLink() string { return fmt.Sprintf("genkan%d", l.Net) }

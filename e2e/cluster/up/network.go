@@ -57,7 +57,7 @@ func routed(routes []netlink.Route, network netip.Prefix) bool {
 // joinHost makes the pair of interfaces of which one end is the host's and the other is inside, on the bridge.
 func joinHost(l layout.Layout, inside int) error {
 	attributes := netlink.NewLinkAttrs()
-	attributes.Name = l.HostLink()
+	attributes.Name, attributes.HardwareAddr = l.HostLink(), layout.Hardware(l.Host())
 	pair := &netlink.Veth{LinkAttrs: attributes, PeerName: "host", PeerNamespace: netlink.NsPid(inside)}
 	if err := netlink.LinkAdd(pair); err != nil {
 		return fmt.Errorf("cannot join the host to the cluster: %w", err)
@@ -82,7 +82,8 @@ func makeBridge(l layout.Layout) error {
 		return err
 	}
 	attributes := netlink.NewLinkAttrs()
-	attributes.Name = Bridge
+	// A bridge that is given no address takes a Pod's, and another one when that Pod goes.
+	attributes.Name, attributes.HardwareAddr = Bridge, layout.Hardware(l.API())
 	bridge := &netlink.Bridge{LinkAttrs: attributes}
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("cannot make a bridge: %w", err)

@@ -53,6 +53,7 @@ func Main(args []string) error {
 	nodes := flags.Int("nodes", 1, "number of nodes")
 	external := flags.Bool("external-ips", false, "give the nodes addresses of type ExternalIP as well (203.0.113.0/24)")
 	stdin := flags.Bool("until-stdin-closes", false, "end when the standard input is closed")
+	remove := flags.Bool("remove-dir", false, "remove the directory at the end")
 	var images, crds list
 	flags.Var(&images, "image", "what stands for an image: NAME=EXECUTABLE [ARG...]; repeatable")
 	flags.Var(&crds, "crds", "CRDs to install: gateway-api, or a directory of manifests; repeatable")
@@ -75,7 +76,11 @@ func Main(args []string) error {
 	if opts.Layout.Dir, err = prepareDir(*dir); err != nil {
 		return err
 	}
-	return run(opts, *stdin)
+	err = run(opts, *stdin)
+	if *remove {
+		err = errors.Join(err, os.RemoveAll(opts.Layout.Dir))
+	}
+	return err
 }
 
 // prepareDir makes the directory and removes a former cluster's state from it; anything else in it stays.
