@@ -1,6 +1,8 @@
 //! Access log: `enable-access-log`, and the ConfigMap's format.
 
-use genkan_routing::policy::access_log::{DEFAULT_FORMAT, Escape, FormatPart, format_parts, is_variable};
+use genkan_routing::policy::access_log::{
+    DEFAULT_FORMAT, DEFAULT_STREAM_FORMAT, Escape, FormatPart, format_parts, is_stream_variable, is_variable,
+};
 
 use crate::annotation::{Annotation, set};
 use crate::config_map::{GlobalBuilder, Key};
@@ -30,6 +32,13 @@ pub(crate) const KEYS: &[Key] = &[
         "Writes no access log of HTTP requests",
     ),
     Key::on(
+        "disable-stream-access-log",
+        "true or false",
+        "false",
+        |b, v| set(&mut b.log.stream_disabled, boolean(v.trim())),
+        "Writes no access log of TCP and UDP",
+    ),
+    Key::on(
         "enable-access-log-for-default-backend",
         "true or false",
         "false",
@@ -40,8 +49,15 @@ pub(crate) const KEYS: &[Key] = &[
         "log-format-upstream",
         "text with $variables",
         DEFAULT_FORMAT,
-        format,
+        |b, v| set(&mut b.config.proxy.access_log.format, format(v, is_variable)),
         "The line per request; a format with an unknown variable is not used",
+    ),
+    Key::on(
+        "log-format-stream",
+        "text with $variables",
+        DEFAULT_STREAM_FORMAT,
+        |b, v| set(&mut b.config.proxy.access_log.stream.format, format(v, is_stream_variable)),
+        "The line per TCP connection and UDP session; a format with an unknown variable is not used",
     ),
     Key::on(
         "log-format-escape-json",
@@ -64,27 +80,28 @@ pub(crate) const KEYS: &[Key] = &[
 pub(crate) struct Parts {
     disabled: bool,
     http_disabled: bool,
+    stream_disabled: bool,
     json: bool,
     none: bool,
 }
 
-fn format(builder: &mut GlobalBuilder, value: &str) -> Result<(), ValueError> {
+fn format(value: &str, is_known: fn(&str) -> bool) -> Result<String, ValueError> {
     let text = value.trim();
     // A tab is the usual separator of columns; a line break would make two lines of one request.
     if let Some(bad) = text.chars().find(|&c| c.is_control() && c != '\t') {
         return Err(ValueError::Character(bad));
     }
-    let unknown = |part: &FormatPart<'_>| matches!(part, FormatPart::Variable(name) if !is_variable(name));
+    let unknown = |part: &FormatPart<'_>| matches!(part, FormatPart::Variable(name) if !is_known(name));
     if let Some(FormatPart::Variable(name)) = format_parts(text).into_iter().find(unknown) {
         return Err(ValueError::Variable(name.to_owned()));
     }
-    builder.config.proxy.access_log.format = text.to_owned();
-    Ok(())
+    Ok(text.to_owned())
 }
 
 pub(crate) fn finish(builder: &mut GlobalBuilder) {
     let log = &mut builder.config.proxy.access_log;
     log.enabled = !(builder.log.disabled || builder.log.http_disabled);
+    log.stream.enabled = !(builder.log.disabled || builder.log.stream_disabled);
     log.escape = match (builder.log.none, builder.log.json) {
         (true, _) => Escape::None,
         (false, true) => Escape::Json,

@@ -45,7 +45,7 @@ pub struct GlobalBuilder {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GlobalConfig {
-    /// Settings of the proxy: client connections, upstream connections, forwarded headers, access log.
+    /// Settings of the proxy: client connections, upstream connections, forwarded headers, access log, TCP and UDP.
     pub proxy: ProxySettings,
     /// `use-gzip`, `gzip-*`; for every rule.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,6 +71,9 @@ pub struct GlobalConfig {
     pub retry: Arc<Retry>,
     /// Default of `load-balance`.
     pub load_balance: LoadBalance,
+    /// Default of `service-upstream`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub service_upstream: bool,
     /// Default of `allowlist-source-range` (`whitelist-source-range`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<IpNet>,
@@ -107,6 +110,7 @@ impl Default for GlobalConfig {
             timeouts: Arc::default(),
             retry: Arc::default(),
             load_balance: LoadBalance::default(),
+            service_upstream: false,
             allow: Vec::new(),
             deny: Vec::new(),
             block_cidrs: Vec::new(),

@@ -252,13 +252,6 @@ pub(crate) const UPSTREAM: &[Annotation] = &[
         "How many endpoints upstream-hash-by-subset chooses",
     )
     .scope(Scope::Service),
-    Annotation::not_yet(
-        "service-upstream",
-        "true or false",
-        OFF,
-        "Sends requests to the Service's address instead of its endpoints",
-    )
-    .scope(Scope::Service),
     Annotation::not_yet("proxy-buffering", "on or off", OFF, "Reads responses ahead of the client"),
     Annotation::not_yet(
         "proxy-request-buffering",

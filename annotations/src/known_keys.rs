@@ -77,7 +77,7 @@ pub(crate) const HTTP: &[Key] = &[
     Key::not_yet("brotli-types", "media types, separated by spaces", &[], "Which media types Brotli compresses"),
 ];
 
-/// The way to the backend, and TCP and UDP.
+/// The way to the backend.
 pub(crate) const UPSTREAM: &[Key] = &[
     Key::not_yet(
         "proxy-ssl-location-only",
@@ -92,22 +92,6 @@ pub(crate) const UPSTREAM: &[Key] = &[
     Key::not_yet("proxy-cookie-path", "off, or two paths", OFF, "Default of the annotation"),
     Key::not_yet("proxy-redirect-from", "off, default or a URL", &["off", "default"], "Default of the annotation"),
     Key::not_yet("proxy-redirect-to", "off or a URL", OFF, "Default of the annotation"),
-    Key::not_yet("service-upstream", "true or false", OFF, "Default of the annotation"),
-    Key::not_yet("proxy-stream-timeout", "a time", &["600s"], "Idle time of TCP and UDP sessions"),
-    Key::not_yet(
-        "proxy-stream-next-upstream",
-        "true or false",
-        &["true"],
-        "Tries another endpoint when a TCP connect fails",
-    ),
-    Key::not_yet(
-        "proxy-stream-next-upstream-timeout",
-        "a time",
-        &["600s"],
-        "The time in which another endpoint may be tried for TCP",
-    ),
-    Key::not_yet("proxy-stream-next-upstream-tries", "a whole number", &["3"], "How many endpoints are tried for TCP"),
-    Key::not_yet("proxy-stream-responses", "a whole number", &["1"], "Datagrams after which a UDP session ends"),
 ];
 
 /// TLS towards clients.
@@ -190,15 +174,8 @@ pub(crate) const LOG: &[Key] = &[
         &["/dev/stdout"],
         "Where the access log of TCP and UDP is written",
     ),
-    Key::not_yet(
-        "disable-stream-access-log",
-        "true or false",
-        &["true", "false"],
-        "Writes no access log of TCP and UDP",
-    ),
     Key::not_yet("enable-auth-access-log", "true or false", OFF, "Logs the requests to auth-url"),
     Key::not_yet("skip-access-log-urls", "URIs, separated by commas", &[], "URIs that are not logged"),
-    Key::not_yet("log-format-stream", "text with $variables", &[], "The line per TCP or UDP session"),
     Key::not_yet(
         "error-log-path",
         "a path",

@@ -40,6 +40,8 @@ mod rate_limit;
 mod redirect;
 mod retry;
 mod rewrite;
+mod service_upstream;
+mod stream;
 mod suggest;
 mod timeouts;
 mod upstream;

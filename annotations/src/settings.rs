@@ -77,6 +77,9 @@ pub struct IngressSettings {
     /// Whether `upstream-hash-by` or `load-balance` is written on this Ingress. The first Ingress that writes one
     /// decides for a Service port that several share.
     pub load_balance_explicit: bool,
+    /// `service-upstream`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub service_upstream: bool,
     /// `enable-access-log`.
     pub access_log: bool,
 }
@@ -216,6 +219,7 @@ impl IngressSettings {
             backend_protocol: BackendProtocol::default(),
             load_balance: global.load_balance.clone(),
             load_balance_explicit: false,
+            service_upstream: global.service_upstream,
             access_log: true,
         }
     }

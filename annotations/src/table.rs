@@ -9,7 +9,7 @@ use crate::definition::Support;
 use crate::{
     access_log, admission, backend_protocol, body_limit, canary, client, compression, connection_limit, cors,
     forwarded, hsts, ip_access, known_annotations, known_keys, load_balance, rate_limit, redirect, retry, rewrite,
-    timeouts, upstream,
+    service_upstream, stream, timeouts, upstream,
 };
 
 /// A subject and its rows.
@@ -28,6 +28,7 @@ static ANNOTATIONS: &[Group<Annotation>] = &[
     ("Canary", canary::ANNOTATIONS),
     ("Backend protocol", backend_protocol::ANNOTATIONS),
     ("Load balancing", load_balance::ANNOTATIONS),
+    ("The Service's own address", service_upstream::ANNOTATIONS),
     ("Access log", access_log::ANNOTATIONS),
     ("Admission", admission::ANNOTATIONS),
     ("Authentication and firewall", known_annotations::AUTH),
@@ -46,6 +47,8 @@ static KEYS: &[Group<Key>] = &[
     ("Retries", retry::KEYS),
     ("IP access", ip_access::KEYS),
     ("Load balancing", load_balance::KEYS),
+    ("The Service's own address", service_upstream::KEYS),
+    ("TCP and UDP", stream::KEYS),
     ("Access log", access_log::KEYS),
     ("Compression", compression::KEYS),
     ("HSTS", hsts::KEYS),
@@ -54,7 +57,7 @@ static KEYS: &[Group<Key>] = &[
     ("Upstream connections", upstream::KEYS),
     ("Admission", admission::KEYS),
     ("Headers, listeners, errors and limits", known_keys::HTTP),
-    ("The way to the backend, TCP and UDP", known_keys::UPSTREAM),
+    ("The way to the backend", known_keys::UPSTREAM),
     ("TLS", known_keys::TLS),
     ("Authentication and firewall", known_keys::AUTH),
     ("Logs and tracing", known_keys::LOG),

@@ -51,6 +51,7 @@ const ROWS: &[Row] = &[
     ("proxy-connect-timeout", &[], &["1", "300"], &["0", "5s", "-1"]),
     ("proxy-send-timeout", &[], &["1"], &["0", "5s"]),
     ("proxy-read-timeout", &[], &["3600"], &["1h", "99999999999999999999"]),
+    ("service-upstream", &[], &["true"], &["yes"]),
     ("proxy-next-upstream", &[], &["off", "error", "error timeout http_502 non_idempotent"], &["errors", "http_505"]),
     ("proxy-next-upstream-timeout", &[], &["10"], &["10s", "-1"]),
     ("proxy-next-upstream-tries", &[], &["0", "1"], &["-1", "all"]),

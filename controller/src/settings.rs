@@ -34,6 +34,10 @@ pub struct Settings {
     pub config_map: Option<NamespacedName>,
     /// Whether a missing ConfigMap is a problem: not when its name is only a default (true).
     pub config_map_required: bool,
+    /// `--tcp-services-configmap`.
+    pub tcp_services_config_map: Option<NamespacedName>,
+    /// `--udp-services-configmap`.
+    pub udp_services_config_map: Option<NamespacedName>,
     /// `--default-backend-service`.
     pub default_backend_service: Option<NamespacedName>,
     /// `--default-ssl-certificate`.
@@ -53,6 +57,8 @@ pub struct Settings {
     pub http_port: u16,
     /// `--https-port` (443; 8443 in directory mode).
     pub https_port: u16,
+    /// `--healthz-port` (10254): not for TCP and UDP services.
+    pub healthz_port: u16,
     /// Gateway listener ports that are served on another port: 80 on `http_port` and 443 on `https_port` in directory
     /// mode, where those ports need privileges.
     pub gateway_ports: BTreeMap<u16, u16>,
@@ -69,6 +75,8 @@ impl Default for Settings {
             gateway_controller_name: "genkan.dev/gateway-controller".to_owned(),
             config_map: None,
             config_map_required: true,
+            tcp_services_config_map: None,
+            udp_services_config_map: None,
             default_backend_service: None,
             default_ssl_certificate: None,
             fallback_certificate: None,
@@ -78,6 +86,7 @@ impl Default for Settings {
             bind_addresses: Vec::new(),
             http_port: 80,
             https_port: 443,
+            healthz_port: 10254,
             gateway_ports: BTreeMap::new(),
         }
     }

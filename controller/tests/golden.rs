@@ -100,6 +100,8 @@ fn settings(text: &str) -> Settings {
                 settings.config_map = name(value);
                 settings.config_map_required = true;
             }
+            "--tcp-services-configmap" => settings.tcp_services_config_map = name(value),
+            "--udp-services-configmap" => settings.udp_services_config_map = name(value),
             "--default-backend-service" => settings.default_backend_service = name(value),
             "--default-ssl-certificate" => settings.default_ssl_certificate = name(value),
             "--disable-catch-all" => settings.disable_catch_all = value == "true",

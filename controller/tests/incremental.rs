@@ -30,6 +30,8 @@ enum Step {
 fn settings() -> Settings {
     Settings {
         config_map: Some(NamespacedName::new("x", "config")),
+        tcp_services_config_map: Some(NamespacedName::new("x", "tcp")),
+        udp_services_config_map: Some(NamespacedName::new("x", "udp")),
         default_backend_service: Some(NamespacedName::new("x", "c")),
         default_ssl_certificate: Some(NamespacedName::new("x", "tls-wild")),
         watch_ingress_without_class: true,
@@ -221,6 +223,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => slice().prop_map(Step::Apply),
         2 => secret().prop_map(Step::Apply),
         1 => config_map().prop_map(Step::Apply),
+        2 => stream_entries().prop_map(Step::Apply),
         1 => class().prop_map(Step::Apply),
         4 => gateway_kind().prop_map(Step::Apply),
         5 => key().prop_map(Step::Remove),
@@ -366,6 +369,16 @@ fn config_map() -> impl Strategy<Value = Object> {
     })
 }
 
+/// TCP and UDP ports: some that Gateways ask for as well, some that are reserved or broken.
+fn stream_entries() -> impl Strategy<Value = Object> {
+    let key = select(vec!["9000", "9001", "8443", "80", "x"]);
+    let value = select(vec!["x/a:80", "x/a:http:PROXY", "x/b:81", "y/c:80", "x/none:80", "rubbish"]);
+    let entries = proptest::collection::btree_map(key, value, 0..4);
+    (select(vec!["tcp", "udp"]), entries).prop_map(|(name, data)| {
+        Object::ConfigMap(object(json!({"metadata": {"namespace": "x", "name": name}, "data": data})))
+    })
+}
+
 fn class() -> impl Strategy<Value = Object> {
     (select(vec!["nginx", "other"]), select(vec!["k8s.io/ingress-nginx", "example.org/other"])).prop_map(
         |(name, controller)| {
@@ -405,20 +418,23 @@ fn gateway() -> impl Strategy<Value = Object> {
         json!({"from": "All"}),
         json!({"from": "Selector", "selector": {"matchLabels": {"team": "web"}}}),
     ]);
-    let tls = select(vec![None, Some("x"), Some("y")]);
-    (namespace(), select(vec!["g1", "g2"]), host(), from, tls).prop_map(|(namespace, name, host, from, tls)| {
-        let certificate = tls.map(
+    // A TCP service may want the port as well.
+    let tls = (select(vec![None, Some("x"), Some("y")]), select(vec![80, 9000]));
+    (namespace(), select(vec!["g1", "g2"]), host(), from, tls).prop_map(
+        |(namespace, name, host, from, (tls, plain))| {
+            let certificate = tls.map(
             |namespace| json!({"mode": "Terminate", "certificateRefs": [{"name": "tls-wild", "namespace": namespace}]}),
         );
-        let (port, protocol) = if tls.is_some() { (443, "HTTPS") } else { (80, "HTTP") };
-        Object::Gateway(object(json!({
-            "metadata": {"namespace": namespace, "name": name},
-            "spec": {"gatewayClassName": "genkan", "listeners": [{
-                "name": "web", "port": port, "protocol": protocol, "hostname": host,
-                "allowedRoutes": {"namespaces": from}, "tls": certificate,
-            }]},
-        })))
-    })
+            let (port, protocol) = if tls.is_some() { (443, "HTTPS") } else { (plain, "HTTP") };
+            Object::Gateway(object(json!({
+                "metadata": {"namespace": namespace, "name": name},
+                "spec": {"gatewayClassName": "genkan", "listeners": [{
+                    "name": "web", "port": port, "protocol": protocol, "hostname": host,
+                    "allowedRoutes": {"namespaces": from}, "tls": certificate,
+                }]},
+            })))
+        },
+    )
 }
 
 fn http_route() -> impl Strategy<Value = Object> {
@@ -452,7 +468,7 @@ fn key() -> impl Strategy<Value = Key> {
         2 => named(Kind::Service, &["a", "b", "c"]),
         2 => named(Kind::EndpointSlice, &["s1", "s2", "s3"]),
         2 => named(Kind::Secret, &["tls-a", "tls-wild", "broken"]),
-        1 => Just(Key::new(Kind::ConfigMap, "x", "config")),
+        1 => select(vec!["config", "tcp", "udp"]).prop_map(|name| Key::new(Kind::ConfigMap, "x", name)),
         1 => select(vec!["nginx", "other"]).prop_map(|name| Key::new(Kind::IngressClass, "", name)),
         1 => Just(Key::new(Kind::GatewayClass, "", "genkan")),
         1 => named(Kind::Gateway, &["g1", "g2"]),

@@ -3,6 +3,7 @@
 //! ```text
 //!  listener/  accept -> PROXY header -> TLS by SNI -> ClientStream (deadlines, strict HTTP/1 heads)
 //!  engine/    HTTP/1.1 and HTTP/2 both ways; the only module that names pingora
+//!  l4/        TCP and UDP, passed on as they are
 //!  exchange/  one request's life on plain heads: route, filters, endpoint, retries, error page, log line
 //!  filters/   one small pure decision each
 //!  upstream/  clusters at run time: balancing, endpoint state
@@ -27,6 +28,7 @@ pub(crate) mod filters;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+pub(crate) mod l4;
 pub(crate) mod listener;
 pub mod metrics;
 mod proxy;

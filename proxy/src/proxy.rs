@@ -146,9 +146,11 @@ impl Proxy {
         self.shutdown.send_replace(true);
         all(Worker::close_idle).await;
         // Running out of time is told by what is left.
-        let _ = timeout(self.shared.config.drain_timeout, self.shared.connections.all_closed()).await;
+        let Shared { connections, sessions, .. } = &*self.shared;
+        let all_closed = futures::future::join(connections.all_closed(), sessions.all_closed());
+        let _ = timeout(self.shared.config.drain_timeout, all_closed).await;
         self.shared.access_log.flush();
-        self.shared.connections.count()
+        connections.count() + sessions.count()
     }
 }
 

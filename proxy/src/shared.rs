@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) config: ProxyConfig,
     /// The open client connections.
     pub(crate) connections: Arc<Connections>,
+    /// The UDP sessions, counted apart: a sender of datagrams can invent any number of clients.
+    pub(crate) sessions: Arc<Connections>,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
     /// Where lines of the access log go.
@@ -70,7 +72,8 @@ impl Shared {
     pub(crate) fn new(config: ProxyConfig, table: Arc<ProxyTable>) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new(&config.metrics_labels, config.metrics_per_host));
         let access_log = Writer::start(&config.access_log, Arc::clone(&metrics))?;
-        Ok(Self { table: ArcSwap::new(table), config, connections: Arc::default(), metrics, access_log })
+        let (connections, sessions) = Default::default();
+        Ok(Self { table: ArcSwap::new(table), config, connections, sessions, metrics, access_log })
     }
 
     /// Counts one more connection, unless there are `limit` already.

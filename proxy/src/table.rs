@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use genkan_routing::model::{Action, Backend, Cluster, Filter, Model, Rule, Target};
 use genkan_routing::name::{ClusterId, HostPattern};
-use genkan_routing::policy::access_log::{AccessLog, DEFAULT_FORMAT};
+use genkan_routing::policy::access_log::{AccessLog, DEFAULT_FORMAT, DEFAULT_STREAM_FORMAT};
 use genkan_routing::snapshot::Snapshot;
 use parking_lot::RwLock;
 use rustc_hash::{FxHashMap, FxHasher};
 use smallvec::SmallVec;
 
-use crate::access_log::Format;
+use crate::access_log::{Format, StreamFormat};
 use crate::filters::{Compiled, Runtime};
 use crate::listener::table::ListenerTable;
 use crate::metrics::{Metrics, RuleMetrics};
@@ -41,6 +41,7 @@ pub(crate) struct ProxyTable {
     cluster_numbers: Arc<ClusterNumbers>,
     filters: Arc<Runtime>,
     access_log: Option<Format>,
+    stream_log: Option<StreamFormat>,
 }
 
 /// A rule's place in its table.
@@ -116,6 +117,7 @@ impl ProxyTable {
     pub(crate) fn build(snapshot: Arc<Snapshot>, previous: Option<&Self>) -> Self {
         let listeners = ListenerTable::build(&snapshot, previous.map(|table| &table.listeners));
         let access_log = compile_access_log(&snapshot.model().settings.access_log);
+        let stream_log = compile_stream_log(&snapshot.model().settings.access_log);
         let base = previous.filter(|table| !table.is_worn());
         let mut table = Self {
             rules: base.map_or_else(Slots::default, |table| table.rules.clone()),
@@ -126,6 +128,7 @@ impl ProxyTable {
             snapshot,
             listeners,
             access_log,
+            stream_log,
         };
         let model = Arc::clone(table.snapshot.model());
         let old = base.map_or_else(Arc::default, |table| Arc::clone(table.snapshot.model()));
@@ -177,6 +180,11 @@ impl ProxyTable {
         self.access_log.as_ref()
     }
 
+    /// How TCP connections and UDP sessions are logged; `None` when they are not.
+    pub(crate) fn stream_log(&self) -> Option<&StreamFormat> {
+        self.stream_log.as_ref()
+    }
+
     /// Forgets limiter state that is no longer needed. Call it after a publish and every minute or so.
     pub(crate) fn evict(&self, now: Instant) {
         self.filters.evict(now);
@@ -195,6 +203,11 @@ impl ProxyTable {
     /// A cluster; `None` when the model has none of the name that a rule refers to.
     pub(crate) fn cluster(&self, number: ClusterNumber) -> Option<&ClusterEntry> {
         self.clusters.get(number.0).map(AsRef::as_ref)
+    }
+
+    /// A cluster by name, for what is asked once per connection.
+    pub(crate) fn cluster_of(&self, id: &ClusterId) -> Option<&ClusterEntry> {
+        self.cluster(self.cluster_numbers.get(id)?)
     }
 }
 
@@ -293,6 +306,20 @@ fn compile_access_log(log: &AccessLog) -> Option<Format> {
             // The translation checks formats, so this is for models that were made otherwise.
             tracing::error!(%error, "the access log's format is unknown; the default is used");
             compile(DEFAULT_FORMAT)
+        })
+        .ok()
+}
+
+/// As [`compile_access_log`].
+fn compile_stream_log(log: &AccessLog) -> Option<StreamFormat> {
+    let compile = |text| StreamFormat::compile(text, log.escape);
+    if !log.stream.enabled {
+        return None;
+    }
+    compile(&log.stream.format)
+        .or_else(|error| {
+            tracing::error!(%error, "the format of the log of TCP and UDP is unknown; the default is used");
+            compile(DEFAULT_STREAM_FORMAT)
         })
         .ok()
 }

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -16,8 +15,10 @@ use tokio::task;
 use tokio::time::sleep;
 
 use crate::engine::Engine;
-use crate::listener::accept;
+use crate::l4;
+use crate::listener::accept::{self, Stop};
 use crate::listener::establish::{Accept, EstablishError, establish};
+use crate::listener::socket::PortSocket;
 use crate::listener::table::PortKey;
 use crate::shared::Shared;
 
@@ -36,8 +37,8 @@ pub(crate) struct Worker {
 
 #[derive(Debug)]
 enum Command {
-    Open(PortKey, StdListener),
-    /// Close these ports, or all.
+    Open(PortKey, PortSocket),
+    /// Close these ports because nobody wants them any more, or all because the proxy shuts down.
     Close(Option<Vec<PortKey>>, oneshot::Sender<()>),
     CloseIdle(oneshot::Sender<()>),
 }
@@ -50,7 +51,7 @@ struct Engines {
 
 /// An accept loop of this worker.
 struct OpenPort {
-    stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<Stop>,
     task: task::JoinHandle<()>,
 }
 
@@ -67,12 +68,13 @@ impl Worker {
         Ok(Self { commands: Some(commands), thread: Some(thread) })
     }
 
-    /// Accepts at a socket that listens.
-    pub(crate) fn open(&self, port: PortKey, listener: StdListener) {
-        self.send(Command::Open(port, listener));
+    /// Accepts or receives at a socket.
+    pub(crate) fn open(&self, port: PortKey, socket: PortSocket) {
+        self.send(Command::Open(port, socket));
     }
 
-    /// Takes what waits at these ports, or at all, and closes them; the receiver is resolved when that is done.
+    /// Takes what waits at these ports, or at all when the proxy shuts down, and closes them; the receiver is resolved
+    /// when that is done.
     pub(crate) fn close(&self, ports: Option<Vec<PortKey>>) -> oneshot::Receiver<()> {
         let (done, receiver) = oneshot::channel();
         self.send(Command::Close(ports, done));
@@ -133,15 +135,21 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>, shared: Arc<Shared>
     let mut ports: HashMap<PortKey, OpenPort> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Open(port, listener) => match TcpListener::from_std(listener) {
+            Command::Open(port, PortSocket::Tcp(listener)) => match TcpListener::from_std(listener) {
                 Ok(listener) => {
                     ports.insert(port.clone(), accept_at(listener, port, &shared, &engines, &shutdown));
                 }
                 Err(error) => tracing::error!(?port, %error, "a worker can't accept at a port"),
             },
+            Command::Open(port, PortSocket::Udp(socket)) => {
+                let (stop, stopped) = oneshot::channel();
+                let task = task::spawn(l4::udp::run(socket, port.clone(), Arc::clone(&shared), stopped));
+                ports.insert(port, OpenPort { stop, task });
+            }
             Command::Close(which, done) => {
+                let why = if which.is_some() { Stop::Removed } else { Stop::Drained };
                 let which = which.unwrap_or_else(|| ports.keys().cloned().collect());
-                close(which.iter().filter_map(|port| ports.remove(port)).collect()).await;
+                close(which.iter().filter_map(|port| ports.remove(port)).collect(), why).await;
                 // Nobody waits any more, which changes nothing.
                 let _ = done.send(());
             }
@@ -170,20 +178,21 @@ fn accept_at(
 ) -> OpenPort {
     let (stop, stopped) = oneshot::channel();
     let (for_requests, engines, shutdown) = (Arc::clone(shared), Arc::clone(engines), shutdown.clone());
-    let serve = move |accept| {
-        task::spawn(serve(accept, Arc::clone(&for_requests), engines.current(), shutdown.clone()));
+    let serve = move |accept: Accept| match accept.entrance.stream.clone() {
+        Some(stream) => drop(task::spawn(l4::tcp::serve(accept, stream, Arc::clone(&for_requests)))),
+        None => drop(task::spawn(serve(accept, Arc::clone(&for_requests), engines.current(), shutdown.clone()))),
     };
     let task = task::spawn(accept::run(listener, port, Arc::clone(shared), stopped, serve));
     OpenPort { stop, task }
 }
 
-/// Stops accept loops, and waits until they have taken what was in their queues.
-async fn close(ports: Vec<OpenPort>) {
+/// Stops the loops of ports, and waits until they have taken what was in their queues.
+async fn close(ports: Vec<OpenPort>, why: Stop) {
     let tasks: Vec<_> = ports
         .into_iter()
         .map(|OpenPort { stop, task }| {
-            // The loop ends when the sender is gone.
-            drop(stop);
+            // A loop that is gone has nothing to stop.
+            let _ = stop.send(why);
             task
         })
         .collect();

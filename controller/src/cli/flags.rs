@@ -41,6 +41,14 @@ pub(super) struct TranslateFlags {
         help = format!("ConfigMap with the settings of the whole proxy [default for files: {DEFAULT_CONFIG_MAP}, if there is one]"))]
     pub(super) configmap: Option<NamespacedName>,
 
+    /// ConfigMap of TCP ports to open: PORT: NAMESPACE/SERVICE:PORT[:PROXY[:PROXY]]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name)]
+    pub(super) tcp_services_configmap: Option<NamespacedName>,
+
+    /// ConfigMap of UDP ports to open: PORT: NAMESPACE/SERVICE:PORT
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name)]
+    pub(super) udp_services_configmap: Option<NamespacedName>,
+
     /// Service that answers requests which no rule matches
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name)]
     pub(super) default_backend_service: Option<NamespacedName>,
@@ -98,6 +106,8 @@ impl TranslateFlags {
             annotations_prefix: self.annotations_prefix.clone(),
             gateway_controller_name: self.gateway_controller_name.clone(),
             config_map: self.configmap.clone(),
+            tcp_services_config_map: self.tcp_services_configmap.clone(),
+            udp_services_config_map: self.udp_services_configmap.clone(),
             default_backend_service: self.default_backend_service.clone(),
             default_ssl_certificate: self.default_ssl_certificate.clone(),
             disable_catch_all: self.disable_catch_all,

@@ -99,6 +99,7 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
         let scheme = match listener.protocol {
             Protocol::Http => Scheme::Http,
             Protocol::Https => Scheme::Https,
+            Protocol::Tcp | Protocol::Udp => continue,
         };
         for table in listener.sections.iter().filter_map(|section| model.tables.get(&section.table)) {
             let served = |pattern: &&HostPattern| scheme == Scheme::Http || has_certificate(listener, pattern);

@@ -38,8 +38,19 @@ pub struct Port {
     pub name: Box<str>,
     /// Its number.
     pub number: u16,
-    /// Whether its protocol is TCP.
-    pub tcp: bool,
+    /// Its protocol.
+    pub protocol: PortProtocol,
+}
+
+/// What is spoken at a port of a Service or slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortProtocol {
+    /// TCP, also where none is written.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// Anything else.
+    Other,
 }
 
 /// An endpoint of a slice.
@@ -62,6 +73,17 @@ pub enum State {
     Away,
 }
 
+impl PortProtocol {
+    /// Of the field `protocol`.
+    pub fn parse(text: Option<&str>) -> Self {
+        match text {
+            None | Some("TCP") => Self::Tcp,
+            Some("UDP") => Self::Udp,
+            Some(_) => Self::Other,
+        }
+    }
+}
+
 impl From<v1::EndpointSlice> for EndpointSlice {
     fn from(slice: v1::EndpointSlice) -> Self {
         let entry = |map: &Option<std::collections::BTreeMap<String, String>>, key| map.as_ref()?.get(key).cloned();
@@ -77,8 +99,8 @@ impl From<v1::EndpointSlice> for EndpointSlice {
 
 fn port(port: v1::EndpointPort) -> Option<Port> {
     let number = u16::try_from(port.port?).ok()?;
-    let tcp = port.protocol.is_none_or(|protocol| protocol == "TCP");
-    Some(Port { name: port.name.unwrap_or_default().into(), number, tcp })
+    let protocol = PortProtocol::parse(port.protocol.as_deref());
+    Some(Port { name: port.name.unwrap_or_default().into(), number, protocol })
 }
 
 fn endpoint(endpoint: &v1::Endpoint) -> Option<Endpoint> {
@@ -131,8 +153,8 @@ mod tests {
     fn what_is_no_address_or_port_is_left_out() {
         let ports = json!([{"port": 80}, {"name": "none"}, {"name": "dns", "port": 53, "protocol": "UDP"}]);
         let slice = of(ports, json!([{"addresses": ["example.com"]}, {"addresses": ["::1"]}, {"addresses": []}]));
-        let ports: Vec<_> = slice.ports.iter().map(|port| (&*port.name, port.number, port.tcp)).collect();
-        assert_eq!(ports, [("", 80, true), ("dns", 53, false)]);
+        let ports: Vec<_> = slice.ports.iter().map(|port| (&*port.name, port.number, port.protocol)).collect();
+        assert_eq!(ports, [("", 80, PortProtocol::Tcp), ("dns", 53, PortProtocol::Udp)]);
         assert_eq!(slice.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect::<Vec<_>>(), ["::1"]);
         assert_eq!(slice.service.as_deref(), Some("web"));
     }

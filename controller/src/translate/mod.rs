@@ -6,7 +6,7 @@
 //! records it; a unit is redone when one of its recorded reads is among the changes.
 //!
 //! ```text
-//!  changes --> dirty dependencies --> config --> front ends: ingress, gateway --> batch of contributions
+//!  changes --> dirty dependencies --> config --> front ends: ingress, gateway, stream --> batch of contributions
 //!                                                                                       |
 //!                 model, report <-- listeners <-- clusters (one unit each) <-- assembly
 //! ```
@@ -22,6 +22,7 @@ pub mod ingress;
 mod listeners;
 pub mod memo;
 pub mod reader;
+pub mod stream;
 mod translator;
 pub mod world;
 

@@ -47,6 +47,8 @@ pub enum Dependency {
     GatewayParent(NamespacedName),
     /// Who answers what no Ingress matches.
     IngressDefaultBackend,
+    /// Whether a TCP port is used by HTTP listeners.
+    TcpPort(u16),
 }
 
 impl Dependency {

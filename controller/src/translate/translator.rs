@@ -16,6 +16,7 @@ use super::gateway::GatewayFrontEnd;
 use super::ingress::IngressFrontEnd;
 use super::memo::Memo;
 use super::reader::{Dependency, Dirty};
+use super::stream::StreamFrontEnd;
 use super::world::{SliceIndex, World, dirty};
 use super::{Change, Translation, listeners};
 use crate::resources::{Key, NamespacedName, Resources};
@@ -30,6 +31,7 @@ pub struct Translator {
     config: Memo<(), Config>,
     ingress: IngressFrontEnd,
     gateway: GatewayFrontEnd,
+    stream: StreamFrontEnd,
     assembly: Assembly,
     clusters: Clusters,
     last: Translation,
@@ -46,6 +48,7 @@ impl Translator {
             config: Memo::default(),
             ingress: IngressFrontEnd::default(),
             gateway: GatewayFrontEnd::default(),
+            stream: StreamFrontEnd::default(),
             assembly: Assembly::default(),
             clusters: Clusters::default(),
             last: Translation::default(),
@@ -73,6 +76,8 @@ impl Translator {
         let mut batch = Batch::default();
         self.ingress.update(&world, first, &mut dirty, &mut batch);
         self.gateway.update(&world, first, &mut dirty, &mut batch);
+        // Last: HTTP's ports are not for the taking.
+        self.stream.update(&world, first, self.gateway.listeners().iter(), &mut dirty, &mut batch);
         self.assembly.apply(batch);
         self.clusters.refresh(&world, &dirty, &mut self.assembly);
         self.publish(&config)
@@ -81,7 +86,10 @@ impl Translator {
     /// Whether somebody refers to an object, there or not.
     pub fn refers_to(&self, key: &Key) -> bool {
         let object = Dependency::Object(key.clone());
-        self.config.is_read(&object) || self.ingress.is_read(&object) || self.gateway.is_read(&object)
+        self.config.is_read(&object)
+            || self.ingress.is_read(&object)
+            || self.gateway.is_read(&object)
+            || self.stream.is_read(&object)
     }
 
     /// Secrets and ConfigMaps that were asked for since the last call and are not in the resources.
@@ -112,9 +120,9 @@ impl Translator {
     /// A new model of the parts; the old one when no part changed.
     fn publish(&mut self, config: &Config) -> Translation {
         // Gateways in front: the catch-all host of the Ingresses would answer everything else on a shared port.
-        let parts = self.gateway.listeners().iter().chain(self.ingress.listeners());
+        let http = self.gateway.listeners().iter().chain(self.ingress.listeners());
         let model = Model {
-            listeners: listeners::join(parts, &self.last.model.listeners),
+            listeners: listeners::join(http.chain(self.stream.listeners()), &self.last.model.listeners),
             tables: self.assembly.tables.clone(),
             rules: self.assembly.rules.clone(),
             clusters: self.clusters.parts.clone(),

@@ -68,23 +68,40 @@ impl Format {
 
     /// Appends the line of a request, without a newline.
     pub(crate) fn render(&self, record: &LogRecord<'_>, out: &mut String) {
-        let mut line = Line { out, escape: self.escape };
+        let mut line = Line::new(out, self.escape);
         for segment in &self.segments {
             if let Segment::Literal(text) = segment {
-                line.out.push_str(text);
+                line.literal(text);
                 continue;
             }
-            let before = line.out.len();
-            segment.render(record, &mut line);
-            if line.out.len() == before && self.escape == Escape::Default && !matches!(segment, Segment::SetVariable(_))
-            {
-                line.out.push('-');
+            match segment {
+                Segment::SetVariable(_) => segment.render(record, &mut line),
+                _ => line.or_dash(|line| segment.render(record, line)),
             }
         }
     }
 }
 
-impl Line<'_> {
+impl<'l> Line<'l> {
+    /// Continues `out`.
+    pub(super) fn new(out: &'l mut String, escape: Escape) -> Self {
+        Self { out, escape }
+    }
+
+    /// Appends text of the format itself.
+    pub(super) fn literal(&mut self, text: &str) {
+        self.out.push_str(text);
+    }
+
+    /// Appends a value; with default escaping a dash where it is empty.
+    pub(super) fn or_dash(&mut self, value: impl FnOnce(&mut Self)) {
+        let before = self.out.len();
+        value(self);
+        if self.out.len() == before && self.escape == Escape::Default {
+            self.out.push('-');
+        }
+    }
+
     /// Appends a value that may hold anything.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         escape::push(self.escape, bytes, self.out);

@@ -1,4 +1,4 @@
-//! Access log: format text compiled once, one line per request, written in batches.
+//! Access log: format text compiled once, one line per request, TCP connection or UDP session, written in batches.
 //!
 //! ```text
 //!  AccessLog policy --Format::compile--> Format (in the table)
@@ -11,9 +11,11 @@ mod clock;
 mod escape;
 mod format;
 mod record;
+mod stream;
 mod variables;
 mod writer;
 
 pub(crate) use self::format::Format;
 pub(crate) use self::record::{Attempt, LogRecord, RawRequestLine};
+pub(crate) use self::stream::{StreamAttempt, StreamFormat, StreamRecord};
 pub(crate) use self::writer::Writer;

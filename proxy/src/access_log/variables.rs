@@ -159,7 +159,7 @@ pub(super) fn argument<'r>(record: &LogRecord<'r>, name: &str) -> &'r str {
 }
 
 /// Seconds with milliseconds: `0.123`.
-struct Seconds(Duration);
+pub(super) struct Seconds(pub(super) Duration);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -216,7 +216,7 @@ fn basic_user(record: &LogRecord<'_>) -> Option<Vec<u8>> {
 }
 
 /// The name of this machine, which in Kubernetes is the pod's.
-fn hostname() -> &'static str {
+pub(super) fn hostname() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();
     NAME.get_or_init(|| {
         let file = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();

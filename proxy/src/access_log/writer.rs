@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::format::Format;
 use super::record::LogRecord;
+use super::stream::{StreamFormat, StreamRecord};
 use crate::config::AccessLogOutput;
 use crate::metrics::Metrics;
 
@@ -91,12 +92,21 @@ impl Writer {
 
     /// Logs a request. Never waits for the output.
     pub(crate) fn log(&self, format: &Format, record: &LogRecord<'_>) {
+        self.write(|line| format.render(record, line));
+    }
+
+    /// Logs a TCP connection or UDP session. Never waits for the output.
+    pub(crate) fn log_stream(&self, format: &StreamFormat, record: &StreamRecord<'_>) {
+        self.write(|line| format.render(record, line));
+    }
+
+    fn write(&self, render: impl FnOnce(&mut String)) {
         if matches!(self.output, Output::Off) {
             return;
         }
         LINE.with_borrow_mut(|line| {
             line.clear();
-            format.render(record, line);
+            render(line);
             self.line(line);
         });
     }

@@ -7,13 +7,18 @@ use crate::random;
 /// The index of the backend that one random number chooses: each has its weight's share of the sum. `None` when every
 /// weight is 0 or there is no backend (500 in Gateway API).
 pub(crate) fn choose(backends: &[Backend], random: u64) -> Option<usize> {
-    if let [only] = backends {
-        return (only.weight > 0).then_some(0);
+    by_weight(backends.iter().map(|backend| backend.weight), random)
+}
+
+/// As [`choose`] for anything with these weights.
+pub(crate) fn by_weight(mut weights: impl ExactSizeIterator<Item = u32> + Clone, random: u64) -> Option<usize> {
+    if weights.len() == 1 {
+        return weights.next().filter(|weight| *weight > 0).map(|_| 0);
     }
-    let sum: u64 = backends.iter().map(|backend| u64::from(backend.weight)).sum();
+    let sum: u64 = weights.clone().map(u64::from).sum();
     let mut point = random::below(sum, random);
-    backends.iter().position(|backend| {
-        let weight = u64::from(backend.weight);
+    weights.position(|weight| {
+        let weight = u64::from(weight);
         let hit = point < weight;
         point = point.saturating_sub(weight);
         hit

@@ -14,7 +14,16 @@ use super::table::PortKey;
 use crate::shared::Shared;
 
 /// How long accepting pauses when the process is out of descriptors or memory. The connections wait in the queue.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a port is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// No listener has it any more.
+    Removed,
+    /// The proxy shuts down.
+    Drained,
+}
 
 /// Accepts until `stop`, then takes what still waits in the queue and closes the socket, so that no connection that was
 /// made is reset.
@@ -22,7 +31,7 @@ pub(crate) async fn run(
     listener: TcpListener,
     port: PortKey,
     shared: Arc<Shared>,
-    mut stop: oneshot::Receiver<()>,
+    mut stop: oneshot::Receiver<Stop>,
     serve: impl Fn(Accept),
 ) {
     let hand_over = |tcp, peer| {

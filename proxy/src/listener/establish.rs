@@ -40,6 +40,9 @@ pub(crate) enum EstablishError {
     /// Too slow.
     #[error("the client took too long")]
     Late,
+    /// A listener of TCP or UDP, which are passed on elsewhere.
+    #[error("the listener does not speak HTTP")]
+    NotHttp,
     /// PROXY protocol is required.
     #[error(transparent)]
     ProxyHeader(#[from] ProxyHeaderError),
@@ -86,6 +89,7 @@ pub(crate) async fn establish(accept: Accept, shared: Arc<Shared>) -> Result<Cli
                 (Transport::Plain(tcp), protocol, None)
             }
             Protocol::Https => handshake(tcp, &mut early, &entrance.listener, table, &shared).await?,
+            Protocol::Tcp | Protocol::Udp => return Err(EstablishError::NotHttp),
         };
         Ok::<_, EstablishError>((transport, protocol, tls, proxied, early))
     };
@@ -120,7 +124,8 @@ async fn read_more<T: AsyncRead + Unpin>(io: &mut T, early: &mut Vec<u8>) -> io:
     }
 }
 
-async fn read_proxy_header(
+/// Reads a PROXY header from the beginning of `early` and what follows there.
+pub(crate) async fn read_proxy_header(
     tcp: &mut TcpStream,
     early: &mut Vec<u8>,
 ) -> Result<Option<(SocketAddr, SocketAddr)>, EstablishError> {

@@ -16,7 +16,7 @@ pub(crate) mod head;
 pub(crate) mod ports;
 pub(crate) mod proxy_protocol;
 mod refusal;
-mod socket;
+pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod table;
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Ports {
         let mut change = PortChange::default();
         for (key, entrance) in table.ports() {
             if !self.open.contains_key(key) {
-                match socket::bind(key.address(), key.port(), count, self.overlaps(key)) {
+                match socket::bind(key.wire(), key.address(), key.port(), count, self.overlaps(key)) {
                     Ok(sockets) => {
                         self.open.insert(key.clone(), sockets.address);
                         change.opened.push((key.clone(), sockets));
@@ -62,8 +62,10 @@ impl Ports {
     /// Whether an open port has the same number at an address that covers, or is covered by, this one's.
     fn overlaps(&self, key: &PortKey) -> bool {
         let is_wild = |address: Option<IpAddr>| address.is_none_or(|ip| ip.is_unspecified());
-        self.open
-            .iter()
-            .any(|(other, bound)| bound.port() == key.port() && (is_wild(other.address()) || is_wild(key.address())))
+        self.open.iter().any(|(other, bound)| {
+            other.wire() == key.wire()
+                && bound.port() == key.port()
+                && (is_wild(other.address()) || is_wild(key.address()))
+        })
     }
 }

@@ -51,6 +51,23 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderErro
     }
 }
 
+/// A version 1 header that announces a client, as `haproxy` and nginx write it.
+pub(crate) fn v1_header(source: SocketAddr, destination: SocketAddr) -> String {
+    let (from, to) = (source.ip().to_canonical(), destination.ip().to_canonical());
+    let (family, from, to) = match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => ("TCP4", IpAddr::V4(from), IpAddr::V4(to)),
+        (from, to) => ("TCP6", as_v6(from).into(), as_v6(to).into()),
+    };
+    format!("PROXY {family} {from} {to} {} {}\r\n", source.port(), destination.port())
+}
+
+fn as_v6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+}
+
 /// Whether one of the two is the beginning of the other.
 fn begins_alike(bytes: &[u8], signature: &[u8]) -> bool {
     bytes.iter().zip(signature).all(|(byte, expected)| byte == expected)
@@ -177,6 +194,25 @@ mod tests {
         assert_eq!(parse_in_pieces(header), pair("192.0.2.1:56324", "198.51.100.7:443"));
         let header = b"PROXY TCP6 2001:db8::1 2001:db8::2 0 65535\r\n";
         assert_eq!(parse_in_pieces(header), pair("[2001:db8::1]:0", "[2001:db8::2]:65535"));
+    }
+
+    #[test]
+    fn a_header_that_is_written_can_be_read() {
+        for (source, destination, header) in [
+            ("192.0.2.1:56324", "198.51.100.7:443", "PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n"),
+            ("[2001:db8::1]:1", "[::1]:65535", "PROXY TCP6 2001:db8::1 ::1 1 65535\r\n"),
+            ("[::ffff:192.0.2.1]:1", "198.51.100.7:2", "PROXY TCP4 192.0.2.1 198.51.100.7 1 2\r\n"),
+        ] {
+            let (source, destination) = pair(source, destination).unwrap();
+            assert_eq!(v1_header(source, destination), header);
+            let read = SocketAddr::new(source.ip().to_canonical(), source.port());
+            assert_eq!(parse_in_pieces(header.as_bytes()), Some((read, destination)));
+        }
+        // Both have to be of one family.
+        let (source, destination) = pair("192.0.2.1:1", "[2001:db8::2]:2").unwrap();
+        let header = v1_header(source, destination);
+        assert_eq!(header, "PROXY TCP6 ::ffff:192.0.2.1 2001:db8::2 1 2\r\n");
+        assert_eq!(parse_in_pieces(header.as_bytes()), Some((source, destination)));
     }
 
     #[test]

@@ -2,21 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use genkan_routing::model::Protocol;
+use genkan_routing::model::{Listener, Protocol, Stream};
 use genkan_routing::name::ListenerId;
 use genkan_routing::snapshot::Snapshot;
 
 use super::tls::TlsTable;
+use crate::metrics::{Metrics, StreamLabels, StreamMetrics};
 
 /// What identifies an open port across publishes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum PortKey {
     /// An address (`None`: all) and a port.
-    Fixed(Option<IpAddr>, u16),
+    Fixed(Wire, Option<IpAddr>, u16),
     /// An address (`None`: all) and a port that the system chose for this listener.
-    Chosen(Option<IpAddr>, ListenerId),
+    Chosen(Wire, Option<IpAddr>, ListenerId),
+}
+
+/// What a port is a port of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Wire {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
 }
 
 /// What a connection that arrives at a port gets.
@@ -28,6 +38,10 @@ pub(crate) struct Entrance {
     pub(crate) public_port: u16,
     /// What is spoken.
     pub(crate) protocol: Protocol,
+    /// Where it goes as it is; TCP and UDP.
+    pub(crate) stream: Option<Arc<Stream>>,
+    /// Made when the first connection or session comes.
+    metrics: OnceLock<Arc<StreamMetrics>>,
 }
 
 /// Which listener serves a port. Two listeners at the same address and port are the translation's error: the first by
@@ -39,20 +53,70 @@ pub(crate) struct ListenerTable {
     pub(crate) tls: TlsTable,
 }
 
+impl Wire {
+    fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Http | Protocol::Https | Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => Self::Udp,
+        }
+    }
+}
+
 impl PortKey {
+    /// What it is a port of.
+    pub(crate) fn wire(&self) -> Wire {
+        match self {
+            Self::Fixed(wire, ..) | Self::Chosen(wire, ..) => *wire,
+        }
+    }
+
     /// The address to bind; `None` is every address.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         match self {
-            Self::Fixed(address, _) | Self::Chosen(address, _) => *address,
+            Self::Fixed(_, address, _) | Self::Chosen(_, address, _) => *address,
         }
     }
 
     /// The port to bind; 0 lets the system choose.
     pub(crate) fn port(&self) -> u16 {
         match self {
-            Self::Fixed(_, port) => *port,
+            Self::Fixed(.., port) => *port,
             Self::Chosen(..) => 0,
         }
+    }
+}
+
+impl Entrance {
+    fn of(listener: &Listener) -> Self {
+        Self {
+            listener: listener.id.clone(),
+            public_port: listener.public_port,
+            protocol: listener.protocol,
+            stream: listener.stream.clone(),
+            metrics: OnceLock::new(),
+        }
+    }
+
+    fn is_of(&self, listener: &Listener) -> bool {
+        (&self.listener, self.public_port, self.protocol, &self.stream)
+            == (&listener.id, listener.public_port, listener.protocol, &listener.stream)
+    }
+
+    /// The metrics of its connections or sessions.
+    pub(crate) fn metrics(&self, metrics: &Metrics) -> Arc<StreamMetrics> {
+        let handle = self.metrics.get_or_init(|| {
+            let object = self.stream.as_ref().map(|stream| &stream.origin.object);
+            metrics.stream(StreamLabels {
+                protocol: match Wire::of(self.protocol) {
+                    Wire::Tcp => "tcp",
+                    Wire::Udp => "udp",
+                },
+                port: self.public_port,
+                namespace: object.map(|object| object.namespace.clone()).unwrap_or_default(),
+                name: object.map(|object| object.name.clone()).unwrap_or_default(),
+            })
+        });
+        Arc::clone(handle)
     }
 }
 
@@ -61,21 +125,20 @@ impl ListenerTable {
     pub(crate) fn build(snapshot: &Snapshot, previous: Option<&Self>) -> Self {
         let mut ports = BTreeMap::new();
         for listener in snapshot.model().listeners.values() {
-            let entrance = Arc::new(Entrance {
-                listener: listener.id.clone(),
-                public_port: listener.public_port,
-                protocol: listener.protocol,
-            });
+            let entrance = Arc::new(Entrance::of(listener));
             let addresses: Vec<Option<IpAddr>> = match listener.addresses.as_slice() {
                 [] => vec![None],
                 addresses => addresses.iter().copied().map(Some).collect(),
             };
             for address in addresses {
+                let wire = Wire::of(listener.protocol);
                 let key = match listener.port {
-                    0 => PortKey::Chosen(address, listener.id.clone()),
-                    port => PortKey::Fixed(address, port),
+                    0 => PortKey::Chosen(wire, address, listener.id.clone()),
+                    port => PortKey::Fixed(wire, address, port),
                 };
-                ports.entry(key).or_insert_with(|| Arc::clone(&entrance));
+                // One that stays keeps its metrics.
+                let known = previous.and_then(|table| table.entrance(&key)).filter(|known| known.is_of(listener));
+                ports.entry(key).or_insert_with(|| Arc::clone(known.unwrap_or(&entrance)));
             }
         }
         Self { ports, tls: TlsTable::build(snapshot, previous.map(|table| &table.tls)) }

@@ -13,6 +13,7 @@
 mod histogram;
 mod process;
 mod rule;
+mod stream;
 mod text;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +28,7 @@ use parking_lot::Mutex;
 pub use self::process::{ConnectionCount, ProcessMetrics, RequestCount};
 use self::rule::{Identity, encode_rules};
 pub use self::rule::{Observation, RuleMetrics, UpstreamTimes};
+pub use self::stream::{StreamCount, StreamLabels, StreamMetrics};
 use self::text::{Kind, Text};
 
 /// The media type of [`Metrics::encode`].
@@ -51,6 +53,7 @@ pub struct Metrics {
     /// Whether series carry the label `host` (`--metrics-per-host`, true).
     per_host: bool,
     rules: Mutex<HashMap<Identity, Arc<RuleMetrics>>>,
+    streams: Mutex<BTreeMap<StreamLabels, Arc<StreamMetrics>>>,
     reloads: Mutex<Reloads>,
     /// Connections and requests of the whole process.
     pub process: ProcessMetrics,
@@ -119,6 +122,7 @@ impl Metrics {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             per_host,
             rules: Mutex::default(),
+            streams: Mutex::default(),
             reloads: Mutex::default(),
             process: ProcessMetrics::default(),
             certificate_expiry: GaugeVec::new(
@@ -186,6 +190,13 @@ impl Metrics {
         Arc::clone(handle)
     }
 
+    /// The series of a TCP or UDP port. They are forgotten as those of [`Self::rule`].
+    pub fn stream(&self, labels: StreamLabels) -> Arc<StreamMetrics> {
+        let mut streams = self.streams.lock();
+        let handle = streams.entry(labels).or_insert_with_key(|labels| Arc::new(StreamMetrics::new(labels)));
+        Arc::clone(handle)
+    }
+
     /// Everything in Prometheus's text format, version 0.0.4.
     pub fn encode(&self) -> String {
         let mut out = String::with_capacity(16 << 10);
@@ -202,6 +213,12 @@ impl Metrics {
             rules.values().cloned().collect()
         };
         encode_rules(&rules, &mut text);
+        let streams: Vec<_> = {
+            let mut streams = self.streams.lock();
+            streams.retain(|_, handle| Arc::strong_count(handle) > 1);
+            streams.values().cloned().collect()
+        };
+        stream::encode(&streams, &mut text);
         out
     }
 

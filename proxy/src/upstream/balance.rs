@@ -81,6 +81,13 @@ impl Balancer {
         state.map(Picked::new)
     }
 
+    /// The next endpoint in turn whatever the policy (TCP, UDP); one of `tried` only when all were tried. `None` when
+    /// the cluster is empty.
+    pub(crate) fn pick_in_turn(&self, tried: &[SocketAddr]) -> Option<Picked> {
+        let next = self.in_turn(|state| !tried.contains(&state.address())).or_else(|| self.in_turn(|_| true));
+        next.map(Picked::new)
+    }
+
     fn in_turn(&self, usable: impl Fn(&EndpointState) -> bool) -> Option<&Arc<EndpointState>> {
         let count = u64::try_from(self.endpoints.len()).ok().filter(|count| *count > 0)?;
         let start = usize::try_from(self.turn.fetch_add(1, Ordering::Relaxed) % count).ok()?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use genkan_routing::model::{
     Action, Backend, Cluster, DirectResponse, Endpoint, Filter, Filters, Forward, Host, HttpVersion, Listener, Match,
-    Model, PathMatch, PathPrefix, Protocol, ProxySettings, Rule, RuleLabels, Section, ServiceRef, SharedMap, Table,
-    Target, UpstreamTls,
+    Model, PathMatch, PathPrefix, Protocol, ProxySettings, Rule, RuleLabels, Section, ServiceRef, SharedMap, Stream,
+    StreamBackend, Table, Target, UpstreamTls,
 };
 use genkan_routing::name::{ClusterId, HostPattern, ListenerId, ObjectRef, Origin, RuleId, TableId};
 use genkan_routing::policy::load_balance::LoadBalance;
@@ -155,6 +155,30 @@ impl Site {
         self
     }
 
+    /// A listener of TCP or UDP on a port of the system's choice, that leads to a cluster.
+    pub fn stream(mut self, id: &str, protocol: Protocol, cluster: &str, change: impl FnOnce(&mut Stream)) -> Self {
+        let mut stream = Stream {
+            origin: Origin::new(ObjectRef::new("ConfigMap", "default", "services"), format!("data[{id}]")),
+            accept_proxy_protocol: false,
+            send_proxy_protocol: false,
+            backends: vec![StreamBackend { weight: 1, target: Target::Cluster(ClusterId::new(cluster)) }],
+        };
+        change(&mut stream);
+        let listener = Listener {
+            id: ListenerId::new(id),
+            addresses: vec![std::net::Ipv4Addr::LOCALHOST.into()],
+            port: 0,
+            public_port: 9000,
+            protocol,
+            sections: Vec::new(),
+            certificates: SharedMap::default(),
+            default_certificate: None,
+            stream: Some(Arc::new(stream)),
+        };
+        self.model.listeners.insert(listener.id.clone(), Arc::new(listener));
+        self
+    }
+
     /// The snapshot, with one plaintext listener on a port of the system's choice.
     pub fn snapshot(mut self) -> Arc<Snapshot> {
         let table = TableId::new("t");
@@ -169,6 +193,7 @@ impl Site {
             sections: vec![Section { hostname: HostPattern::Any, table }],
             certificates: SharedMap::default(),
             default_certificate: None,
+            stream: None,
         };
         self.model.listeners.insert(listener.id.clone(), Arc::new(listener));
         Arc::new(Snapshot::compile(Arc::new(self.model)))

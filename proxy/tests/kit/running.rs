@@ -34,6 +34,12 @@ impl Running {
         Self { proxy, address, log: std::sync::Mutex::new(log) }
     }
 
+    /// Where a listener is bound; `None` when it is not.
+    pub fn address_of(&self, listener: &str) -> Option<SocketAddr> {
+        let addresses = self.proxy.addresses();
+        addresses.iter().find(|(id, _)| id.as_str() == listener).map(|(_, address)| *address)
+    }
+
     /// A raw connection.
     pub async fn connect(&self) -> Client {
         Client::connect(self.address).await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Match, SharedMap};
+use super::{Match, SharedMap, Stream};
 use crate::name::{CertificateId, HostPattern, ListenerId, TableId};
 
 /// Addresses, a port and a protocol.
@@ -24,7 +24,8 @@ pub struct Listener {
     /// What is spoken.
     pub protocol: Protocol,
     /// Which hosts lead to which tables. A request belongs to the sections with the most specific hostname that covers
-    /// its host, and never falls through to a less specific one (Gateway API listener isolation).
+    /// its host, and never falls through to a less specific one (Gateway API listener isolation). HTTP and HTTPS only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sections: Vec<Section>,
     /// Certificates by server name: exact before wildcard; several for one name differ in key type. HTTPS only.
     #[serde(skip_serializing_if = "SharedMap::is_empty")]
@@ -33,6 +34,9 @@ pub struct Listener {
     /// handshakes are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_certificate: Option<CertificateId>,
+    /// Where connections or sessions go as they are; TCP and UDP, which without it serve nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Arc<Stream>>,
 }
 
 /// What a listener speaks.
@@ -43,6 +47,10 @@ pub enum Protocol {
     Http,
     /// The same over TLS, HTTP/2 by ALPN.
     Https,
+    /// TCP connections, passed on as they are.
+    Tcp,
+    /// UDP sessions, passed on as they are.
+    Udp,
 }
 
 /// A part of a listener: the hosts of one Gateway listener, or those of all Ingresses.

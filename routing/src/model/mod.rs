@@ -4,8 +4,9 @@
 //!  Model
 //!   +- listeners: port, protocol, sections -----> tables: hosts -> matches in order of rank -> RuleId
 //!   |                 +- certificates by host                                                   |
+//!   |                 +- stream: backends of TCP and UDP --------+                              |
 //!   +- rules: filters, policies, backends <---------------------------------------------------+
-//!   |                               +-------> ClusterId
+//!   |                               +-------> ClusterId <--------+
 //!   +- clusters: endpoints, protocol, balancing
 //!   +- certificates
 //! ```
@@ -20,6 +21,7 @@ mod listener;
 mod matching;
 mod rule;
 mod shared_map;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,11 +34,13 @@ pub use listener::{Host, Listener, Protocol, Section, Table};
 pub use matching::{HeaderMatch, Match, PathMatch, PathPrefix, PathPrefixError, QueryMatch, ValueMatch};
 pub use rule::{Action, Backend, Deny, DirectResponse, Filter, Filters, Forward, Rule, RuleLabels, Stage, Target};
 pub use shared_map::{Iter, SharedMap, Unshared};
+pub use stream::{Stream, StreamBackend};
 
 use crate::name::{CertificateId, ClusterId, ListenerId, RuleId, TableId};
 use crate::policy::access_log::AccessLog;
 use crate::policy::client::ClientSettings;
 use crate::policy::forwarded::Forwarded;
+use crate::policy::stream::StreamSettings;
 use crate::policy::upstream::UpstreamSettings;
 
 /// Everything that the proxy serves.
@@ -67,6 +71,8 @@ pub struct ProxySettings {
     pub upstream: UpstreamSettings,
     /// Whom to believe about the client.
     pub forwarded: Forwarded,
-    /// The line per request.
+    /// The line per request, connection or session.
     pub access_log: AccessLog,
+    /// TCP connections and UDP sessions that are passed on as they are.
+    pub stream: StreamSettings,
 }

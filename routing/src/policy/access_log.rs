@@ -1,4 +1,5 @@
-//! Access log: the line per request (ConfigMap `log-format-upstream`, `log-format-escape-json`, ...).
+//! Access log: the line per request, TCP connection or UDP session (ConfigMap `log-format-upstream`,
+//! `log-format-stream`, `log-format-escape-json`, ...).
 
 use serde::Serialize;
 
@@ -7,6 +8,41 @@ pub const DEFAULT_FORMAT: &str = "$remote_addr - $remote_user [$time_local] \"$r
     \"$http_referer\" \"$http_user_agent\" $request_length $request_time [$proxy_upstream_name] \
     [$proxy_alternative_upstream_name] $upstream_addr $upstream_response_length $upstream_response_time \
     $upstream_status $req_id";
+
+/// ingress-nginx's default line of TCP and UDP (`log-format-stream`).
+pub const DEFAULT_STREAM_FORMAT: &str =
+    "[$remote_addr] [$time_local] $protocol $status $bytes_sent $bytes_received $session_time";
+
+/// The `$variables` of a line of TCP or UDP, sorted.
+pub const STREAM_VARIABLES: &[&str] = &[
+    "bytes_received",
+    "bytes_sent",
+    "connection",
+    "hostname",
+    "msec",
+    "protocol",
+    "proxy_protocol_addr",
+    "proxy_protocol_port",
+    "proxy_upstream_name",
+    "remote_addr",
+    "remote_port",
+    "server_addr",
+    "server_port",
+    "session_time",
+    "status",
+    "time_iso8601",
+    "time_local",
+    "upstream_addr",
+    "upstream_bytes_received",
+    "upstream_bytes_sent",
+    "upstream_connect_time",
+    "upstream_session_time",
+];
+
+/// Whether `$name` may stand in a line of TCP or UDP.
+pub fn is_stream_variable(name: &str) -> bool {
+    STREAM_VARIABLES.binary_search(&name).is_ok()
+}
 
 /// The `$variables` of a log line, sorted. What has no value is written as [`Escape`] says.
 pub const VARIABLES: &[&str] = &[
@@ -145,11 +181,35 @@ pub struct AccessLog {
     pub escape: Escape,
     /// Also log requests that no rule of a user matched (`enable-access-log-for-default-backend`).
     pub default_backend: bool,
+    /// The line per TCP connection and UDP session.
+    pub stream: StreamLog,
+}
+
+/// Whether and how TCP connections and UDP sessions are logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamLog {
+    /// False turns it off (`disable-access-log`, `disable-stream-access-log`).
+    pub enabled: bool,
+    /// As [`AccessLog::format`], with the variables of [`STREAM_VARIABLES`] (`log-format-stream`).
+    pub format: String,
+}
+
+impl Default for StreamLog {
+    fn default() -> Self {
+        Self { enabled: true, format: DEFAULT_STREAM_FORMAT.to_owned() }
+    }
 }
 
 impl Default for AccessLog {
     fn default() -> Self {
-        Self { enabled: true, format: DEFAULT_FORMAT.to_owned(), escape: Escape::Default, default_backend: false }
+        Self {
+            enabled: true,
+            format: DEFAULT_FORMAT.to_owned(),
+            escape: Escape::Default,
+            default_backend: false,
+            stream: StreamLog::default(),
+        }
     }
 }
 
@@ -159,14 +219,18 @@ mod tests {
 
     #[test]
     fn variables_are_sorted_so_that_they_can_be_searched() {
-        assert!(VARIABLES.is_sorted());
+        assert!(VARIABLES.is_sorted() && STREAM_VARIABLES.is_sorted());
     }
 
     #[test]
-    fn every_variable_of_the_default_line_is_known() {
-        for part in format_parts(DEFAULT_FORMAT) {
-            if let FormatPart::Variable(name) = part {
-                assert!(is_variable(name), "{name}");
+    fn every_variable_of_the_default_lines_is_known() {
+        for (format, is_known) in
+            [(DEFAULT_FORMAT, is_variable as fn(&str) -> bool), (DEFAULT_STREAM_FORMAT, is_stream_variable)]
+        {
+            for part in format_parts(format) {
+                if let FormatPart::Variable(name) = part {
+                    assert!(is_known(name), "{name}");
+                }
             }
         }
     }

@@ -21,5 +21,6 @@ pub mod rate_limit;
 pub mod redirect;
 pub mod retry;
 pub mod rewrite;
+pub mod stream;
 pub mod timeouts;
 pub mod upstream;

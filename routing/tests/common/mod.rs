@@ -135,6 +135,7 @@ pub(crate) fn listener(id: &str, table: &str) -> Listener {
         sections: vec![Section { hostname: HostPattern::Any, table: TableId::new(table) }],
         certificates: SharedMap::default(),
         default_certificate: None,
+        stream: None,
     }
 }
 

@@ -144,6 +144,7 @@ impl<S: Source> Server<S> {
         let mut settings = serve.settings;
         let class = settings.ingress_class.clone();
         settings.fallback_certificate = Some(Arc::new(generate_fallback()?));
+        settings.healthz_port = serve.admin_at.port();
         let proxy = Arc::new(Proxy::start(serve.proxy)?);
         let metrics = proxy.metrics().clone();
         let admin = AdminState::new(serve.health_path, move || metrics.encode());

@@ -7,7 +7,7 @@ use genkan_routing::model::Endpoint;
 use k8s_openapi::api::core::v1::ServicePort;
 
 use super::{ClusterIssue, ClusterSpec};
-use crate::resources::{EndpointSlice, NamespacedName, Service, State};
+use crate::resources::{EndpointSlice, NamespacedName, Port, PortProtocol, Service, State};
 use crate::translate::reader::Reader;
 
 /// The endpoints of a Service's port, sorted, without duplicates.
@@ -25,7 +25,8 @@ pub(super) fn of_service(
             None => issues.push(ClusterIssue::NoAddress(name.clone())),
         }
     }
-    let endpoints = of_slices(reader.endpoint_slices(name).map(AsRef::as_ref), port.name.as_deref());
+    let endpoints =
+        of_slices(reader.endpoint_slices(name).map(AsRef::as_ref), port.name.as_deref(), spec.usage.protocol());
     if endpoints.is_empty() { Err(ClusterIssue::NoEndpoints(name.clone())) } else { Ok(endpoints) }
 }
 
@@ -35,10 +36,15 @@ fn own_address(service: &Service, port: &ServicePort) -> Option<SocketAddr> {
 
 /// The ready endpoints of the slices' port of this name. When none is ready, those that still serve while they
 /// terminate, as kube-proxy does.
-fn of_slices<'s>(slices: impl Iterator<Item = &'s EndpointSlice>, port_name: Option<&str>) -> Vec<Endpoint> {
+fn of_slices<'s>(
+    slices: impl Iterator<Item = &'s EndpointSlice>,
+    port_name: Option<&str>,
+    protocol: PortProtocol,
+) -> Vec<Endpoint> {
+    let wanted = |port: &&Port| port.protocol == protocol && *port.name == *port_name.unwrap_or_default();
     let (mut ready, mut leaving) = (BTreeSet::new(), BTreeSet::new());
     for slice in slices {
-        for port in slice.ports.iter().filter(|port| port.tcp && *port.name == *port_name.unwrap_or_default()) {
+        for port in slice.ports.iter().filter(wanted) {
             for endpoint in &slice.endpoints {
                 let set = match endpoint.state {
                     State::Ready => &mut ready,
@@ -54,25 +60,26 @@ fn of_slices<'s>(slices: impl Iterator<Item = &'s EndpointSlice>, port_name: Opt
 
 #[cfg(test)]
 mod tests {
-    use crate::resources::{self, Port};
+    use crate::resources;
 
     use super::*;
 
     fn slice(endpoints: &[(&str, State)]) -> EndpointSlice {
         let endpoint =
             |(address, state): &(&str, State)| resources::Endpoint { address: address.parse().unwrap(), state: *state };
-        let ports = [("http", 8080, true), ("http", 8081, false), ("other", 8082, true)];
+        let ports =
+            [("http", 8080, PortProtocol::Tcp), ("http", 8081, PortProtocol::Udp), ("other", 8082, PortProtocol::Tcp)];
         EndpointSlice {
             metadata: resources::Names::default(),
             service: None,
             echo: None,
-            ports: ports.map(|(name, number, tcp)| Port { name: name.into(), number, tcp }).into(),
+            ports: ports.map(|(name, number, protocol)| Port { name: name.into(), number, protocol }).into(),
             endpoints: endpoints.iter().map(endpoint).collect(),
         }
     }
 
     fn addresses(slices: &[EndpointSlice], port: Option<&str>) -> Vec<String> {
-        of_slices(slices.iter(), port).iter().map(|endpoint| endpoint.address.to_string()).collect()
+        of_slices(slices.iter(), port, PortProtocol::Tcp).iter().map(|endpoint| endpoint.address.to_string()).collect()
     }
 
     #[test]

@@ -19,11 +19,13 @@ pub use external_name::external_names;
 
 use super::memo::Output;
 use super::reader::Reader;
-use crate::resources::{NamespacedName, Service};
+use crate::resources::{NamespacedName, PortProtocol, Service};
 
 /// What a cluster is made from. Equal specs make one cluster; anything that sets two apart is in [`ClusterSpec::id`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClusterSpec {
+    /// What passes through it.
+    pub usage: Usage,
     /// The Service and its port as the route writes it.
     pub service: ServiceRef,
     /// What the endpoints speak; `None` leaves it to the Service port's `appProtocol`.
@@ -32,6 +34,18 @@ pub struct ClusterSpec {
     pub load_balance: LoadBalance,
     /// Send to the Service's own address instead of its endpoints (`service-upstream`).
     pub service_upstream: bool,
+}
+
+/// What passes through a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Usage {
+    /// HTTP requests.
+    #[default]
+    Http,
+    /// TCP connections as they are.
+    Tcp,
+    /// UDP sessions.
+    Udp,
 }
 
 /// What endpoints speak.
@@ -47,6 +61,7 @@ impl ClusterSpec {
     /// A Service's port with nothing else said about it.
     pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>, port: impl Into<Arc<str>>) -> Self {
         Self {
+            usage: Usage::Http,
             service: ServiceRef { namespace: namespace.into(), name: name.into(), port: port.into() },
             transport: None,
             load_balance: LoadBalance::default(),
@@ -64,6 +79,7 @@ impl fmt::Display for ClusterSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ServiceRef { namespace, name, port } = &self.service;
         write!(f, "{namespace}/{name}:{port}")?;
+        f.write_str(self.usage.suffix())?;
         if let Some(Transport { version, tls }) = &self.transport {
             f.write_str(match (version, tls) {
                 (HttpVersion::Http1, None) => "+http",
@@ -94,6 +110,33 @@ impl fmt::Display for ClusterSpec {
     }
 }
 
+impl Usage {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Http => "",
+            Self::Tcp => "+tcp",
+            Self::Udp => "+udp",
+        }
+    }
+
+    /// What begins the names of its clusters, as of ingress-nginx's upstreams.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Http => "",
+            Self::Tcp => "tcp-",
+            Self::Udp => "udp-",
+        }
+    }
+
+    /// The protocol that a port must have.
+    fn protocol(self) -> PortProtocol {
+        match self {
+            Self::Http | Self::Tcp => PortProtocol::Tcp,
+            Self::Udp => PortProtocol::Udp,
+        }
+    }
+}
+
 /// A cluster, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Built {
@@ -115,10 +158,10 @@ impl Output for Built {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterIssue {
     /// There is no such Service.
-    #[error("Service {0} does not exist; requests are answered with 503")]
+    #[error("Service {0} does not exist")]
     NoService(NamespacedName),
     /// The Service has no such port.
-    #[error("Service {service} has no port {port}; requests are answered with 503")]
+    #[error("Service {service} has no port {port}")]
     NoPort {
         /// The Service.
         service: NamespacedName,
@@ -128,13 +171,13 @@ pub enum ClusterIssue {
         known: String,
     },
     /// Nothing is ready.
-    #[error("Service {0} has no ready endpoint; requests are answered with 503")]
+    #[error("Service {0} has no ready endpoint")]
     NoEndpoints(NamespacedName),
     /// `service-upstream` on a Service without an address.
     #[error("Service {0} is headless and has no address for service-upstream; its endpoints are used")]
     NoAddress(NamespacedName),
     /// An ExternalName that is not served.
-    #[error("the external name {name:?} of Service {service} is refused: {why}; requests are answered with 503")]
+    #[error("the external name {name:?} of Service {service} is refused: {why}")]
     ExternalNameRefused {
         /// The Service.
         service: NamespacedName,
@@ -144,7 +187,7 @@ pub enum ClusterIssue {
         why: &'static str,
     },
     /// An ExternalName without addresses.
-    #[error("the external name {name:?} of Service {service} has no address; requests are answered with 503")]
+    #[error("the external name {name:?} of Service {service} has no address")]
     ExternalNameUnresolved {
         /// The Service.
         service: NamespacedName,
@@ -162,9 +205,18 @@ pub enum ClusterIssue {
 }
 
 impl ClusterIssue {
-    /// The problem at a field that refers to the cluster.
+    /// The problem at a field that refers to the cluster for requests.
     pub fn problem(&self, origin: &Origin) -> Problem {
-        let (origin, message) = (origin.clone(), self.to_string());
+        self.problem_as(origin, "requests are answered with 503")
+    }
+
+    /// The problem at a field that refers to the cluster; `consequence` is what follows from a cluster without
+    /// endpoints.
+    pub fn problem_as(&self, origin: &Origin, consequence: &str) -> Problem {
+        let (origin, mut message) = (origin.clone(), self.to_string());
+        if !matches!(self, Self::NoAddress(_) | Self::UnknownProtocol { .. }) {
+            message = format!("{message}; {consequence}");
+        }
         match self {
             Self::NoService(_) => Problem::error(origin, "ServiceNotFound", message)
                 .with_mend("create the Service, or name one of the same namespace that exists"),
@@ -190,10 +242,12 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
     let name = NamespacedName::new(spec.service.namespace.clone(), spec.service.name.clone());
     let mut issues = Vec::new();
     let service = reader.service(&name);
-    let port = service.and_then(|service| find_port(service, &spec.service.port));
-    let transport = match &spec.transport {
-        Some(transport) => transport.clone(),
-        None => protocol::of_port(&name, port, &mut issues),
+    let port = service.and_then(|service| find_port(service, spec));
+    let transport = match (&spec.transport, spec.usage) {
+        (Some(transport), _) => transport.clone(),
+        (None, Usage::Http) => protocol::of_port(&name, port, &mut issues),
+        // Bytes are passed on whatever they mean.
+        (None, Usage::Tcp | Usage::Udp) => Transport::default(),
     };
     let endpoints = match service {
         None => Err(ClusterIssue::NoService(name)),
@@ -210,7 +264,7 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
     let ServiceRef { namespace, name, port } = &spec.service;
     let cluster = Cluster {
         id,
-        name: format!("{namespace}-{name}-{port}").into(),
+        name: format!("{}{namespace}-{name}-{port}", spec.usage.prefix()).into(),
         service: spec.service.clone(),
         version: transport.version,
         tls: transport.tls,
@@ -221,7 +275,7 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
 }
 
 fn no_port(name: &NamespacedName, service: &Service, spec: &ClusterSpec) -> ClusterIssue {
-    let known: Vec<_> = ports(service)
+    let known: Vec<_> = ports(service, spec.usage.protocol())
         .map(|port| match &port.name {
             Some(name) => format!("{} ({name})", port.port),
             None => port.port.to_string(),
@@ -230,8 +284,11 @@ fn no_port(name: &NamespacedName, service: &Service, spec: &ClusterSpec) -> Clus
     ClusterIssue::NoPort { service: name.clone(), port: spec.service.port.clone(), known: known.join(", ") }
 }
 
-/// The TCP port of a Service that a route means: by number, then by `targetPort`, then by name (ingress-nginx).
-pub fn find_port<'s>(service: &'s Service, wanted: &str) -> Option<&'s ServicePort> {
+/// The port of a Service that a route means: by number, then by `targetPort`, then by name; for TCP and UDP by number
+/// or name only (ingress-nginx).
+fn find_port<'s>(service: &'s Service, spec: &ClusterSpec) -> Option<&'s ServicePort> {
+    let wanted = &*spec.service.port;
+    let ports = || ports(service, spec.usage.protocol());
     let by_number = |port: &&ServicePort| wanted.parse() == Ok(port.port);
     let by_target = |port: &&ServicePort| match &port.target_port {
         Some(IntOrString::Int(number)) => wanted.parse() == Ok(*number),
@@ -239,17 +296,18 @@ pub fn find_port<'s>(service: &'s Service, wanted: &str) -> Option<&'s ServicePo
         None => false,
     };
     let by_name = |port: &&ServicePort| port.name.as_deref() == Some(wanted);
-    ports(service).find(by_number).or_else(|| ports(service).find(by_target)).or_else(|| ports(service).find(by_name))
+    let of_target = || if spec.usage == Usage::Http { ports().find(by_target) } else { None };
+    ports().find(by_number).or_else(of_target).or_else(|| ports().find(by_name))
 }
 
 /// The number of a Service's first TCP port.
 pub fn first_port(service: &Service) -> Option<i32> {
-    ports(service).next().map(|port| port.port)
+    ports(service, PortProtocol::Tcp).next().map(|port| port.port)
 }
 
-/// The TCP ports of a Service.
-fn ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
-    service.ports.iter().filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
+/// The ports of a Service that have a protocol.
+fn ports(service: &Service, wanted: PortProtocol) -> impl Iterator<Item = &ServicePort> {
+    service.ports.iter().filter(move |port| PortProtocol::parse(port.protocol.as_deref()) == wanted)
 }
 
 #[cfg(test)]
@@ -274,7 +332,30 @@ mod tests {
         for (wanted, found) in
             [("80", Some(80)), ("8080", Some(8080)), ("web", Some(80)), ("metrics", Some(8080)), ("x", None)]
         {
-            assert_eq!(find_port(&service, wanted).map(|port| port.port), found, "{wanted}");
+            let spec = ClusterSpec::new("default", "web", wanted);
+            assert_eq!(find_port(&service, &spec).map(|port| port.port), found, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_port_of_tcp_or_udp_is_found_by_number_or_name_and_must_have_the_protocol() {
+        let with = |protocol: &str, port| ServicePort { protocol: Some(protocol.to_owned()), ..port };
+        let ports = vec![
+            with("UDP", port(53, Some(IntOrString::Int(1053)), Some("dns"))),
+            with("TCP", port(53, Some(IntOrString::Int(1054)), Some("dns-tcp"))),
+        ];
+        let spec = v1::ServiceSpec { ports: Some(ports), ..v1::ServiceSpec::default() };
+        let service = v1::Service { spec: Some(spec), ..v1::Service::default() }.into();
+        for (wanted, usage, found) in [
+            ("53", Usage::Udp, Some("dns")),
+            ("53", Usage::Tcp, Some("dns-tcp")),
+            ("dns", Usage::Udp, Some("dns")),
+            ("dns", Usage::Tcp, None),
+            ("1053", Usage::Udp, None),
+        ] {
+            let spec = ClusterSpec { usage, ..ClusterSpec::new("default", "dns", wanted) };
+            let found_port = find_port(&service, &spec).and_then(|port| port.name.as_deref());
+            assert_eq!(found_port, found, "{wanted} {usage:?}");
         }
     }
 
@@ -286,5 +367,7 @@ mod tests {
         let transport = Some(Transport { version: HttpVersion::Http2, tls: Some(tls) });
         let rich = ClusterSpec { transport, load_balance: LoadBalance::PeakEwma, service_upstream: true, ..plain };
         assert_eq!(rich.id().as_str(), "default/web:80+grpcs+sni=a.b+verify+ewma+service");
+        let udp = ClusterSpec { usage: Usage::Udp, ..ClusterSpec::new("default", "dns", "53") };
+        assert_eq!(udp.id().as_str(), "default/dns:53+udp");
     }
 }

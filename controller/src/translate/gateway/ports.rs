@@ -245,6 +245,7 @@ impl<'s> Ports<'s> {
                 sections: port.sections,
                 certificates: port.certificates,
                 default_certificate: port.default_certificate,
+                stream: None,
             })
             .collect()
     }
@@ -254,6 +255,8 @@ fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http => "HTTP",
         Protocol::Https => "HTTPS",
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
     }
 }
 

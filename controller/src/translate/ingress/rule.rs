@@ -142,6 +142,7 @@ pub(super) fn cluster_spec(fragment: &Fragment, body: &Body, backend: &BackendRe
     ClusterSpec {
         transport: body.protocol_written.then(transport),
         load_balance: body.settings.load_balance.clone(),
+        service_upstream: body.settings.service_upstream,
         ..ClusterSpec::new(fragment.name().namespace.clone(), backend.service.clone(), backend.port.clone())
     }
 }

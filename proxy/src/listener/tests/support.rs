@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::config::{AccessLogOutput, ProxyConfig};
 use crate::listener::establish::{Accept, EstablishError, establish};
 use crate::listener::stream::ClientStream;
-use crate::listener::table::PortKey;
+use crate::listener::table::{PortKey, Wire};
 use crate::shared::Shared;
 use crate::table::ProxyTable;
 
@@ -37,6 +37,7 @@ pub(crate) fn listener(id: &str, protocol: Protocol) -> Listener {
         sections: Vec::new(),
         certificates: SharedMap::default(),
         default_certificate: None,
+        stream: None,
     }
 }
 
@@ -93,7 +94,7 @@ pub(crate) struct Hall {
 
 impl Hall {
     pub(crate) async fn new(listener: Listener, client: ClientSettings) -> Self {
-        let port = PortKey::Chosen(listener.addresses.first().copied(), listener.id.clone());
+        let port = PortKey::Chosen(Wire::Tcp, listener.addresses.first().copied(), listener.id.clone());
         let table = ProxyTable::build(snapshot([listener], [], client), None);
         let (log, lines) = mpsc::channel();
         let config = ProxyConfig { access_log: AccessLogOutput::Channel(log), ..ProxyConfig::default() };

@@ -229,6 +229,8 @@ async fn elect(election: Arc<Election>, client: Client, lead: Sender<bool>, prox
 fn scopes(settings: &Settings, flags: &ClusterFlags) -> Scopes {
     let named = [
         (Kind::ConfigMap, &settings.config_map),
+        (Kind::ConfigMap, &settings.tcp_services_config_map),
+        (Kind::ConfigMap, &settings.udp_services_config_map),
         (Kind::Secret, &settings.default_ssl_certificate),
         (Kind::Service, &settings.default_backend_service),
     ];

@@ -1,0 +1,138 @@
+//! Ports: one unit of work per entry, from its text to a listener, or to the reason why the port is not opened.
+
+use std::sync::Arc;
+
+use genkan_routing::model::{Listener, Protocol, SharedMap, Stream, StreamBackend, Target};
+use genkan_routing::name::{ListenerId, Origin};
+use genkan_routing::report::Problem;
+
+use super::entry::{self, Entry};
+use super::{Carrier, EntryId};
+use crate::settings::Settings;
+use crate::translate::assembly::{ClusterWant, Contribution};
+use crate::translate::cluster::{self, ClusterSpec};
+use crate::translate::memo::Output;
+use crate::translate::reader::Reader;
+
+/// What follows where a port has nowhere to lead to.
+const NOT_OPENED: &str = "the port is not opened";
+
+/// Ports that ingress-nginx keeps for itself, besides those that flags choose: its inner TLS port, its default server,
+/// its profiler, its status and its stream control. Here most of them are free; manifests stay portable.
+const RESERVED: &[u16] = &[442, 8181, 10245, 10246, 10247];
+
+/// What became of an entry.
+#[derive(Debug, PartialEq)]
+pub(super) struct Outcome {
+    /// What to listen on; `None` when the port is not opened.
+    pub(super) listener: Option<Arc<Listener>>,
+    /// The wanted cluster, and what is wrong.
+    pub(super) told: Option<Arc<Contribution>>,
+}
+
+impl Output for Outcome {
+    fn share(&mut self, old: &Self) {
+        if self.listener == old.listener {
+            self.listener.clone_from(&old.listener);
+        }
+    }
+}
+
+/// Reads the entry of this id. `taken` says who else has a TCP port.
+pub(super) fn read(id: &EntryId, value: &str, taken: impl Fn(u16) -> Option<String>, reader: &Reader<'_>) -> Outcome {
+    let origin = Origin::new(id.map.object(), format!("data[{}]", id.key.escape_debug()));
+    let mut told = Contribution::default();
+    let listener = open(id, value, &origin, taken, reader, &mut told).unwrap_or_else(|problem| {
+        told.problems.push(*problem);
+        None
+    });
+    Outcome { listener, told: told.into_shared() }
+}
+
+fn open(
+    id: &EntryId,
+    value: &str,
+    origin: &Origin,
+    taken: impl Fn(u16) -> Option<String>,
+    reader: &Reader<'_>,
+    told: &mut Contribution,
+) -> Result<Option<Arc<Listener>>, Box<Problem>> {
+    let carrier = id.map.carrier;
+    let invalid = |error: entry::EntryError| {
+        let problem = Problem::error(origin.clone(), "InvalidStreamEntry", format!("{error}; {NOT_OPENED}"));
+        Box::new(problem.with_mend("write PORT: NAMESPACE/SERVICE:PORT, as in 5432: default/postgres:5432"))
+    };
+    let number = entry::parse_key(&id.key).map_err(invalid)?;
+    check_port(number, carrier, origin, taken, reader)?;
+    let ignored = |message| {
+        let mend = "write PROXY, once for a header from clients, twice for one to endpoints too";
+        told.problems.push(Problem::warning(origin.clone(), "InvalidStreamEntry", message).with_mend(mend));
+    };
+    let entry = entry::parse_value(value, carrier, ignored).map_err(invalid)?;
+    let spec = ClusterSpec {
+        usage: carrier.usage(),
+        ..ClusterSpec::new(entry.service.namespace.clone(), entry.service.name.clone(), entry.port.clone())
+    };
+    let built = cluster::build(spec.id(), &spec, reader);
+    if built.cluster.endpoints.is_empty() {
+        // What is wrong with a cluster that nobody wants is told by nobody else.
+        told.problems.extend(built.issues.iter().map(|issue| issue.problem_as(origin, NOT_OPENED)));
+        return Ok(None);
+    }
+    let want = ClusterWant::new(spec, origin.clone());
+    let listener = listener(number, carrier, origin, &entry, &want, reader.settings());
+    told.clusters.push(want);
+    Ok(Some(Arc::new(listener)))
+}
+
+fn check_port(
+    number: u16,
+    carrier: Carrier,
+    origin: &Origin,
+    taken: impl Fn(u16) -> Option<String>,
+    reader: &Reader<'_>,
+) -> Result<(), Box<Problem>> {
+    let settings = reader.settings();
+    let by_flag = [settings.http_port, settings.https_port, settings.healthz_port];
+    if by_flag.contains(&number) || RESERVED.contains(&number) {
+        let message = format!("port {number} is reserved for the controller itself; {NOT_OPENED}");
+        let problem = Problem::warning(origin.clone(), "ReservedPort", message);
+        return Err(Box::new(problem.with_mend("use another port")));
+    }
+    if let Some(owner) = taken(number).filter(|_| carrier == Carrier::Tcp) {
+        let message = format!("port {number} is used by {owner}; {NOT_OPENED} for TCP");
+        let problem = Problem::error(origin.clone(), "PortConflict", message);
+        return Err(Box::new(problem.with_mend("use another port")));
+    }
+    Ok(())
+}
+
+fn listener(
+    number: u16,
+    carrier: Carrier,
+    origin: &Origin,
+    entry: &Entry,
+    want: &ClusterWant,
+    settings: &Settings,
+) -> Listener {
+    let stream = Stream {
+        origin: origin.clone(),
+        accept_proxy_protocol: entry.accept_proxy_protocol,
+        send_proxy_protocol: entry.send_proxy_protocol,
+        backends: vec![StreamBackend { weight: 1, target: Target::Cluster(want.id.clone()) }],
+    };
+    Listener {
+        id: ListenerId::new(format!("{}/{number}", carrier.as_str())),
+        addresses: settings.bind_addresses.clone(),
+        port: number,
+        public_port: number,
+        protocol: match carrier {
+            Carrier::Tcp => Protocol::Tcp,
+            Carrier::Udp => Protocol::Udp,
+        },
+        sections: Vec::new(),
+        certificates: SharedMap::default(),
+        default_certificate: None,
+        stream: Some(Arc::new(stream)),
+    }
+}

@@ -1,0 +1,220 @@
+//! TCP: one connection's life, from its acceptance to the end of both directions.
+//!
+//! Each direction ends by itself: when one side has closed its sending half, the other side is told so and may go on
+//! sending (nginx with `proxy_half_close on`). No buffer is kept while nothing moves.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use genkan_routing::model::Stream;
+use genkan_routing::policy::stream::StreamSettings;
+use smallvec::SmallVec;
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::coop::consume_budget;
+use tokio::time::{Instant, timeout};
+
+use super::record::{BAD_REQUEST, Identity, OK, Running, canonical};
+use crate::listener::establish::{Accept, EstablishError, read_proxy_header};
+use crate::listener::proxy_protocol;
+use crate::listener::socket;
+use crate::random;
+use crate::shared::Shared;
+use crate::table::ClusterEntry;
+use crate::upstream::endpoint::Picked;
+
+/// Bytes that are moved at once.
+const CHUNK: usize = 64 << 10;
+
+thread_local! {
+    /// Only in use while a direction is polled, so one does for all connections of a worker.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());
+}
+
+/// What one look at a direction gave.
+enum Moved {
+    /// What there was has been passed on; how many bytes.
+    All(usize),
+    /// This was read, and only the first bytes of it could be passed on at once.
+    Some(usize, Vec<u8>),
+    /// Nothing was there after all.
+    Nothing,
+    /// The sender has closed its half.
+    End,
+}
+
+/// Passes a connection on. Its place in the count is held to its end.
+pub(crate) async fn serve(accept: Accept, stream: Arc<Stream>, shared: Arc<Shared>) {
+    let Accept { mut tcp, open, table, entrance, peer } = accept;
+    let proxy_settings = Arc::clone(&table.snapshot.model().settings);
+    let settings = &proxy_settings.stream;
+    let local = tcp.local_addr().unwrap_or(peer);
+    let identity = Identity { protocol: "TCP", id: open.id(), peer, local, announced: None };
+    // Ends before `open`: whoever waits for the last connection finds its line in the log.
+    let mut running = Running::new(&shared, &entrance, identity);
+    let mut early = Vec::new();
+    let announced = match client_header(&mut tcp, &mut early, &stream, settings).await {
+        Ok(announced) => announced,
+        Err(error) => {
+            tracing::debug!(%peer, %error, "a connection has no PROXY header");
+            return running.set_status(BAD_REQUEST);
+        }
+    };
+    if let Some((source, _)) = announced {
+        running.announce(source);
+    }
+    running.received(early.len());
+    if stream.send_proxy_protocol {
+        let (source, destination) = announced.unwrap_or((canonical(peer), canonical(local)));
+        early.splice(0..0, proxy_protocol::v1_header(source, destination).into_bytes());
+    }
+    let Some(cluster) = super::choose(&table, &stream, random::next()) else { return };
+    running.goes_to(&cluster.cluster.name);
+    let Some((mut upstream, _picked)) = connect(cluster, settings, &mut running).await else { return };
+    // Connections may last for days, and old tables with them.
+    drop((table, entrance));
+    if !early.is_empty() && upstream.write_all(&early).await.is_err() {
+        return;
+    }
+    drop(early);
+    pass_on(&tcp, &upstream, settings.timeout, &mut running).await;
+}
+
+/// Moves bytes both ways until both ends are done, one breaks off, or nothing moves for too long.
+async fn pass_on(client: &TcpStream, upstream: &TcpStream, idle: Duration, running: &mut Running) {
+    running.set_status(OK);
+    let both = async {
+        tokio::try_join!(
+            pump(client, upstream, |bytes| running.received(bytes)),
+            pump(upstream, client, |bytes| running.sent(bytes)),
+        )
+    };
+    tokio::select! {
+        ended = both => if let Err(error) = ended {
+            tracing::debug!(%error, "a connection broke off");
+        },
+        () = running.traffic().idle(idle) => tracing::debug!("nothing moved on a connection for too long"),
+    }
+}
+
+/// Reads the PROXY header if there has to be one. What follows it stays in `early`.
+async fn client_header(
+    tcp: &mut TcpStream,
+    early: &mut Vec<u8>,
+    stream: &Stream,
+    settings: &StreamSettings,
+) -> Result<Option<(SocketAddr, SocketAddr)>, EstablishError> {
+    if !stream.accept_proxy_protocol {
+        return Ok(None);
+    }
+    timeout(settings.header_timeout, read_proxy_header(tcp, early)).await.map_err(|_| EstablishError::Late)?
+}
+
+/// Connects to an endpoint: to the next one where that fails, as the settings say.
+async fn connect(
+    cluster: &ClusterEntry,
+    settings: &StreamSettings,
+    running: &mut Running,
+) -> Option<(TcpStream, Picked)> {
+    let began = Instant::now();
+    let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
+    loop {
+        let picked = cluster.balancer.pick_in_turn(&tried)?;
+        let address = picked.address();
+        if tried.contains(&address) {
+            // That was the last one.
+            return None;
+        }
+        let attempt = Instant::now();
+        match timeout(settings.connect_timeout, TcpStream::connect(address)).await {
+            Ok(Ok(upstream)) => {
+                running.tried(address, Some(attempt.elapsed()));
+                if let Err(error) = socket::tune(&SockRef::from(&upstream)) {
+                    tracing::debug!(%address, %error, "a connection keeps the system's options");
+                }
+                return Some((upstream, picked));
+            }
+            Ok(Err(error)) => tracing::debug!(%address, %error, "an endpoint can't be reached"),
+            Err(_) => tracing::debug!(%address, "an endpoint does not answer"),
+        }
+        running.tried(address, None);
+        tried.push(address);
+        if !tries_again(settings, tried.len(), began.elapsed()) {
+            return None;
+        }
+    }
+}
+
+/// Whether another endpoint may be tried after so many, and so much time.
+fn tries_again(settings: &StreamSettings, tried: usize, elapsed: Duration) -> bool {
+    let limit = usize::try_from(settings.next_upstream_tries).unwrap_or(usize::MAX);
+    settings.next_upstream
+        && (limit == 0 || tried < limit)
+        && settings.next_upstream_timeout.is_none_or(|limit| elapsed < limit)
+}
+
+/// Moves what `from` sends to `to` until `from` has closed its half, and then closes ours.
+async fn pump(from: &TcpStream, to: &TcpStream, moved: impl Fn(usize)) -> io::Result<()> {
+    loop {
+        from.readable().await?;
+        match BUFFER.with_borrow_mut(|buffer| try_move(from, to, buffer))? {
+            Moved::All(bytes) => moved(bytes),
+            Moved::Nothing => {}
+            Moved::Some(mut bytes, rest) => {
+                moved(bytes);
+                let mut left = rest.get(bytes..).unwrap_or_default();
+                while !left.is_empty() {
+                    to.writable().await?;
+                    bytes = match to.try_write(left) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                        written => written?,
+                    };
+                    left = left.get(bytes..).unwrap_or_default();
+                    moved(bytes);
+                }
+            }
+            Moved::End => {
+                // A side that is gone needs not be told.
+                let _ = SockRef::from(to).shutdown(Shutdown::Write);
+                return Ok(());
+            }
+        }
+        // Where both sides are always ready, others get their turn.
+        consume_budget().await;
+    }
+}
+
+fn try_move(from: &TcpStream, to: &TcpStream, buffer: &mut [u8]) -> io::Result<Moved> {
+    let would_block = |result: io::Result<usize>| match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        result => result.map(Some),
+    };
+    let read = match would_block(from.try_read(buffer))? {
+        None => return Ok(Moved::Nothing),
+        Some(0) => return Ok(Moved::End),
+        Some(read) => buffer.get(..read).unwrap_or_default(),
+    };
+    let written = would_block(to.try_write(read))?.unwrap_or(0);
+    Ok(if written == read.len() { Moved::All(written) } else { Moved::Some(written, read.to_vec()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_end_with_their_number_or_their_time_or_at_once() {
+        let settings = StreamSettings::default();
+        let soon = Duration::from_secs(1);
+        assert!(tries_again(&settings, 2, soon));
+        assert!(!tries_again(&settings, 3, soon));
+        assert!(!tries_again(&settings, 1, Duration::from_secs(600)));
+        assert!(!tries_again(&StreamSettings { next_upstream: false, ..settings.clone() }, 1, soon));
+        let unlimited = StreamSettings { next_upstream_tries: 0, next_upstream_timeout: None, ..settings };
+        assert!(tries_again(&unlimited, 1000, Duration::from_secs(86_400)));
+    }
+}

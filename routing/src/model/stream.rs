@@ -1,0 +1,32 @@
+//! Streams: TCP connections and UDP sessions that are passed on as they are.
+
+use serde::Serialize;
+
+use super::Target;
+use crate::name::Origin;
+
+/// Where a TCP or UDP listener's connections or sessions go, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stream {
+    /// The object and field that it came from.
+    pub origin: Origin,
+    /// Whether every client must begin with a PROXY protocol header, version 1 or 2. TCP only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub accept_proxy_protocol: bool,
+    /// Whether endpoints are told of the client by a PROXY protocol header, version 1. TCP only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub send_proxy_protocol: bool,
+    /// Weighted; one is chosen for each connection or session. One without endpoints closes its share.
+    pub backends: Vec<StreamBackend>,
+}
+
+/// A weighted reference of a [`Stream`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamBackend {
+    /// Its share is its weight divided by the sum of all.
+    pub weight: u32,
+    /// What it refers to.
+    pub target: Target,
+}
