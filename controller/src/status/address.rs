@@ -19,7 +19,10 @@ use crate::watch::Address;
 
 /// Labels that differ between Pods of one workload, or between its versions: an upgrade must not look as if nobody were
 /// left.
-const LABELS_OF_A_POD: [&str; 7] = [
+const LABELS_OF_A_POD: [&str; 9] = [
+    // The API server copies them from the node.
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
     "app.kubernetes.io/version",
     "helm.sh/chart",
     "pod-template-hash",
@@ -272,7 +275,7 @@ mod tests {
     #[test]
     fn pods_of_one_workload_share_their_labels() {
         let labels = json!({
-            "app": "genkan", "pod-template-hash": "x", "controller-revision-hash": "y",
+            "app": "genkan", "pod-template-hash": "x", "topology.kubernetes.io/zone": "y",
             "helm.sh/chart": "genkan-0.1.0", "app.kubernetes.io/version": "0.1.0",
         });
         let pod: Pod = serde_json::from_value(json!({"metadata": {"labels": labels}})).unwrap();

@@ -270,3 +270,7 @@ pub(super) fn describe(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -118,6 +118,11 @@ impl Cluster {
         format!("genkan{}", self.network)
     }
 
+    /// The folder with the manifests of Gateway API's CRDs.
+    pub fn gateway_api_crds(&self) -> PathBuf {
+        self.executable.with_file_name("crds").join("gateway-api")
+    }
+
     /// The id of the process that everything else ends with.
     pub fn supervisor(&self) -> u32 {
         self.child.id()

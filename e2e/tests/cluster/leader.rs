@@ -55,9 +55,7 @@ fn a_leader_that_stops_gives_its_lease_back_and_another_takes_it_at_once() {
     // So long that nobody waits for its end.
     let arguments = ["--election-id=vote", "--election-ttl=10m", "--publish-status-address=1.2.3.4"];
     let mut first = site.control_as("genkan-0", &arguments);
-    first.wait_until("it leads", || {
-        site.namespace.get("lease/vote").is_some() && holder(&site) == "genkan-0"
-    });
+    first.wait_until("it leads", || site.namespace.get("lease/vote").is_some() && holder(&site) == "genkan-0");
     let second = site.control_as("genkan-1", &arguments);
     first.terminate();
     assert!(first.wait().success(), "{}", first.errors());

@@ -3,7 +3,13 @@
 // What fails here fails the test, and the panic says where.
 #![allow(clippy::unwrap_used)]
 
+mod api_server;
 mod end;
+mod flows;
+mod leader;
 mod pods;
+mod restart;
 mod security;
+mod site;
+mod status;
 mod volumes;

@@ -7,21 +7,21 @@ use genkan_e2e::http1;
 use genkan_e2e::{Cluster, Genkan, Options};
 
 /// A namespace and a class of its own.
-pub struct Site<'c> {
+pub(crate) struct Site<'c> {
     /// The namespace; the class has its name.
-    pub namespace: Namespace<'c>,
+    pub(crate) namespace: Namespace<'c>,
 }
 
 impl Site<'static> {
     /// In the cluster that all tests share.
-    pub fn new(prefix: &str) -> Self {
+    pub(crate) fn new(prefix: &str) -> Self {
         Site::within(Cluster::shared(), prefix)
     }
 }
 
 impl<'c> Site<'c> {
     /// In a cluster.
-    pub fn within(cluster: &'c Cluster, prefix: &str) -> Self {
+    pub(crate) fn within(cluster: &'c Cluster, prefix: &str) -> Self {
         let site = Self { namespace: cluster.namespace(prefix) };
         site.namespace.apply(&format!(
             "{{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {{name: {}}}, spec: {{controller: {}}}}}",
@@ -32,27 +32,27 @@ impl<'c> Site<'c> {
     }
 
     /// The name of the class.
-    pub fn class(&self) -> &str {
+    pub(crate) fn class(&self) -> &str {
         self.namespace.name()
     }
 
     /// The `spec.controller` of the class.
-    pub fn controller(&self) -> String {
+    pub(crate) fn controller(&self) -> String {
         format!("genkan.test/{}", self.class())
     }
 
     /// Starts a controller of the class that writes no status, and waits until it is ready.
-    pub fn control(&self, arguments: &[&str]) -> Genkan {
+    pub(crate) fn control(&self, arguments: &[&str]) -> Genkan {
         self.control_as("genkan-0", &[&["--update-status=false"], arguments].concat())
     }
 
     /// Starts a controller of the class in a Pod of this name, and waits until it is ready.
-    pub fn control_as(&self, pod: &str, arguments: &[&str]) -> Genkan {
+    pub(crate) fn control_as(&self, pod: &str, arguments: &[&str]) -> Genkan {
         Genkan::control(&self.kubeconfig(), self.options(pod, arguments))
     }
 
     /// What a controller of the class is started with.
-    pub fn options(&self, pod: &str, arguments: &[&str]) -> Options {
+    pub(crate) fn options(&self, pod: &str, arguments: &[&str]) -> Options {
         let class = [format!("--controller-class={}", self.controller()), format!("--ingress-class={}", self.class())];
         let arguments = class.into_iter().chain(arguments.iter().map(|argument| (*argument).to_owned())).collect();
         let environment = [("POD_NAMESPACE", self.class()), ("POD_NAME", pod)];
@@ -61,12 +61,12 @@ impl<'c> Site<'c> {
     }
 
     /// The administrator's kubeconfig.
-    pub fn kubeconfig(&self) -> PathBuf {
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.namespace.cluster().kubeconfig()
     }
 
     /// An Ingress of the class for all of a host.
-    pub fn ingress(&self, name: &str, host: &str, service: &str, annotations: &[(&str, &str)]) -> String {
+    pub(crate) fn ingress(&self, name: &str, host: &str, service: &str, annotations: &[(&str, &str)]) -> String {
         let annotations: String = annotations
             .iter()
             .map(|(key, value)| format!("    nginx.ingress.kubernetes.io/{key}: '{value}'\n"))
@@ -81,19 +81,18 @@ impl<'c> Site<'c> {
     }
 
     /// The object's `status.loadBalancer.ingress`, as `1.2.3.4 lb.test`.
-    pub fn published(&self, ingress: &str) -> String {
+    pub(crate) fn published(&self, ingress: &str) -> String {
         let path = "{range .status.loadBalancer.ingress[*]}{.ip}{.hostname} {end}";
         let text = self.namespace.kubectl(&["get", "ingress", ingress, "--output", &format!("jsonpath={path}")]);
         text.trim().to_owned()
     }
 
     /// The reasons of the Events about an object, sorted, each once.
-    pub fn events(&self, object: &str) -> Vec<String> {
+    pub(crate) fn events(&self, object: &str) -> Vec<String> {
         let selector = format!("regarding.name={object}");
         let path = "jsonpath={range .items[*]}{.reason} {end}";
         let arguments = ["get", "events.events.k8s.io", "--field-selector", &selector, "--output", path];
-        let mut reasons: Vec<_> =
-            self.namespace.kubectl(&arguments).split_whitespace().map(str::to_owned).collect();
+        let mut reasons: Vec<_> = self.namespace.kubectl(&arguments).split_whitespace().map(str::to_owned).collect();
         reasons.sort();
         reasons.dedup();
         reasons
@@ -101,7 +100,7 @@ impl<'c> Site<'c> {
 }
 
 /// A Deployment of echoes that answer with their Pod's name on port 8080, and its Service.
-pub fn echoes(name: &str, replicas: u32) -> String {
+pub(crate) fn echoes(name: &str, replicas: u32) -> String {
     format!(
         r#"
 apiVersion: apps/v1
@@ -134,7 +133,7 @@ spec: {{selector: {{app: {name}}}, ports: [{{name: http, port: 80, targetPort: h
 }
 
 /// A Service without Pods whose one endpoint is at this address, through an EndpointSlice of its own.
-pub fn fixed_service(name: &str, address: std::net::SocketAddr) -> String {
+pub(crate) fn fixed_service(name: &str, address: std::net::SocketAddr) -> String {
     let (ip, port) = (address.ip(), address.port());
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: 80}}]}}\n---\n\
@@ -145,12 +144,12 @@ pub fn fixed_service(name: &str, address: std::net::SocketAddr) -> String {
 }
 
 /// The status of `GET /`; 0 when there is no answer.
-pub fn status(genkan: &Genkan, host: &str) -> u16 {
+pub(crate) fn status(genkan: &Genkan, host: &str) -> u16 {
     http1::Client::connect(genkan.http()).ok().and_then(|mut client| client.get(host, "/").ok()).map_or(0, |a| a.status)
 }
 
 /// The name of the backend that answers `GET /`; the status where there is none.
-pub fn backend(genkan: &Genkan, host: &str) -> String {
+pub(crate) fn backend(genkan: &Genkan, host: &str) -> String {
     let answer = http1::get(genkan.http(), host, "/");
     answer.field("x-echo-name").map_or_else(|| answer.status.to_string(), str::to_owned)
 }

@@ -7,7 +7,8 @@ use crate::site::{Site, echoes, status};
 #[test]
 fn addresses_are_published_only_where_they_differ_and_taken_away_at_the_end() {
     let site = Site::new("publish");
-    site.namespace.apply(&(site.ingress("ours", "web.test", "web", &[]) + &site.ingress("other", "o.test", "web", &[])));
+    site.namespace
+        .apply(&(site.ingress("ours", "web.test", "web", &[]) + &site.ingress("other", "o.test", "web", &[])));
     let patch = r#"{"spec": {"ingressClassName": "elsewhere"}}"#;
     site.namespace.kubectl(&["patch", "ingress", "other", "--patch", patch]);
     let mut genkan = site.control_as("genkan-0", &["--publish-status-address=1.2.3.4,lb.test"]);
@@ -39,7 +40,9 @@ fn addresses_are_published_only_where_they_differ_and_taken_away_at_the_end() {
 
 fn leads(genkan: &genkan_e2e::Genkan) -> bool {
     let metrics = genkan.admin_get("/metrics").1;
-    metrics.lines().any(|line| line.starts_with("nginx_ingress_controller_leader_election_status{") && line.ends_with(" 1"))
+    metrics
+        .lines()
+        .any(|line| line.starts_with("nginx_ingress_controller_leader_election_status{") && line.ends_with(" 1"))
 }
 
 #[test]
@@ -60,7 +63,8 @@ fn addresses_stay_while_another_replica_runs() {
     genkan.wait_until("it is published", || site.published("web") == "1.2.3.4");
     genkan.terminate();
     assert!(genkan.wait().success());
-    assert_eq!(site.published("web"), "1.2.3.4");
+    let pods = || site.namespace.kubectl(&["get", "pods", "--output", "wide", "--show-labels"]);
+    assert_eq!(site.published("web"), "1.2.3.4", "{}\n{}", pods(), genkan.errors());
 }
 
 #[test]
@@ -119,7 +123,9 @@ fn two_controllers_of_different_classes_leave_each_other_alone() {
     one.namespace.apply(&other.ingress("theirs", "theirs.test", "web", &[]));
     let first = one.control_as("one-0", &["--publish-status-address=1.1.1.1"]);
     let second = other.control_as("other-0", &["--publish-status-address=2.2.2.2"]);
-    first.wait_until("both are published", || one.published("mine") == "1.1.1.1" && one.published("theirs") == "2.2.2.2");
+    first.wait_until("both are published", || {
+        one.published("mine") == "1.1.1.1" && one.published("theirs") == "2.2.2.2"
+    });
     // An Ingress that changes hands is written by its new controller and no longer by the old one.
     let patch = format!(r#"{{"spec": {{"ingressClassName": "{}"}}}}"#, other.class());
     one.namespace.kubectl(&["patch", "ingress", "mine", "--patch", &patch]);

@@ -351,6 +351,7 @@ impl Source for Cluster {
                 && few
                 && is_last(&client, &pod).await
             {
+                tracing::info!("no other replica runs: the addresses of Ingresses are taken away");
                 status.clear().await;
             }
             if let Some(electing) = electing {
