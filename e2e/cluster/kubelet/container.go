@@ -227,7 +227,8 @@ func (c *container) start() (*process, error) {
 		dir = "/"
 	}
 	return launch{
-		command: command(image, c.spec, env), env: env, dir: dir, security: security, output: output, newPIDs: true,
+		command: command(image, c.spec, env), image: inImage(image), env: env, dir: dir,
+		security: security, output: output, newPIDs: true,
 		enter: func() error {
 			if err := w.namespace.enter(); err != nil {
 				return err
@@ -237,17 +238,21 @@ func (c *container) start() (*process, error) {
 	}.start()
 }
 
-// command: the image's executable takes the place of the program that the Pod names, if it names one.
+// command: the image's executable takes the place of the program that the Pod names, if it names one, under that name.
 func command(image layout.Image, spec *corev1.Container, env []string) []string {
 	words, args := expand(spec.Command, env), expand(spec.Args, env)
+	if len(words) == 0 && image.Executable != "" {
+		words = append([]string{inImage(image)}, image.Args...)
+	}
+	return append(words, args...)
+}
+
+// inImage is where a container sees the executable of its image; nothing if it has none of its own.
+func inImage(image layout.Image) string {
 	if image.Executable == "" {
-		return append(words, args...)
+		return ""
 	}
-	executable := filepath.Join(imageDir, filepath.Base(image.Executable))
-	if len(words) > 0 {
-		return append(append([]string{executable}, words[1:]...), args...)
-	}
-	return append(append([]string{executable}, image.Args...), args...)
+	return filepath.Join(imageDir, filepath.Base(image.Executable))
 }
 
 // mounts are the container's, outer ones first.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -97,13 +98,20 @@ func (c *container) startExec(running *process, words []string, output *os.File)
 	if err != nil {
 		return nil, err
 	}
-	// A command that names the program of the image means the executable that stands for it.
-	if image, ok := images.Find(c.spec.Image); ok && len(words) > 0 && image.Executable != "" {
-		if base := filepath.Base(image.Executable); filepath.Base(words[0]) == base {
-			words = append([]string{filepath.Join(imageDir, base)}, words[1:]...)
+	start := launch{command: words, env: env, dir: "/", security: security, output: output, enter: running.join}
+	if len(words) == 0 {
+		return start.start()
+	}
+	image, _ := images.Find(c.spec.Image)
+	if inside := inImage(image); inside != "" && filepath.Base(words[0]) == filepath.Base(inside) {
+		start.image = inside
+	}
+	// A name that only the image has, such as a link to its executable, means the executable.
+	started, err := start.start()
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
+		if start.image = inImage(image); start.image != "" {
+			return start.start()
 		}
 	}
-	return launch{
-		command: words, env: env, dir: "/", security: security, output: output, enter: running.join,
-	}.start()
+	return started, err
 }

@@ -16,8 +16,11 @@ import (
 // forked: so no helper has to run first in the Pod's namespaces.
 type launch struct {
 	command []string
-	env     []string
-	dir     string
+	// image is the executable to start whatever the command is called: a program may look at its name. Empty if the command
+	// is one of the files that the process will see.
+	image string
+	env   []string
+	dir   string
 	// enter runs on the thread: it moves it into namespaces.
 	enter    func() error
 	security security
@@ -80,6 +83,9 @@ func (l launch) start() (*process, error) {
 
 // find looks the command up where the process will see it.
 func (l launch) find() (string, error) {
+	if l.image != "" {
+		return l.image, nil
+	}
 	name := l.command[0]
 	if strings.Contains(name, "/") {
 		return name, nil

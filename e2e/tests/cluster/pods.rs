@@ -176,6 +176,17 @@ fn jobs_complete_and_fail() {
 }
 
 #[test]
+fn names_that_only_the_image_has_mean_its_executable() {
+    let namespace = Cluster::shared().namespace("names");
+    namespace.apply(
+        "{apiVersion: v1, kind: Pod, metadata: {name: names}, spec: {terminationGracePeriodSeconds: 5, containers: [{name: \
+         main, image: 'registry.test/some/genkan:1.0', command: [/named/otherwise, echo], args: [--listen, '0.0.0.0:80'], \
+         readinessProbe: {exec: {command: [/also/otherwise, --version]}, periodSeconds: 1}}]}}",
+    );
+    namespace.kubectl(&["wait", "--for=condition=Ready", "pod/names", "--timeout=120s"]);
+}
+
+#[test]
 fn host_network_pods_have_their_nodes_addresses() {
     let namespace = Cluster::shared().namespace("host-network");
     namespace.apply(
