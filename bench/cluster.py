@@ -44,13 +44,25 @@ class ApiServer:
         self.local = threading.local()
 
     def call(self, method, path, value=None):
-        if not hasattr(self.local, "connection"):
-            self.local.connection = http.client.HTTPSConnection(
-                self.address.hostname, self.address.port, context=self.context, timeout=60)
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        self.local.connection.request(method, path, None if value is None else json.dumps(value), headers)
-        response = self.local.connection.getresponse()
-        body = response.read()
+        text = None if value is None else json.dumps(value)
+        for attempt in range(3):
+            try:
+                if getattr(self.local, "connection", None) is None:
+                    self.local.connection = http.client.HTTPSConnection(
+                        self.address.hostname, self.address.port, context=self.context, timeout=60)
+                self.local.connection.request(method, path, text, headers)
+                response = self.local.connection.getresponse()
+                body = response.read()
+                break
+            except (OSError, http.client.HTTPException):
+                # The server ends a kept connection now and then.
+                self.local.connection = None
+                if attempt == 2:
+                    raise
+        # Made by an attempt whose answer was lost.
+        if attempt > 0 and method == "POST" and response.status == 409:
+            return value
         if response.status >= 300:
             raise RuntimeError(f"{method} {path}: {response.status} {body[:300]}")
         return json.loads(body)

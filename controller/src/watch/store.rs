@@ -188,6 +188,8 @@ impl Store {
                     cache.came(&key, raw.value());
                 }
                 update.problems_changed |= self.problems.remove(&key).is_some();
+                // The same key, made of the names that the object holds.
+                let key = Key::of(&object);
                 self.note_facts(&key, raw, update);
                 if self.resources.set(key.name.clone(), object) {
                     update.changes.insert(Change::Object(key));

@@ -89,7 +89,7 @@ fn a_crd_that_is_installed_later_is_served_without_a_restart() {
     site.namespace.apply(&fixed_service("web", one.address()));
     let gateway_port = genkan_e2e::genkan::free_address();
     let genkan = site.control(&["--gateway-controller-name=genkan.test/gateway"]);
-    cluster.kubectl(&["apply", "--server-side", "--filename", &cluster.gateway_api_crds().display().to_string()]);
+    cluster.kubectl(&["apply", "--server-side", "--kustomize", &cluster.gateway_api_crds().display().to_string()]);
     let objects = format!(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {{name: genkan}}\nspec: \
          {{controllerName: genkan.test/gateway}}\n---\n\
