@@ -177,11 +177,8 @@ impl Watch {
                     *overtaken = true;
                 }
             }
-            Event::Fetched(key, _) => {
-                if self.fetching.remove(key) != Some(false) {
-                    return;
-                }
-            }
+            // Overtaken by what was watched meanwhile, or not asked for.
+            Event::Fetched(key, _) if self.fetching.remove(key) != Some(false) => return,
             _ => {}
         }
         self.health.note(kind, &event);
