@@ -13,9 +13,9 @@ use genkan_routing::model::Model;
 use genkan_routing::report::Report;
 use genkan_routing::snapshot::Snapshot;
 
-use crate::resources::{Key, NamespacedName, Resources};
+use crate::resources::{Ingress, Key, NamespacedName, Resources};
 use crate::settings::Settings;
-use crate::translate::{Change, Translator};
+use crate::translate::{Change, Translator, Trial};
 
 /// Keeps a snapshot up to date with resources.
 #[derive(Debug)]
@@ -70,9 +70,25 @@ impl Control {
         self.translator.take_missing()
     }
 
+    /// The flags.
+    pub fn settings(&self) -> &Settings {
+        self.translator.settings()
+    }
+
     /// Whether an Ingress is of our class.
     pub fn is_ours(&self, ingress: &NamespacedName) -> bool {
         self.translator.is_ours(ingress)
+    }
+
+    /// What would follow from an Ingress: see [`Translator::try_on`].
+    pub fn try_on(
+        &self,
+        resources: &Resources,
+        lent: &Resources,
+        name: &NamespacedName,
+        ingress: &Ingress,
+    ) -> (Trial, BTreeSet<Key>) {
+        self.translator.try_on(resources, lent, name, ingress)
     }
 
     /// What to serve.

@@ -9,6 +9,7 @@
 //! Only `main.rs` and the `run` command touch the proxy crate. Nothing here knows pingora.
 
 pub mod admin;
+pub mod admission;
 pub mod certificate;
 pub mod cli;
 pub mod control;

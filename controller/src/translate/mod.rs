@@ -31,6 +31,7 @@ use std::sync::Arc;
 use genkan_routing::model::Model;
 use genkan_routing::report::Report;
 
+pub use ingress::{Overlap, Trial};
 pub use translator::Translator;
 
 use crate::resources::{Key, Kind, Resources};

@@ -93,7 +93,8 @@ macro_rules! getters {
                 $(#[$doc])*
                 pub fn $get(&self, name: &NamespacedName) -> Option<&'a Arc<$type>> {
                     let key = Key { kind: Kind::$kind, name: name.clone() };
-                    let found = self.world.resources.$field.get(name);
+                    let lent = || self.world.lent.and_then(|lent| lent.$field.get(name));
+                    let found = self.world.resources.$field.get(name).or_else(lent);
                     if found.is_none() {
                         self.world.note_missing(&key);
                     }

@@ -13,13 +13,13 @@ use super::assembly::{Assembly, Batch};
 use super::cluster::{self, Built};
 use super::config::Config;
 use super::gateway::GatewayFrontEnd;
-use super::ingress::IngressFrontEnd;
+use super::ingress::{IngressFrontEnd, Trial};
 use super::memo::Memo;
 use super::reader::{Dependency, Dirty};
 use super::stream::StreamFrontEnd;
 use super::world::{SliceIndex, World, dirty};
 use super::{Change, Translation, listeners};
-use crate::resources::{Key, NamespacedName, Resources};
+use crate::resources::{Ingress, Key, NamespacedName, Resources};
 use crate::settings::Settings;
 
 /// Translates again and again, redoing only what changes touch.
@@ -71,6 +71,7 @@ impl Translator {
             settings: &self.settings,
             slices: &self.slices,
             config: Some(&config),
+            lent: None,
             missing: &self.missing,
         };
         let mut batch = Batch::default();
@@ -97,15 +98,49 @@ impl Translator {
         self.missing.take()
     }
 
+    /// The flags.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Whether an Ingress is ours to serve.
     pub fn is_ours(&self, ingress: &NamespacedName) -> bool {
         self.ingress.is_ours(ingress)
     }
 
+    /// Tries an Ingress on what is there: on `resources`, which are those of the last [`Self::update`], and on `lent`
+    /// besides. Also gives the Secrets and ConfigMaps that are in neither. Nothing is remembered of it.
+    pub fn try_on(
+        &self,
+        resources: &Resources,
+        lent: &Resources,
+        name: &NamespacedName,
+        ingress: &Ingress,
+    ) -> (Trial, BTreeSet<Key>) {
+        let config = self.config.get(&()).cloned().unwrap_or_default();
+        let missing = RefCell::default();
+        let world = World {
+            resources,
+            settings: &self.settings,
+            slices: &self.slices,
+            config: Some(&config),
+            lent: Some(lent),
+            missing: &missing,
+        };
+        let trial = self.ingress.try_on(&world, name, ingress);
+        (trial, missing.into_inner())
+    }
+
     /// Reads the ConfigMap; what depends on it is redone only if it says something else.
     fn refresh_config(&mut self, resources: &Resources, first: bool, dirty: &mut Dirty) -> Arc<Config> {
-        let world =
-            World { resources, settings: &self.settings, slices: &self.slices, config: None, missing: &self.missing };
+        let world = World {
+            resources,
+            settings: &self.settings,
+            slices: &self.slices,
+            config: None,
+            lent: None,
+            missing: &self.missing,
+        };
         if first || !self.config.stale(dirty).is_empty() {
             let changed = self.config.refresh(&(), world.reader(), |reader| Some(Config::read(reader)));
             if let Some(changed) = changed {

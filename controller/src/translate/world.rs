@@ -21,6 +21,8 @@ pub struct World<'a> {
     pub(super) slices: &'a SliceIndex,
     /// `None` only while the ConfigMap itself is read.
     pub(super) config: Option<&'a Arc<Config>>,
+    /// Objects besides, for a trial: Secrets and ConfigMaps that nobody referred to so far.
+    pub(super) lent: Option<&'a Resources>,
     /// Secrets and ConfigMaps that were asked for and are not there.
     pub(super) missing: &'a RefCell<BTreeSet<Key>>,
 }

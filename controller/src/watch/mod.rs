@@ -32,6 +32,7 @@ pub use self::health::Health;
 pub use self::scope::{Scope, Scopes};
 use self::store::Store;
 pub use self::store::{Address, Facts};
+pub use self::stream::get;
 use self::stream::{Event, Message, Stream};
 use crate::kinds;
 use crate::resources::{Key, Kind, Resources};
@@ -183,6 +184,11 @@ impl Watch {
         }
         self.health.note(kind, &event);
         self.store.take(stream, kind, event, wanted, update);
+    }
+
+    /// Whether an object exists, probably, of a kind that is kept on demand, and nobody referred to it so far.
+    pub fn passed_over(&self, key: &Key) -> bool {
+        self.store.passed_over(key)
     }
 
     /// Fetches what somebody refers to by now and was passed over when it was seen.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::raw::RawObject;
 use super::scope::Scope;
 use crate::kinds::{self, Entry};
-use crate::resources::{Key, Kind};
+use crate::resources::{Key, Kind, Object};
 
 /// The first wait after an error; each further one is twice as long, up to [`MAX_WAIT`], by chance up to once more.
 const MIN_WAIT: Duration = Duration::from_millis(100);
@@ -213,6 +213,14 @@ impl StreamError {
             _ => None,
         }
     }
+}
+
+/// Gets one object, once; `None` also when it can't be read.
+pub async fn get(client: &Client, key: &Key) -> Option<Object> {
+    let entry = kinds::entry(key.kind);
+    let namespace = key.kind.namespaced().then_some(&*key.name.namespace);
+    let raw = api(client, entry, entry.versions[0], namespace).get_opt(&key.name.name).await.ok()??;
+    (entry.decode)(raw.value()).ok().map(|(object, _)| object)
 }
 
 /// Gets one object, until the API server answers, and tells it as [`Event::Fetched`].

@@ -3,6 +3,7 @@
 // What fails here fails the test, and the panic says where.
 #![allow(clippy::unwrap_used)]
 
+mod admission;
 mod api_server;
 mod end;
 mod flows;

@@ -10,6 +10,7 @@
 //! `requests`, `success` and `errors` have none. Every label comes from configuration or from a fixed set, never from a
 //! request's own text, so clients cannot make series.
 
+mod admission;
 mod histogram;
 mod process;
 mod rule;
@@ -25,6 +26,7 @@ use genkan_routing::name::HostPattern;
 use genkan_routing::report::{Report, Severity};
 use parking_lot::Mutex;
 
+pub use self::admission::AdmissionMetrics;
 pub use self::process::{ConnectionCount, ProcessMetrics, RequestCount};
 use self::rule::{Identity, encode_rules};
 pub use self::rule::{Observation, RuleMetrics, UpstreamTimes};
@@ -63,6 +65,8 @@ pub struct Metrics {
     pub orphans: GaugeVec<3>,
     /// `leader_election_status`: 1 on the leader.
     pub leader: GaugeVec<1>,
+    /// `admission_*`: the last review of the admission webhook; nothing before the first.
+    pub admission: AdmissionMetrics,
     problems: GaugeVec<2>,
     log_drops: AtomicU64,
 }
@@ -140,6 +144,7 @@ impl Metrics {
                 "1 on the leader, 0 elsewhere.",
                 ["name"],
             ),
+            admission: AdmissionMetrics::default(),
             problems: GaugeVec::new(
                 "genkan_problems",
                 "Problems that the last translation reported.",
@@ -206,6 +211,7 @@ impl Metrics {
         self.certificate_expiry.encode(&mut text);
         self.orphans.encode(&mut text);
         self.leader.encode(&mut text);
+        self.admission.encode(&mut text);
         self.process.encode(&mut text);
         let rules: Vec<_> = {
             let mut rules = self.rules.lock();

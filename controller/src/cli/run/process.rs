@@ -82,11 +82,9 @@ impl ProcessFlags {
 
     /// Where the admin port is.
     pub(super) fn admin_at(&self, place: Place) -> SocketAddr {
-        let host = self.healthz_host.unwrap_or(match place {
+        let host = self.healthz_host.unwrap_or_else(|| match place {
             Place::Files => Ipv4Addr::LOCALHOST.into(),
-            // Both families, where the system has both.
-            Place::Cluster if has_ipv6() => Ipv6Addr::UNSPECIFIED.into(),
-            Place::Cluster => Ipv4Addr::UNSPECIFIED.into(),
+            Place::Cluster => any_address(),
         });
         SocketAddr::new(host, self.healthz_port)
     }
@@ -108,6 +106,8 @@ impl ProcessFlags {
     }
 }
 
-fn has_ipv6() -> bool {
-    std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok()
+/// Every address, of both families where the system has both.
+pub(super) fn any_address() -> IpAddr {
+    let has_ipv6 = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+    if has_ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
 }

@@ -17,6 +17,7 @@ mod location;
 mod path;
 mod rule;
 mod tls;
+mod trial;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use self::fragment::{Fragment, Rank};
 pub(in crate::translate) use self::host::TABLE;
 use self::rule::{FilterPool, HostContext};
 use self::tls::{DefaultTls, HostTls};
+pub use self::trial::{Overlap, Trial};
 use super::assembly::{Batch, Contribution};
 use super::memo::{Changed, Memo, Output};
 use super::reader::{Dependency, Dirty};

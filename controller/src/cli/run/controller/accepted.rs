@@ -42,7 +42,6 @@ accepted! {
     status_port, "status-port", "there is no nginx to ask";
     stream_port, "stream-port", "there is no nginx to configure";
     health_check_timeout, "health-check-timeout", "probes are answered from memory";
-    #[bool] deep_inspect, "deep-inspect", "nothing that users write becomes configuration text";
     #[bool] disable_full_test, "disable-full-test", "every change is judged against all objects, at once";
     #[bool] enable_annotation_validation, "enable-annotation-validation", "annotations are always validated";
     #[bool] enable_ssl_chain_completion, "enable-ssl-chain-completion",
@@ -77,10 +76,11 @@ mod tests {
 
     #[test]
     fn each_flag_that_is_given_is_told_once() {
-        let line = Line::parse_from(["genkan", "--profiling", "--status-port", "1", "--deep-inspect=false", "--v=3"]);
+        let line =
+            Line::parse_from(["genkan", "--profiling", "--status-port", "1", "--disable-full-test=false", "--v=3"]);
         let warnings = line.accepted.warnings();
         assert_eq!(warnings.len(), 4, "{warnings:?}");
-        assert!(warnings.iter().any(|warning| warning.starts_with("--deep-inspect=false has no effect: ")));
+        assert!(warnings.iter().any(|warning| warning.starts_with("--disable-full-test=false has no effect: ")));
         assert!(Line::parse_from(["genkan"]).accepted.warnings().is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! `genkan controller`: serve what an API server says.
 
 mod accepted;
+mod admission;
 mod flags;
 mod source;
 
@@ -14,6 +15,7 @@ use genkan_proxy::Proxy;
 use genkan_proxy::metrics::ConstantLabels;
 
 use self::accepted::AcceptedFlags;
+use self::admission::AdmissionFlags;
 use self::flags::ClusterFlags;
 use self::source::Cluster;
 use super::process::{Place, ProcessFlags};
@@ -37,6 +39,9 @@ pub(in crate::cli) struct Controller {
 
     #[command(flatten)]
     cluster: ClusterFlags,
+
+    #[command(flatten)]
+    admission: AdmissionFlags,
 
     #[command(flatten)]
     process: ProcessFlags,
@@ -74,7 +79,7 @@ impl Controller {
             health_path: self.process.health_check_path.clone(),
         };
         let source = |proxy: &Arc<Proxy>, admin: &Arc<AdminState>| {
-            let source = Cluster::start(client, pod, &settings, &self.cluster, proxy)?;
+            let source = Cluster::start(client, pod, &settings, (&self.cluster, &self.admission), proxy)?;
             let health = source.health();
             admin.set_details(move || Details { readiness: health.details(), metrics: health.metrics() });
             Ok(source)

@@ -15,6 +15,7 @@ use tokio::sync::watch::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, interval_at, sleep, timeout};
 
+use super::admission::{Admission, AdmissionFlags};
 use super::flags::ClusterFlags;
 use crate::cli::input::{LocatedProblem, Place};
 use crate::cli::run::source::{Source, touches};
@@ -37,6 +38,7 @@ pub(super) struct Cluster {
     pod: OwnPod,
     watch: Watch,
     writing: Writing,
+    admission: Option<Admission>,
     /// Services that must exist at the start: by which flag, and which.
     required: Vec<(&'static str, NamespacedName)>,
     /// Objects whose facts changed since [`Source::settle`].
@@ -66,13 +68,14 @@ impl Cluster {
         client: Client,
         pod: OwnPod,
         settings: &Settings,
-        flags: &ClusterFlags,
+        (flags, admission): (&ClusterFlags, &AdmissionFlags),
         proxy: &Arc<Proxy>,
     ) -> anyhow::Result<Self> {
         let cache = flags.cache_file.as_deref();
         let watch = Watch::begin(client.clone(), scopes(settings, flags), cache)
             .with_context(|| format!("--cache-file {}", cache.unwrap_or(Path::new("")).display()))?;
         let writing = Writing::start(&client, &pod, flags, proxy);
+        let admission = admission.start(&client, flags.watch_namespace.clone(), &writing.leading, proxy)?;
         let backend = settings.default_backend_service.clone().map(|name| ("--default-backend-service", name));
         let publish = match flags.publish() {
             Publish::Service(name) if flags.update_status => Some(("--publish-service", name)),
@@ -83,6 +86,7 @@ impl Cluster {
             pod,
             watch,
             writing,
+            admission,
             required: backend.into_iter().chain(publish).collect(),
             facts: BTreeSet::new(),
             revision: 0,
@@ -278,6 +282,12 @@ impl Source for Cluster {
                 self.retell |= leading;
                 BTreeSet::new()
             }
+            question = Admission::next(&mut self.admission) => {
+                if let Some(admission) = &mut self.admission {
+                    admission.take(question, control, &self.watch);
+                }
+                BTreeSet::new()
+            }
             _ = self.release.tick() => {
                 self.watch.release(|key| control.refers_to(key));
                 BTreeSet::new()
@@ -366,6 +376,8 @@ impl Source for Cluster {
     }
 
     async fn left(&mut self) {
+        // From here on nobody answers: the API server is to ask another replica.
+        self.admission = None;
         if let Some(leaving) = self.leaving.take()
             && timeout(LEAVE_TIME * 3, leaving).await.is_err()
         {
