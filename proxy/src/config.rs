@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::metrics::ConstantLabels;
+use crate::metrics::{ConstantLabels, MetricSettings};
 
 /// What does not change while the proxy runs.
 #[derive(Clone, Debug)]
@@ -18,8 +18,8 @@ pub struct ProxyConfig {
     pub access_log: AccessLogOutput,
     /// Labels of every metric.
     pub metrics_labels: ConstantLabels,
-    /// Whether metrics of requests tell hosts apart (`--metrics-per-host`, true).
-    pub metrics_per_host: bool,
+    /// How requests are counted; `None` when they are not, which costs nothing.
+    pub metrics: Option<MetricSettings>,
 }
 
 /// Where access log lines go.
@@ -41,7 +41,7 @@ impl Default for ProxyConfig {
             drain_timeout: Duration::from_secs(240),
             access_log: AccessLogOutput::Stdout,
             metrics_labels: ConstantLabels::default(),
-            metrics_per_host: true,
+            metrics: Some(MetricSettings::default()),
         }
     }
 }

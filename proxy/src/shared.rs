@@ -70,7 +70,7 @@ pub(crate) struct OpenConnection {
 impl Shared {
     /// Shared state that serves `table`. Fails when the access log can't be set up.
     pub(crate) fn new(config: ProxyConfig, table: Arc<ProxyTable>) -> io::Result<Self> {
-        let metrics = Arc::new(Metrics::new(&config.metrics_labels, config.metrics_per_host));
+        let metrics = Arc::new(Metrics::new(&config.metrics_labels, config.metrics.clone()));
         let access_log = Writer::start(&config.access_log, Arc::clone(&metrics))?;
         let (connections, sessions) = Default::default();
         Ok(Self { table: ArcSwap::new(table), config, connections, sessions, metrics, access_log })

@@ -16,14 +16,12 @@ use genkan_routing::model::{Action, Backend, Cluster, Filter, Model, Rule, Targe
 use genkan_routing::name::{ClusterId, HostPattern};
 use genkan_routing::policy::access_log::{AccessLog, DEFAULT_FORMAT, DEFAULT_STREAM_FORMAT};
 use genkan_routing::snapshot::Snapshot;
-use parking_lot::RwLock;
 use rustc_hash::{FxHashMap, FxHasher};
-use smallvec::SmallVec;
 
 use crate::access_log::{Format, StreamFormat};
 use crate::filters::{Compiled, Runtime};
 use crate::listener::table::ListenerTable;
-use crate::metrics::{Metrics, RuleMetrics};
+use crate::metrics::{Metrics, RuleHandles, RuleMetrics};
 use crate::random;
 use crate::slots::Slots;
 use crate::upstream::balance::Balancer;
@@ -76,17 +74,7 @@ pub(crate) struct RuleEntry {
     pub(crate) backends: Box<[BackendEntry]>,
     /// What its canary refers to.
     pub(crate) canary: Option<Box<BackendEntry>>,
-    /// Its metrics by host and canary; made when the first request comes.
-    metrics: RwLock<SmallVec<[HostMetrics; 1]>>,
-}
-
-/// The metrics of a rule on one host.
-#[derive(Debug)]
-struct HostMetrics {
-    host: HostPattern,
-    /// Whether they count requests that the canary took.
-    canary: bool,
-    handle: Arc<RuleMetrics>,
+    metrics: RuleHandles,
 }
 
 /// A backend at run time.
@@ -141,12 +129,15 @@ impl ProxyTable {
                 table.clusters.set(number.0, entry);
             }
         }
-        table.replace_rules(&old, &model);
+        table.replace_rules(&old, &model, previous);
+        if let Some(previous) = previous {
+            previous.leave_rules(&model);
+        }
         table
     }
 
-    /// Brings the rules from those of `old` to those of `new`.
-    fn replace_rules(&mut self, old: &Model, new: &Model) {
+    /// Brings the rules from those of `old` to those of `new`. They go on counting where those of `previous` ended.
+    fn replace_rules(&mut self, old: &Model, new: &Model, previous: Option<&Self>) {
         let changes = || old.rules.unshared(&new.rules).filter(|(_, old, new)| !is_same(*old, *new));
         if changes().next().is_none() {
             return;
@@ -158,15 +149,26 @@ impl ProxyTable {
         }
         // By the address of the list, which the rule keeps alive.
         let mut compiled: FxHashMap<*const Filter, Arc<Compiled>> = FxHashMap::default();
-        for rule in changes().filter_map(|(.., new)| new) {
+        for (id, rule) in changes().filter_map(|(id, _, new)| Some((id, new?))) {
             // Without a free one, the numbers in use are those below their count.
             let number = free.pop().unwrap_or(RuleNumber(by_address.len()));
             by_address.insert(address(rule), number);
             let filters = compiled
                 .entry(rule.filters.as_ptr())
                 .or_insert_with(|| Arc::new(Compiled::new(&rule.filters, &self.filters)));
-            let entry = RuleEntry::new(rule, Arc::clone(filters), &mut self.cluster_numbers, &self.filters);
+            let mut entry = RuleEntry::new(rule, Arc::clone(filters), &mut self.cluster_numbers, &self.filters);
+            if let Some(known) = previous.and_then(|table| table.rule_of(table.snapshot.model().rules.get(id)?)) {
+                entry.metrics = known.metrics.handed_on(&known.rule, rule);
+            }
             self.rules.set(number.0, Some(Arc::new(entry)));
+        }
+    }
+
+    /// Lets go of what belongs to rules that are not in `new`, for this table may be held long after it was replaced.
+    fn leave_rules(&self, new: &Model) {
+        let changes = self.snapshot.model().rules.unshared(&new.rules).filter(|(_, old, new)| !is_same(*old, *new));
+        for entry in changes.filter_map(|(_, old, _)| self.rule_of(old?)) {
+            entry.metrics.leave();
         }
     }
 
@@ -198,6 +200,10 @@ impl ProxyTable {
     /// A rule; `None` only for a number of another table.
     pub(crate) fn rule(&self, number: RuleNumber) -> Option<&RuleEntry> {
         self.rules.get(number.0).map(AsRef::as_ref)
+    }
+
+    fn rule_of(&self, rule: &Arc<Rule>) -> Option<&RuleEntry> {
+        self.rule(self.rule_number(rule)?)
     }
 
     /// A cluster; `None` when the model has none of the name that a rule refers to.
@@ -233,23 +239,17 @@ impl RuleEntry {
             }
             Action::Respond(_) => (Box::default(), None),
         };
-        Self { rule: Arc::clone(rule), filters, backends, canary, metrics: RwLock::default() }
+        Self { rule: Arc::clone(rule), filters, backends, canary, metrics: RuleHandles::default() }
     }
 
-    /// The metrics of this rule's requests on `host`; `canary` is the cluster of its canary for requests that go
-    /// there, else empty.
-    pub(crate) fn metrics(&self, metrics: &Metrics, host: &HostPattern, canary: &str) -> Arc<RuleMetrics> {
-        let is = |known: &&HostMetrics| known.canary != canary.is_empty() && known.host == *host;
-        if let Some(known) = self.metrics.read().iter().find(is) {
-            return Arc::clone(&known.handle);
-        }
-        let mut all = self.metrics.write();
-        if let Some(known) = all.iter().find(is) {
-            return Arc::clone(&known.handle);
-        }
-        let handle = metrics.rule(&self.rule.labels, host, canary);
-        all.push(HostMetrics { host: host.clone(), canary: !canary.is_empty(), handle: Arc::clone(&handle) });
-        handle
+    /// The metrics of this rule's requests; see [`RuleHandles::get`].
+    pub(crate) fn metrics(
+        &self,
+        metrics: &Metrics,
+        host: (&HostPattern, &str),
+        canary: &str,
+    ) -> Option<Arc<RuleMetrics>> {
+        self.metrics.get(metrics, &self.rule, host, canary)
     }
 }
 

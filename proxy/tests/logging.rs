@@ -5,6 +5,7 @@
 
 mod kit;
 
+use genkan_proxy::metrics::{HostLabel, MetricSettings};
 use genkan_routing::policy::access_log::Escape;
 use kit::model::rule;
 use kit::{Backend, Running, Site};
@@ -91,16 +92,80 @@ async fn requests_that_are_refused_before_a_rule_is_found_are_always_logged() {
     assert_eq!(backend.requests(), 0);
 }
 
-#[tokio::test]
-async fn requests_are_counted_by_rule_and_status() {
+/// The lines of `requests`.
+fn counted(running: &Running) -> Vec<String> {
+    let text = running.proxy.metrics().encode();
+    text.lines().filter(|line| line.starts_with("nginx_ingress_controller_requests{")).map(str::to_owned).collect()
+}
+
+/// Serves a rule for `test`, one for `*.wild` and one for every host.
+async fn start_with_hosts(metrics: Option<MetricSettings>) -> (Backend, Running) {
     let backend = Backend::named("a").await;
-    let running = Running::start(Site::new().cluster("a", &[backend.address]).rule(rule("/").to("a")));
-    for _ in 0..3 {
-        assert_eq!(running.get("/").await.status, 200);
+    let mut site = Site::new().cluster("a", &[backend.address]);
+    for host in ["test", "*.wild", ""] {
+        site = site.rule(rule("/").host(host).to("a"));
+    }
+    (backend, Running::start_with(site, |config| config.metrics = metrics))
+}
+
+/// One request to each of these hosts. Requests are counted before they are logged.
+async fn ask(running: &Running, hosts: &[&str]) {
+    for host in hosts {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(running.connect().await.send(request).await.answer().await.status, 200, "{host}");
         running.log_line();
     }
-    let text = running.proxy.metrics().encode();
-    let line = text.lines().find(|line| line.starts_with("nginx_ingress_controller_requests{"));
-    let line = line.unwrap_or_else(|| panic!("{text}"));
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_rule_and_status() {
+    let (_backend, running) = start_with_hosts(Some(MetricSettings::default())).await;
+    ask(&running, &["test", "test", "test"]).await;
+    let lines = counted(&running);
+    let [line] = lines.as_slice() else { panic!("{lines:#?}") };
     assert!(line.contains("ingress=\"web\"") && line.contains("status=\"200\"") && line.ends_with(" 3"), "{line}");
+}
+
+#[tokio::test]
+async fn hosts_have_series_as_the_settings_say() {
+    let asked = ["test", "a.wild", "b.wild", "else:80", "other", "a.wild"];
+    for (hosts, expected) in [
+        (HostLabel::None, ["} 6"].as_slice()),
+        (HostLabel::Defined, &["host=\"*.wild\"} 3", "host=\"test\"} 1"]),
+        (
+            HostLabel::Requested,
+            &["host=\"a.wild\"} 2", "host=\"b.wild\"} 1", "host=\"else\"} 1", "host=\"other\"} 1", "host=\"test\"} 1"],
+        ),
+    ] {
+        let (_backend, running) = start_with_hosts(Some(MetricSettings { hosts, ..MetricSettings::default() })).await;
+        ask(&running, &asked).await;
+        let lines = counted(&running);
+        let are = lines.len() == expected.len() && lines.iter().zip(expected).all(|(line, end)| line.ends_with(end));
+        assert!(are, "{hosts:?}: {lines:#?}");
+        assert!(hosts != HostLabel::None || !lines[0].contains("host="), "{lines:#?}");
+    }
+}
+
+#[tokio::test]
+async fn without_settings_no_request_is_counted() {
+    let (_backend, running) = start_with_hosts(None).await;
+    ask(&running, &["test", "other"]).await;
+    let text = running.proxy.metrics().encode();
+    assert!(text.contains("nginx_process_requests_total") && !text.contains("method=\"GET\""), "{text}");
+}
+
+#[tokio::test]
+async fn series_of_a_rule_that_is_gone_are_gone() {
+    let backend = Backend::named("a").await;
+    let site = Site::new().cluster("a", &[backend.address]);
+    let running = Running::start(site.clone().rule(rule("/").host("test").to("a")));
+    let mut client = running.connect().await;
+    let request = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+    assert_eq!(client.send(request).await.answer().await.status, 200);
+    running.log_line();
+    assert_eq!(counted(&running).len(), 1);
+    running.proxy.publish(site.snapshot());
+    // The next one on the connection begins when nothing is left of the one before.
+    assert_eq!(client.send(request).await.answer().await.status, 404);
+    assert!(counted(&running).is_empty());
 }

@@ -218,7 +218,7 @@ mod tests {
     use crate::metrics::ConstantLabels;
 
     fn metrics() -> Arc<Metrics> {
-        Arc::new(Metrics::new(&ConstantLabels::default(), true))
+        Arc::new(Metrics::new(&ConstantLabels::default(), None))
     }
 
     fn dropped(metrics: &Metrics) -> u64 {

@@ -91,7 +91,7 @@ impl Exchange {
             let decision = self.decide(&ctx, entry);
             let canary = decision.choice.filter(|choice| choice.backend == Chosen::Canary);
             let canary = canary.and_then(|choice| table.cluster(choice.cluster)).map(|entry| &*entry.cluster.name);
-            self.metrics = Some(entry.metrics(&self.shared.metrics, matched.host, canary.unwrap_or_default()));
+            self.metrics = entry.metrics(&self.shared.metrics, (matched.host, &host), canary.unwrap_or_default());
             decision
         };
         self.choice = decision.choice;

@@ -1,19 +1,23 @@
 //! Metrics under the names, types and labels that dashboards and alerts of ingress-nginx know.
 //!
 //! ```text
-//!  table build --> Metrics::rule(labels, host, canary) --> Arc<RuleMetrics>, held by the table
-//!  request's end -------------------------------------------> RuleMetrics::observe: a few atomic additions
-//!  scrape --> Metrics::encode: forgets rules that no table holds, renders the rest
+//!  first request --> Metrics::rule(labels, host, canary) --> Arc<RuleMetrics>, held by the rule's RuleHandles
+//!  request's end --------------------------------------------> RuleMetrics::observe: a few atomic additions
+//!  publish --> RuleHandles: handed on to the rule's next version; dropped with the rule
+//!  scrape --> Metrics::encode: forgets what no rule holds, renders the rest
 //! ```
 //!
 //! The text is rendered here: client libraries append `_total` to every counter's name, and ingress-nginx's
-//! `requests`, `success` and `errors` have none. Every label comes from configuration or from a fixed set, never from a
-//! request's own text, so clients cannot make series.
+//! `requests`, `success` and `errors` have none. Every label comes from configuration or from a fixed set, so clients
+//! cannot make series; only [`HostLabel::Requested`] takes hosts from requests, a bounded number.
 
 mod admission;
+mod handles;
 mod histogram;
 mod process;
 mod rule;
+mod series;
+mod settings;
 mod stream;
 mod text;
 
@@ -27,9 +31,12 @@ use genkan_routing::report::{Report, Severity};
 use parking_lot::Mutex;
 
 pub use self::admission::AdmissionMetrics;
+pub(crate) use self::handles::RuleHandles;
 pub use self::process::{ConnectionCount, ProcessMetrics, RequestCount};
-use self::rule::{Identity, encode_rules};
+use self::rule::Identity;
 pub use self::rule::{Observation, RuleMetrics, UpstreamTimes};
+use self::series::Counting;
+pub use self::settings::{Buckets, BucketsError, HostLabel, MetricSettings, RequestMetric, UnknownMetric};
 pub use self::stream::{StreamCount, StreamLabels, StreamMetrics};
 use self::text::{Kind, Text};
 
@@ -52,9 +59,9 @@ pub struct ConstantLabels {
 pub struct Metrics {
     constant: String,
     build: String,
-    /// Whether series carry the label `host` (`--metrics-per-host`, true).
-    per_host: bool,
-    rules: Mutex<HashMap<Identity, Arc<RuleMetrics>>>,
+    /// How requests are counted; `None` when they are not.
+    counting: Option<Arc<Counting>>,
+    rules: Mutex<Rules>,
     streams: Mutex<BTreeMap<StreamLabels, Arc<StreamMetrics>>>,
     reloads: Mutex<Reloads>,
     /// Connections and requests of the whole process.
@@ -78,6 +85,14 @@ pub struct GaugeVec<const N: usize> {
     help: &'static str,
     labels: [&'static str; N],
     values: Mutex<BTreeMap<[String; N], f64>>,
+}
+
+/// The metrics of rules.
+#[derive(Debug, Default)]
+struct Rules {
+    by_identity: HashMap<Identity, Arc<RuleMetrics>>,
+    /// At how many those that nobody holds are forgotten, lest they gather where nobody scrapes.
+    full: usize,
 }
 
 /// What became of new configurations.
@@ -113,9 +128,30 @@ impl<const N: usize> GaugeVec<N> {
     }
 }
 
+impl Rules {
+    /// Forgets those that nobody holds.
+    fn sweep(&mut self) {
+        self.by_identity.retain(|_, handle| Arc::strong_count(handle) > 1);
+    }
+
+    fn get_or_insert(&mut self, identity: Identity, new: impl FnOnce(Identity) -> RuleMetrics) -> Arc<RuleMetrics> {
+        if let Some(known) = self.by_identity.get(&identity) {
+            return Arc::clone(known);
+        }
+        if self.by_identity.len() >= self.full {
+            self.sweep();
+            // Twice what is in use, so that a sweep costs little for each one that is new.
+            self.full = 2 * self.by_identity.len() + 64;
+        }
+        let handle = Arc::new(new(identity.clone()));
+        self.by_identity.insert(identity, Arc::clone(&handle));
+        handle
+    }
+}
+
 impl Metrics {
-    /// Metrics with these labels on every series. `per_host` adds the label `host` to those of requests.
-    pub fn new(labels: &ConstantLabels, per_host: bool) -> Self {
+    /// Metrics with these labels on every series. `requests` says how requests are counted; without it they are not.
+    pub fn new(labels: &ConstantLabels, requests: Option<MetricSettings>) -> Self {
         let constant = text::labels(&[
             ("controller_class", &labels.class),
             ("controller_namespace", &labels.namespace),
@@ -124,7 +160,7 @@ impl Metrics {
         Self {
             constant,
             build: env!("CARGO_PKG_VERSION").to_owned(),
-            per_host,
+            counting: requests.and_then(Counting::new),
             rules: Mutex::default(),
             streams: Mutex::default(),
             reloads: Mutex::default(),
@@ -185,14 +221,21 @@ impl Metrics {
         self.log_drops.fetch_add(lines, Ordering::Relaxed);
     }
 
-    /// The series of a rule's requests on one of its hosts. `canary` is the name of the cluster that its canary goes
-    /// to, for requests that go there; else empty. Hold the handle as long as the rule may serve: its series are
-    /// forgotten when nobody does.
-    pub fn rule(&self, labels: &RuleLabels, host: &HostPattern, canary: &str) -> Arc<RuleMetrics> {
-        let identity = Identity::new(labels, self.per_host.then_some(host), canary);
-        let mut rules = self.rules.lock();
-        let handle = rules.entry(identity.clone()).or_insert_with(|| Arc::new(RuleMetrics::new(identity)));
-        Arc::clone(handle)
+    /// Whether requests of rules for `host` are counted.
+    pub(crate) fn counts(&self, host: &HostPattern) -> bool {
+        self.counting
+            .as_ref()
+            .is_some_and(|counting| counting.hosts != HostLabel::Defined || !matches!(host, HostPattern::Any))
+    }
+
+    /// The series of a rule's requests on one of its hosts; `None` when they are not counted. `canary` is the name of
+    /// the cluster that its canary goes to, for requests that go there; else empty. Hold the handle as long as the rule
+    /// may serve: its series are forgotten when nobody does.
+    pub fn rule(&self, labels: &RuleLabels, host: &HostPattern, canary: &str) -> Option<Arc<RuleMetrics>> {
+        let counting = self.counting.as_ref().filter(|_| self.counts(host))?;
+        let identity = Identity::new(labels, (counting.hosts != HostLabel::None).then_some(host), canary);
+        let new = |identity| RuleMetrics::new(counting, identity, host);
+        Some(self.rules.lock().get_or_insert(identity, new))
     }
 
     /// The series of a TCP or UDP port. They are forgotten as those of [`Self::rule`].
@@ -213,12 +256,14 @@ impl Metrics {
         self.leader.encode(&mut text);
         self.admission.encode(&mut text);
         self.process.encode(&mut text);
-        let rules: Vec<_> = {
-            let mut rules = self.rules.lock();
-            rules.retain(|_, handle| Arc::strong_count(handle) > 1);
-            rules.values().cloned().collect()
-        };
-        encode_rules(&rules, &mut text);
+        if let Some(counting) = &self.counting {
+            let rules: Vec<_> = {
+                let mut rules = self.rules.lock();
+                rules.sweep();
+                rules.by_identity.values().cloned().collect()
+            };
+            series::encode(counting, rules.iter().flat_map(|rule| rule.all()).collect(), &mut text);
+        }
         let streams: Vec<_> = {
             let mut streams = self.streams.lock();
             streams.retain(|_, handle| Arc::strong_count(handle) > 1);
@@ -260,145 +305,4 @@ impl Metrics {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use genkan_routing::name::{ObjectRef, Origin};
-    use genkan_routing::report::Problem;
-    use http::Method;
-
-    use super::*;
-
-    fn metrics(per_host: bool) -> Metrics {
-        let labels = ConstantLabels { namespace: "ns".into(), class: "k8s.io/x".into(), pod: "pod-0".into() };
-        Metrics::new(&labels, per_host)
-    }
-
-    fn labels() -> RuleLabels {
-        RuleLabels {
-            namespace: "default".into(),
-            ingress: "web".into(),
-            service: "svc".into(),
-            service_port: "80".into(),
-            path: "/a\"b".into(),
-        }
-    }
-
-    fn observation(method: &Method, status: u16) -> Observation<'_> {
-        Observation {
-            method,
-            status,
-            request_time: Duration::from_millis(7),
-            request_length: 15,
-            bytes_sent: 250,
-            upstream: Some(UpstreamTimes {
-                connect: Some(Duration::from_millis(1)),
-                header: Some(Duration::from_millis(3)),
-                response: Some(Duration::from_millis(6)),
-            }),
-        }
-    }
-
-    const CONSTANT: &str = "controller_class=\"k8s.io/x\",controller_namespace=\"ns\",controller_pod=\"pod-0\"";
-
-    #[test]
-    fn a_request_is_counted_under_the_names_of_ingress_nginx() {
-        let metrics = metrics(true);
-        let handle = metrics.rule(&labels(), &HostPattern::parse_one_label("*.a.b").unwrap(), "");
-        handle.observe(&observation(&Method::GET, 200));
-        handle.observe(&observation(&Method::GET, 200));
-        let text = metrics.encode();
-        let series = format!(
-            "{{{CONSTANT},status=\"200\",method=\"GET\",path=\"/a\\\"b\",namespace=\"default\",ingress=\"web\",\
-             service=\"svc\",canary=\"\",host=\"*.a.b\""
-        );
-        for line in [
-            "# TYPE nginx_ingress_controller_requests counter".to_owned(),
-            format!("nginx_ingress_controller_requests{series}}} 2"),
-            "# TYPE nginx_ingress_controller_request_duration_seconds histogram".to_owned(),
-            format!("nginx_ingress_controller_request_duration_seconds_bucket{series},le=\"0.005\"}} 0"),
-            format!("nginx_ingress_controller_request_duration_seconds_bucket{series},le=\"0.01\"}} 2"),
-            format!("nginx_ingress_controller_request_duration_seconds_bucket{series},le=\"+Inf\"}} 2"),
-            format!("nginx_ingress_controller_request_duration_seconds_sum{series}}} 0.014"),
-            format!("nginx_ingress_controller_request_duration_seconds_count{series}}} 2"),
-            format!("nginx_ingress_controller_response_duration_seconds_sum{series}}} 0.012"),
-            format!("nginx_ingress_controller_header_duration_seconds_sum{series}}} 0.006"),
-            format!("nginx_ingress_controller_connect_duration_seconds_sum{series}}} 0.002"),
-            format!("nginx_ingress_controller_request_size_bucket{series},le=\"10\"}} 0"),
-            format!("nginx_ingress_controller_request_size_bucket{series},le=\"20\"}} 2"),
-            format!("nginx_ingress_controller_response_size_sum{series}}} 500"),
-            format!("nginx_ingress_controller_bytes_sent_bucket{series},le=\"1000\"}} 2"),
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
-        }
-    }
-
-    #[test]
-    fn unknown_methods_share_a_label_and_hosts_are_optional() {
-        let metrics = metrics(false);
-        let handle = metrics.rule(&labels(), &HostPattern::Any, "canary-svc-80");
-        for method in ["BREW", "WHEN"] {
-            handle.observe(&observation(&method.parse().unwrap(), 418));
-        }
-        let text = metrics.encode();
-        let line = text.lines().find(|line| line.starts_with("nginx_ingress_controller_requests{")).unwrap();
-        assert!(line.contains("method=\"OTHER\"") && line.ends_with("} 2"), "{line}");
-        assert!(line.contains("canary=\"canary-svc-80\"") && !line.contains("host="), "{line}");
-    }
-
-    #[test]
-    fn times_that_are_not_known_are_not_observed() {
-        let metrics = metrics(true);
-        let handle = metrics.rule(&labels(), &HostPattern::Any, "");
-        handle.observe(&Observation { upstream: None, ..observation(&Method::GET, 403) });
-        let text = metrics.encode();
-        let line = |start: &str| text.lines().find(|line| line.starts_with(start)).map(str::to_owned);
-        assert!(line("nginx_ingress_controller_request_duration_seconds_count").unwrap().ends_with(" 1"));
-        assert_eq!(line("nginx_ingress_controller_connect_duration_seconds_count"), None);
-    }
-
-    #[test]
-    fn equal_rules_share_series_that_go_when_no_rule_holds_them() {
-        let metrics = metrics(true);
-        let (one, other) =
-            (metrics.rule(&labels(), &HostPattern::Any, ""), metrics.rule(&labels(), &HostPattern::Any, ""));
-        one.observe(&observation(&Method::GET, 200));
-        other.observe(&observation(&Method::GET, 200));
-        drop(one);
-        assert!(metrics.encode().contains("nginx_ingress_controller_requests{"));
-        drop(other);
-        assert!(!metrics.encode().contains("nginx_ingress_controller_requests{"));
-    }
-
-    #[test]
-    fn reloads_and_problems_are_told() {
-        let metrics = metrics(true);
-        metrics.reload_succeeded(1 << 11, 1_700_000_000.5);
-        metrics.reload_failed();
-        metrics.log_lines_dropped(3);
-        let origin = || Origin::new(ObjectRef::new("Ingress", "default", "web"), "");
-        metrics.set_problems(&Report::new(vec![
-            Problem::error(origin(), "ServiceNotFound", "a"),
-            Problem::error(origin(), "ServiceNotFound", "b"),
-        ]));
-        metrics.certificate_expiry.replace([(["ns", "c", "h", "s", "i"].map(str::to_owned), 5.0)]);
-        let text = metrics.encode();
-        for line in [
-            format!("nginx_ingress_controller_config_last_reload_successful{{{CONSTANT}}} 0"),
-            format!(
-                "nginx_ingress_controller_config_last_reload_successful_timestamp_seconds{{{CONSTANT}}} 1700000000.5"
-            ),
-            format!("nginx_ingress_controller_config_hash{{{CONSTANT}}} 1"),
-            format!("nginx_ingress_controller_success{{{CONSTANT}}} 1"),
-            format!("nginx_ingress_controller_errors{{{CONSTANT}}} 1"),
-            format!("genkan_problems{{{CONSTANT},severity=\"error\",reason=\"ServiceNotFound\"}} 2"),
-            format!("genkan_access_log_dropped_lines_total{{{CONSTANT}}} 3"),
-            format!(
-                "nginx_ingress_controller_ssl_expire_time_seconds{{{CONSTANT},namespace=\"ns\",class=\"c\",host=\"h\",\
-                 secret_name=\"s\",identifier=\"i\"}} 5"
-            ),
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
-        }
-    }
-}
+mod tests;

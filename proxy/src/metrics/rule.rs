@@ -1,7 +1,8 @@
 //! Metrics of the requests of one rule on one host.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use genkan_routing::model::RuleLabels;
@@ -10,8 +11,8 @@ use http::Method;
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
-use super::histogram::{Histogram, LENGTH, SIZE, TIME};
-use super::text::{Kind, Text, labels};
+use super::series::{Counting, Series, StatusLabel};
+use super::settings::HostLabel;
 
 /// What is told about a finished request.
 #[derive(Clone, Copy, Debug)]
@@ -45,31 +46,34 @@ pub struct UpstreamTimes {
 /// The series of one rule, host and canary.
 #[derive(Debug)]
 pub struct RuleMetrics {
+    counting: Arc<Counting>,
     identity: Identity,
     /// By method and status; a bounded number.
-    series: RwLock<FxHashMap<(u8, u16), Arc<Series>>>,
+    series: RwLock<FxHashMap<(u8, StatusLabel), Arc<Series>>>,
+    /// Where the rule takes many hosts and each has its own series.
+    requested: Option<Box<Requested>>,
 }
 
 /// What tells series of rules apart. Rules of the same labels share theirs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
-    labels: RuleLabels,
-    host: Option<String>,
-    canary: String,
+    pub(super) labels: RuleLabels,
+    pub(super) host: Option<String>,
+    pub(super) canary: String,
 }
 
+/// Series of hosts that requests name. Clients choose them, hence not the fast hash.
 #[derive(Debug)]
-struct Series {
-    labels: String,
-    requests: AtomicU64,
-    request_duration: Histogram,
-    response_duration: Histogram,
-    header_duration: Histogram,
-    connect_duration: Histogram,
-    request_size: Histogram,
-    response_size: Histogram,
-    bytes_sent: Histogram,
+struct Requested {
+    counting: Arc<Counting>,
+    by_host: RwLock<HashMap<Box<str>, Arc<RuleMetrics>>>,
 }
+
+/// How many hosts may have series because requests named them. Each has a few kilobytes for every status and method.
+pub(super) const MAX_REQUESTED_HOSTS: usize = 1000;
+
+/// The longest name in DNS.
+const MAX_HOST: usize = 253;
 
 /// The methods that have a label of their own; the last stands for all others.
 const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "OTHER"];
@@ -87,107 +91,79 @@ impl Identity {
 }
 
 impl RuleMetrics {
-    pub(super) fn new(identity: Identity) -> Self {
-        Self { identity, series: RwLock::default() }
+    pub(super) fn new(counting: &Arc<Counting>, identity: Identity, host: &HostPattern) -> Self {
+        let many = counting.hosts == HostLabel::Requested && !matches!(host, HostPattern::Exact(_));
+        let requested = many.then(|| Box::new(Requested::new(counting)));
+        Self { requested, ..Self::of_one_host(counting, identity) }
+    }
+
+    fn of_one_host(counting: &Arc<Counting>, identity: Identity) -> Self {
+        Self { counting: Arc::clone(counting), identity, series: RwLock::default(), requested: None }
+    }
+
+    /// Those of requests that name this host.
+    pub(crate) fn of_host(self: &Arc<Self>, host: &str) -> Arc<Self> {
+        let own = || {
+            let identity = Identity { host: Some(host.to_owned()), ..self.identity.clone() };
+            Self::of_one_host(&self.counting, identity)
+        };
+        let requested = self.requested.as_ref().and_then(|requested| requested.get_or_insert(host, own));
+        requested.unwrap_or_else(|| Arc::clone(self))
     }
 
     /// Counts a finished request.
     pub fn observe(&self, observation: &Observation<'_>) {
-        let series = self.series(observation.method, observation.status);
-        series.requests.fetch_add(1, Ordering::Relaxed);
-        series.request_duration.observe_time(observation.request_time);
-        series.request_size.observe(observation.request_length);
-        series.response_size.observe(observation.bytes_sent);
-        series.bytes_sent.observe(observation.bytes_sent);
-        let times = observation.upstream.unwrap_or_default();
-        for (histogram, time) in [
-            (&series.connect_duration, times.connect),
-            (&series.header_duration, times.header),
-            (&series.response_duration, times.response),
-        ] {
-            if let Some(time) = time {
-                histogram.observe_time(time);
-            }
+        self.series(observation.method, observation.status).observe(observation);
+    }
+
+    /// All series there are.
+    pub(super) fn all(&self) -> Vec<Arc<Series>> {
+        let mut all: Vec<_> = self.series.read().values().cloned().collect();
+        if let Some(requested) = &self.requested {
+            all.extend(requested.by_host.read().values().flat_map(|metrics| metrics.all()));
         }
+        all
     }
 
     fn series(&self, method: &Method, status: u16) -> Arc<Series> {
         let other = METHODS.len() - 1;
         let method = METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(other);
-        let key = (u8::try_from(method).unwrap_or(u8::MAX), status.min(999));
+        let key = (u8::try_from(method).unwrap_or(u8::MAX), self.counting.status(status));
         if let Some(series) = self.series.read().get(&key) {
             return Arc::clone(series);
         }
         let name = METHODS.get(method).copied().unwrap_or("OTHER");
-        let mut all = self.series.write();
-        Arc::clone(all.entry(key).or_insert_with(|| Arc::new(Series::new(&self.identity, name, key.1))))
+        let new = || Arc::new(Series::new(&self.counting, &self.identity, name, key.1));
+        Arc::clone(self.series.write().entry(key).or_insert_with(new))
     }
 }
 
-impl Series {
-    fn new(identity: &Identity, method: &str, status: u16) -> Self {
-        let status = format!("{status:03}");
-        let mut pairs = vec![
-            ("status", status.as_str()),
-            ("method", method),
-            ("path", &identity.labels.path),
-            ("namespace", &identity.labels.namespace),
-            ("ingress", &identity.labels.ingress),
-            ("service", &identity.labels.service),
-            ("canary", &identity.canary),
-        ];
-        pairs.extend(identity.host.as_deref().map(|host| ("host", host)));
-        Self {
-            labels: labels(&pairs),
-            requests: AtomicU64::new(0),
-            request_duration: Histogram::new(&TIME),
-            response_duration: Histogram::new(&TIME),
-            header_duration: Histogram::new(&TIME),
-            connect_duration: Histogram::new(&TIME),
-            request_size: Histogram::new(&LENGTH),
-            response_size: Histogram::new(&LENGTH),
-            bytes_sent: Histogram::new(&SIZE),
+impl Requested {
+    fn new(counting: &Arc<Counting>) -> Self {
+        Self { counting: Arc::clone(counting), by_host: RwLock::default() }
+    }
+
+    /// The metrics of a host; `None` when there are too many already, or it is no name.
+    fn get_or_insert(&self, host: &str, new: impl FnOnce() -> RuleMetrics) -> Option<Arc<RuleMetrics>> {
+        if let Some(known) = self.by_host.read().get(host) {
+            return Some(Arc::clone(known));
         }
+        let room = |count| (count < MAX_REQUESTED_HOSTS).then_some(count + 1);
+        let count = &self.counting.requested_hosts;
+        if host.is_empty() || host.len() > MAX_HOST || room(count.load(Ordering::Relaxed)).is_none() {
+            return None;
+        }
+        let mut all = self.by_host.write();
+        if let Some(known) = all.get(host) {
+            return Some(Arc::clone(known));
+        }
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        Some(Arc::clone(all.entry(host.into()).or_insert_with(|| Arc::new(new()))))
     }
 }
 
-/// A family of histograms: its name without prefix, its help, and where a series keeps it.
-type Family = (&'static str, &'static str, fn(&Series) -> &Histogram);
-
-const HISTOGRAMS: [Family; 7] = [
-    ("request_duration_seconds", "The request processing time in seconds.", |series| &series.request_duration),
-    ("response_duration_seconds", "The time until the endpoint's response was complete.", |series| {
-        &series.response_duration
-    }),
-    ("header_duration_seconds", "The time until the endpoint's response header was complete.", |series| {
-        &series.header_duration
-    }),
-    ("connect_duration_seconds", "The time until the connection to the endpoint stood.", |series| {
-        &series.connect_duration
-    }),
-    ("request_size", "The request length: line, header and body.", |series| &series.request_size),
-    ("response_size", "The response length: header and body.", |series| &series.response_size),
-    ("bytes_sent", "Deprecated: the bytes sent to the client.", |series| &series.bytes_sent),
-];
-
-/// Renders the series of all rules, family by family.
-pub(super) fn encode_rules(rules: &[Arc<RuleMetrics>], text: &mut Text<'_>) {
-    let mut series: Vec<_> =
-        rules.iter().flat_map(|rule| rule.series.read().values().cloned().collect::<Vec<_>>()).collect();
-    if series.is_empty() {
-        return;
-    }
-    series.sort_by(|one, other| one.labels.cmp(&other.labels));
-    let name = "nginx_ingress_controller_requests";
-    text.family(name, "The total number of client requests.", Kind::Counter);
-    for series in &series {
-        text.rendered(name, "", &series.labels, "", series.requests.load(Ordering::Relaxed) as f64);
-    }
-    for (name, help, histogram) in HISTOGRAMS {
-        let name = format!("nginx_ingress_controller_{name}");
-        text.family(&name, help, Kind::Histogram);
-        for series in &series {
-            histogram(series).encode(&name, &series.labels, text);
-        }
+impl Drop for Requested {
+    fn drop(&mut self) {
+        self.counting.requested_hosts.fetch_sub(self.by_host.get_mut().len(), Ordering::Relaxed);
     }
 }

@@ -72,9 +72,52 @@ pub(super) fn labels(pairs: &[(&str, &str)]) -> String {
     out
 }
 
+/// A number as Go's clients write it in labels: `0.005`, `10`, `1e+06`. Dashboards name buckets so.
+pub(super) fn number(value: f64) -> String {
+    if !value.is_finite() {
+        return if value.is_nan() {
+            "NaN"
+        } else if value > 0.0 {
+            "+Inf"
+        } else {
+            "-Inf"
+        }
+        .to_owned();
+    }
+    // The shortest digits that are this number, as in 1.5e-7; small exponents are written out.
+    let short = format!("{value:e}");
+    match short.split_once('e').and_then(|(digits, exponent)| Some((digits, exponent.parse::<i32>().ok()?))) {
+        Some((digits, exponent)) if !(-4..6).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+        }
+        _ => value.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_written_as_in_go() {
+        for (value, written) in [
+            (0.0, "0"),
+            (10.0, "10"),
+            (0.005, "0.005"),
+            (-2.5, "-2.5"),
+            (0.0001, "0.0001"),
+            (0.000_01, "1e-05"),
+            (100_000.0, "100000"),
+            (999_999.5, "999999.5"),
+            (1e6, "1e+06"),
+            (1_234_567.0, "1.234567e+06"),
+            (1e100, "1e+100"),
+            (f64::INFINITY, "+Inf"),
+        ] {
+            assert_eq!(number(value), written);
+        }
+    }
 
     #[test]
     fn label_values_are_escaped() {

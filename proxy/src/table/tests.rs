@@ -1,5 +1,7 @@
 //! What a table keeps of the one before, and that patching it again and again leaves nothing wrong.
 
+mod counting;
+
 use std::net::SocketAddr;
 
 use genkan_routing::model::{Deny, Endpoint, Filters, Forward, HttpVersion, Model, RuleLabels, ServiceRef};

@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn ingresses_without_backends_are_orphans_until_mended() {
-        let metrics = Metrics::new(&ConstantLabels::default(), true);
+        let metrics = Metrics::new(&ConstantLabels::default(), None);
         let origin = |kind, name: &str| Origin::new(ObjectRef::new(kind, "default", name), "spec");
         let found = [
             Problem::error(origin("Ingress", "gone"), "ServiceNotFound", "no Service"),
