@@ -60,8 +60,7 @@ fn arguments(objects: &[Value]) -> Vec<String> {
 }
 
 /// Flags that the chart gives and that the controller does not have yet.
-const LATER: [&str; 10] = [
-    "--enable-metrics",
+const LATER: [&str; 9] = [
     "--enable-topology-aware-routing",
     "--tcp-services-configmap",
     "--udp-services-configmap",

@@ -49,6 +49,8 @@ accepted! {
     sync_period, "sync-period", "changes are watched; nothing is synchronised by the clock";
     sync_rate_limit, "sync-rate-limit", "a change costs no reload, so none has to wait";
     dynamic_configuration_retries, "dynamic-configuration-retries", "there is no nginx to configure";
+    bucket_factor, "bucket-factor", "native histograms need Prometheus's binary format, and /metrics is text";
+    max_buckets, "max-buckets", "native histograms need Prometheus's binary format, and /metrics is text";
     monitor_max_batch_size, "monitor-max-batch-size", "metrics are counted where requests are served";
     internal_logger_address, "internal-logger-address", "the log is written to standard output and error";
     #[bool] profiling, "profiling", "there is no Go runtime to profile";

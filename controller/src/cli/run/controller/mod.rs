@@ -3,6 +3,7 @@
 mod accepted;
 mod admission;
 mod flags;
+mod metrics_flags;
 mod source;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use genkan_proxy::metrics::ConstantLabels;
 use self::accepted::AcceptedFlags;
 use self::admission::AdmissionFlags;
 use self::flags::ClusterFlags;
+use self::metrics_flags::MetricsFlags;
 use self::source::Cluster;
 use super::process::{Place, ProcessFlags};
 use super::serve::{Serve, Server};
@@ -44,6 +46,9 @@ pub(in crate::cli) struct Controller {
     admission: AdmissionFlags,
 
     #[command(flatten)]
+    metrics: MetricsFlags,
+
+    #[command(flatten)]
     process: ProcessFlags,
 
     #[command(flatten)]
@@ -53,7 +58,7 @@ pub(in crate::cli) struct Controller {
 impl Controller {
     pub(in crate::cli) fn run(&self) -> anyhow::Result<ExitCode> {
         self.process.start_log()?;
-        for warning in self.accepted.warnings() {
+        for warning in self.accepted.warnings().into_iter().chain(self.metrics.warnings()) {
             tracing::warn!("{warning}");
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -61,10 +66,12 @@ impl Controller {
     }
 
     async fn serve(&self) -> anyhow::Result<ExitCode> {
+        let metrics = self.metrics.settings()?;
         let client = connect(&self.cluster.access()).await?;
         let pod = OwnPod::from_environment(client.default_namespace());
         let settings = self.settings();
         let mut proxy = self.process.proxy_config();
+        proxy.metrics = metrics;
         proxy.metrics_labels = ConstantLabels {
             namespace: pod.namespace.clone(),
             class: settings.controller_class.clone(),
