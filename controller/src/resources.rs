@@ -25,7 +25,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::networking::v1::IngressClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-pub use self::endpoint_slice::{Endpoint, EndpointSlice, Port, PortProtocol, State};
+pub use self::endpoint_slice::{Endpoint, EndpointSlice, Hints, Port, PortProtocol, State};
 pub use self::ingress::{Ingress, IngressMetadata};
 pub use self::secret::{CertificateOutcome, Secret, SecretError};
 pub use self::service::Service;

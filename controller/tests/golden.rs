@@ -1,7 +1,8 @@
 //! Golden files: `golden/NAME.in.yaml` is translated and compared with `golden/NAME.out.yaml`, one fact each. With
 //! `GENKAN_UPDATE_GOLDEN=1` the latter are written anew.
 //!
-//! Every case also sees `golden/services.yaml`. Flags stand in the case's first lines as `#: --flag=value`. Left out of
+//! Every case also sees `golden/services.yaml`. Flags stand in the case's first lines as `#: --flag=value`, and the zone
+//! of topology-aware routing as `#: zone=value`. Left out of
 //! the output is what says nothing: ids that repeat their key, empty texts and lists, settings that are as without any
 //! annotation and ConfigMap. Of a filter that is as without them only the name is left.
 
@@ -102,6 +103,7 @@ fn settings(text: &str) -> Settings {
             }
             "--tcp-services-configmap" => settings.tcp_services_config_map = name(value),
             "--udp-services-configmap" => settings.udp_services_config_map = name(value),
+            "zone" => settings.topology.get_or_insert_default().zone = Some(value.to_owned()),
             "--default-backend-service" => settings.default_backend_service = name(value),
             "--default-ssl-certificate" => settings.default_ssl_certificate = name(value),
             "--disable-catch-all" => settings.disable_catch_all = value == "true",

@@ -29,6 +29,8 @@ pub struct EndpointSlice {
     pub ports: Box<[Port]>,
     /// Its endpoints, except those whose address is none.
     pub endpoints: Box<[Endpoint]>,
+    /// Whether its endpoints are names (`addressType: FQDN`), of which nobody says how they are to be used.
+    pub names: bool,
 }
 
 /// A port of a slice.
@@ -54,12 +56,23 @@ pub enum PortProtocol {
 }
 
 /// An endpoint of a slice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// The first address: the meaning of others is not defined.
     pub address: IpAddr,
     /// Whether it takes requests.
     pub state: State,
+    /// For whom it is, where the slice says so.
+    pub hints: Option<Box<Hints>>,
+}
+
+/// For clients of which zones and nodes an endpoint is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// `forZones`.
+    pub zones: Box<[Box<str>]>,
+    /// `forNodes`.
+    pub nodes: Box<[Box<str>]>,
 }
 
 /// Whether an endpoint takes requests.
@@ -91,6 +104,7 @@ impl From<v1::EndpointSlice> for EndpointSlice {
             service: entry(&slice.metadata.labels, SERVICE_LABEL).map(Into::into),
             echo: entry(&slice.metadata.annotations, ECHO_ANNOTATION).map(Into::into),
             ports: slice.ports.unwrap_or_default().into_iter().filter_map(port).collect(),
+            names: slice.address_type == "FQDN",
             endpoints: slice.endpoints.iter().filter_map(endpoint).collect(),
             metadata: slice.metadata.into(),
         }
@@ -105,7 +119,15 @@ fn port(port: v1::EndpointPort) -> Option<Port> {
 
 fn endpoint(endpoint: &v1::Endpoint) -> Option<Endpoint> {
     let address = endpoint.addresses.first()?.parse().ok()?;
-    Some(Endpoint { address, state: state(endpoint.conditions.as_ref()) })
+    let hints = endpoint.hints.as_ref().map(hints).filter(|hints| *hints != Hints::default()).map(Box::new);
+    Some(Endpoint { address, state: state(endpoint.conditions.as_ref()), hints })
+}
+
+fn hints(hints: &v1::EndpointHints) -> Hints {
+    Hints {
+        zones: hints.for_zones.iter().flatten().map(|zone| zone.name.as_str().into()).collect(),
+        nodes: hints.for_nodes.iter().flatten().map(|node| node.name.as_str().into()).collect(),
+    }
 }
 
 /// An unknown `ready` counts as true (discovery.k8s.io/v1).
@@ -145,7 +167,22 @@ mod tests {
             (json!({"ready": false, "serving": false, "terminating": true}), State::Away),
         ] {
             let slice = of(json!([]), json!([{"addresses": ["10.0.0.1"], "conditions": conditions}]));
-            assert_eq!(slice.endpoints[..], [Endpoint { address: [10, 0, 0, 1].into(), state }], "{conditions}");
+            assert_eq!(
+                slice.endpoints[..],
+                [Endpoint { address: [10, 0, 0, 1].into(), state, hints: None }],
+                "{conditions}"
+            );
+        }
+    }
+
+    #[test]
+    fn hints_name_zones_and_nodes() {
+        let with = |hints| of(json!([]), json!([{"addresses": ["10.0.0.1"], "hints": hints}]));
+        let hints = |slice: &EndpointSlice| slice.endpoints[0].hints.clone().map(|hints| (hints.zones, hints.nodes));
+        let both = with(json!({"forZones": [{"name": "a"}, {"name": "b"}], "forNodes": [{"name": "n"}]}));
+        assert_eq!(hints(&both), Some((["a".into(), "b".into()].into(), ["n".into()].into())));
+        for nothing in [json!(null), json!({}), json!({"forZones": []})] {
+            assert_eq!(hints(&with(nothing)), None);
         }
     }
 

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use genkan_routing::model::Endpoint;
 use k8s_openapi::api::core::v1::ServicePort;
 
+use super::topology::Choice;
 use super::{ClusterIssue, ClusterSpec};
 use crate::resources::{EndpointSlice, NamespacedName, Port, PortProtocol, Service, State};
+use crate::settings::Place;
 use crate::translate::reader::Reader;
 
 /// The endpoints of a Service's port, sorted, without duplicates.
@@ -25,8 +27,13 @@ pub(super) fn of_service(
             None => issues.push(ClusterIssue::NoAddress(name.clone())),
         }
     }
-    let endpoints =
-        of_slices(reader.endpoint_slices(name).map(AsRef::as_ref), port.name.as_deref(), spec.usage.protocol());
+    let slices: Vec<_> = reader.endpoint_slices(name).map(AsRef::as_ref).collect();
+    for slice in slices.iter().filter(|slice| slice.names) {
+        let own = slice.metadata.name.clone().unwrap_or_default();
+        issues.push(ClusterIssue::NamesAsEndpoints(NamespacedName::new(name.namespace.clone(), own)));
+    }
+    let place = reader.settings().topology.as_ref();
+    let endpoints = of_slices(&slices, port.name.as_deref(), spec.usage.protocol(), place);
     if endpoints.is_empty() { Err(ClusterIssue::NoEndpoints(name.clone())) } else { Ok(endpoints) }
 }
 
@@ -34,22 +41,26 @@ fn own_address(service: &Service, port: &ServicePort) -> Option<SocketAddr> {
     Some(SocketAddr::new(service.cluster_ip?, u16::try_from(port.port).ok()?))
 }
 
-/// The ready endpoints of the slices' port of this name. When none is ready, those that still serve while they
-/// terminate, as kube-proxy does.
-fn of_slices<'s>(
-    slices: impl Iterator<Item = &'s EndpointSlice>,
+/// The ready endpoints of the slices' port of this name, of them those that are meant for clients at `place`. When none
+/// is ready, those that still serve while they terminate, as kube-proxy does.
+fn of_slices(
+    slices: &[&EndpointSlice],
     port_name: Option<&str>,
     protocol: PortProtocol,
+    place: Option<&Place>,
 ) -> Vec<Endpoint> {
     let wanted = |port: &&Port| port.protocol == protocol && *port.name == *port_name.unwrap_or_default();
+    let usable: Vec<_> =
+        slices.iter().filter(|slice| !slice.names && slice.ports.iter().any(|port| wanted(&port))).collect();
+    let choice = place.and_then(|place| Choice::among(usable.iter().flat_map(|slice| &slice.endpoints), place));
     let (mut ready, mut leaving) = (BTreeSet::new(), BTreeSet::new());
-    for slice in slices {
+    for slice in usable {
         for port in slice.ports.iter().filter(wanted) {
             for endpoint in &slice.endpoints {
                 let set = match endpoint.state {
-                    State::Ready => &mut ready,
+                    State::Ready if choice.as_ref().is_none_or(|choice| choice.takes(endpoint)) => &mut ready,
                     State::Leaving => &mut leaving,
-                    State::Away => continue,
+                    State::Ready | State::Away => continue,
                 };
                 set.insert(Endpoint { address: SocketAddr::new(endpoint.address, port.number) });
             }
@@ -65,8 +76,11 @@ mod tests {
     use super::*;
 
     fn slice(endpoints: &[(&str, State)]) -> EndpointSlice {
-        let endpoint =
-            |(address, state): &(&str, State)| resources::Endpoint { address: address.parse().unwrap(), state: *state };
+        let endpoint = |(address, state): &(&str, State)| resources::Endpoint {
+            address: address.parse().unwrap(),
+            state: *state,
+            hints: None,
+        };
         let ports =
             [("http", 8080, PortProtocol::Tcp), ("http", 8081, PortProtocol::Udp), ("other", 8082, PortProtocol::Tcp)];
         EndpointSlice {
@@ -75,11 +89,14 @@ mod tests {
             echo: None,
             ports: ports.map(|(name, number, protocol)| Port { name: name.into(), number, protocol }).into(),
             endpoints: endpoints.iter().map(endpoint).collect(),
+            names: false,
         }
     }
 
     fn addresses(slices: &[EndpointSlice], port: Option<&str>) -> Vec<String> {
-        of_slices(slices.iter(), port, PortProtocol::Tcp).iter().map(|endpoint| endpoint.address.to_string()).collect()
+        let slices: Vec<_> = slices.iter().collect();
+        let endpoints = of_slices(&slices, port, PortProtocol::Tcp, None);
+        endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect()
     }
 
     #[test]

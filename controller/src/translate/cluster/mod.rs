@@ -4,6 +4,7 @@
 mod endpoints;
 mod external_name;
 mod protocol;
+mod topology;
 
 use std::fmt;
 use std::sync::Arc;
@@ -173,6 +174,9 @@ pub enum ClusterIssue {
     /// Nothing is ready.
     #[error("Service {0} has no ready endpoint")]
     NoEndpoints(NamespacedName),
+    /// An EndpointSlice of names.
+    #[error("EndpointSlice {0} has addressType FQDN, which has no defined meaning; its endpoints are not used")]
+    NamesAsEndpoints(NamespacedName),
     /// `service-upstream` on a Service without an address.
     #[error("Service {0} is headless and has no address for service-upstream; its endpoints are used")]
     NoAddress(NamespacedName),
@@ -214,7 +218,7 @@ impl ClusterIssue {
     /// endpoints.
     pub fn problem_as(&self, origin: &Origin, consequence: &str) -> Problem {
         let (origin, mut message) = (origin.clone(), self.to_string());
-        if !matches!(self, Self::NoAddress(_) | Self::UnknownProtocol { .. }) {
+        if !matches!(self, Self::NoAddress(_) | Self::NamesAsEndpoints(_) | Self::UnknownProtocol { .. }) {
             message = format!("{message}; {consequence}");
         }
         match self {
@@ -226,6 +230,8 @@ impl ClusterIssue {
             }
             Self::NoEndpoints(_) => Problem::warning(origin, "NoEndpoints", message)
                 .with_mend("see whether its selector names Pods and whether they are ready"),
+            Self::NamesAsEndpoints(_) => Problem::warning(origin, "UnsupportedAddressType", message)
+                .with_mend("write addresses, or use a Service of type ExternalName"),
             Self::NoAddress(_) => {
                 Problem::warning(origin, "NoServiceAddress", message).with_mend("remove service-upstream")
             }

@@ -82,6 +82,11 @@ pub(super) struct ClusterFlags {
         default_value = "false", action = ArgAction::Set)]
     pub(super) disable_sync_events: bool,
 
+    /// Prefer endpoints that are meant for our zone or node by the hints of their EndpointSlices
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value = "false", action = ArgAction::Set)]
+    pub(super) enable_topology_aware_routing: bool,
+
     /// File that keeps what the API server said last, to serve at once after a restart without it; it holds the private
     /// keys of certificates in plain text, readable by its owner only [default: nothing is kept]
     #[arg(long, value_name = "FILE")]

@@ -4,6 +4,7 @@ mod accepted;
 mod admission;
 mod flags;
 mod metrics_flags;
+mod place;
 mod source;
 
 use std::process::ExitCode;
@@ -69,7 +70,10 @@ impl Controller {
         let metrics = self.metrics.settings()?;
         let client = connect(&self.cluster.access()).await?;
         let pod = OwnPod::from_environment(client.default_namespace());
-        let settings = self.settings();
+        let mut settings = self.settings();
+        if self.cluster.enable_topology_aware_routing {
+            settings.topology = place::of_pod(&client, &pod).await;
+        }
         let mut proxy = self.process.proxy_config();
         proxy.metrics = metrics;
         proxy.metrics_labels = ConstantLabels {
