@@ -24,16 +24,18 @@ impl WaitShutdown {
         if controllers.is_empty() {
             eprintln!("genkan: no controller runs here");
         }
-        for pid in &controllers {
-            match kill_process(*pid, Signal::TERM) {
-                // It was faster.
-                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        let mut told = Vec::new();
+        for pid in controllers {
+            match kill_process(pid, Signal::TERM) {
+                Ok(()) => told.push(pid),
+                // It was faster, or is not of this container: then there is nothing to wait for.
+                Err(rustix::io::Errno::SRCH) => {}
                 Err(error) => {
                     return Err(error).with_context(|| format!("process {} can't be told", pid.as_raw_nonzero()));
                 }
             }
         }
-        while controllers.iter().any(|pid| is_running(Path::new("/proc"), *pid)) {
+        while told.iter().any(|pid| is_running(Path::new("/proc"), *pid)) {
             sleep(LOOK);
         }
         Ok(ExitCode::SUCCESS)

@@ -5,7 +5,6 @@
 
 mod admission;
 mod api_server;
-mod chart;
 mod end;
 mod flows;
 mod leader;
