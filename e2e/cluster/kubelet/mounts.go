@@ -29,7 +29,7 @@ type mount struct {
 	readOnly       bool
 }
 
-// enter gives the calling thread a mount namespace with this root.
+// enter gives the calling thread a mount namespace with this root. Its /proc is empty.
 func (r root) enter() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWUTS); err != nil {
 		return err
@@ -43,9 +43,6 @@ func (r root) enter() error {
 	top, err := r.layer()
 	if err != nil {
 		return err
-	}
-	if err := unix.Mount("proc", top+"/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return fmt.Errorf("cannot mount /proc: %w", err)
 	}
 	for _, shared := range []string{"/dev", "/sys"} {
 		if err := unix.Mount(shared, top+shared, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {

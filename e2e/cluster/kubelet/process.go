@@ -25,7 +25,8 @@ type launch struct {
 	enter    func() error
 	security security
 	output   *os.File
-	// newPIDs gives the process a PID namespace of its own, so that all of its children end with it.
+	// newPIDs gives the process a PID namespace of its own, so that all of its children end with it, and a /proc that shows
+	// this namespace alone.
 	newPIDs bool
 }
 
@@ -46,20 +47,20 @@ func (l launch) start() (*process, error) {
 	}
 	var started *os.Process
 	err := onOwnThread(func() error {
-		// Before the mounts, as what is mounted on /proc shows the namespace that the thread's children will be in.
+		if err := l.enter(); err != nil {
+			return err
+		}
 		if l.newPIDs {
 			if err := unix.Unshare(unix.CLONE_NEWPID); err != nil {
 				return err
 			}
 		}
-		if err := l.enter(); err != nil {
-			return err
-		}
 		path, err := l.find()
 		if err != nil {
 			return err
 		}
-		attributes := &syscall.SysProcAttr{Setsid: true}
+		// What is traced stops before its first instruction: until then, nothing can be in its PID namespace.
+		attributes := &syscall.SysProcAttr{Setsid: true, Ptrace: l.newPIDs}
 		if err := l.security.apply(attributes); err != nil {
 			return err
 		}
@@ -71,7 +72,15 @@ func (l launch) start() (*process, error) {
 		started, err = os.StartProcess(path, l.command, &os.ProcAttr{
 			Dir: l.dir, Env: l.env, Files: []*os.File{null, l.output, l.output}, Sys: attributes,
 		})
-		return err
+		if err != nil || !l.newPIDs {
+			return err
+		}
+		if err := giveProc(started); err != nil {
+			started.Kill()
+			started.Wait()
+			return err
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", l.command[0], err)
@@ -79,6 +88,40 @@ func (l launch) start() (*process, error) {
 	p := &process{pid: started.Pid, ended: make(chan struct{})}
 	go p.wait(started)
 	return p, nil
+}
+
+// giveProc mounts the /proc of the PID namespace of a process that the calling thread has started and traces, and lets the
+// process go on. A proc file system shows the namespace of whoever mounts it, which for a thread stays what it was when
+// the thread began; so another process has to do it.
+func giveProc(started *os.Process) error {
+	var status unix.WaitStatus
+	for {
+		if _, err := unix.Wait4(started.Pid, &status, 0, nil); err == nil {
+			break
+		} else if err != unix.EINTR {
+			return err
+		}
+	}
+	if !status.Stopped() {
+		return fmt.Errorf("it did not start: wait status %#x", uint32(status))
+	}
+	mount, err := exec.LookPath("mount")
+	if err != nil {
+		return err
+	}
+	var output strings.Builder
+	err = onOwnThread(func() error {
+		if err := (&process{pid: started.Pid}).join(); err != nil {
+			return err
+		}
+		command := exec.Command(mount, "--types", "proc", "--options", "nosuid,nodev,noexec", "proc", "/proc")
+		command.Stderr = &output
+		return command.Run()
+	})
+	if err != nil {
+		return fmt.Errorf("cannot mount /proc: %w %s", err, output.String())
+	}
+	return unix.PtraceDetach(started.Pid)
 }
 
 // find looks the command up where the process will see it.

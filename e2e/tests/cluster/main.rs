@@ -5,6 +5,7 @@
 
 mod admission;
 mod api_server;
+mod chart;
 mod end;
 mod flows;
 mod leader;

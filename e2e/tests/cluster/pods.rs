@@ -147,6 +147,14 @@ fn a_pod_that_ignores_sigterm_is_killed_after_its_grace_period() {
 }
 
 #[test]
+fn a_container_sees_its_own_processes_and_no_others() {
+    let namespace = Cluster::shared().namespace("alone");
+    namespace.apply(&shell("alone", "cd /proc && echo [0-9]* && exec sleep 600", "", ""));
+    namespace.wait_until("it printed", || !namespace.log("alone").is_empty());
+    assert_eq!(namespace.log("alone"), "1\n");
+}
+
+#[test]
 fn init_containers_run_in_order_before_the_others() {
     let namespace = Cluster::shared().namespace("init");
     let mounts = "volumeMounts: [{name: work, mountPath: /srv}]";
