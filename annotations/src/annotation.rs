@@ -16,7 +16,7 @@ use crate::settings::IngressSettings;
 use crate::suggest::nearest;
 use crate::table;
 use crate::value::{ValueError, quoted};
-use crate::{canary, connection_limit, cors, ip_access, load_balance, rate_limit, redirect};
+use crate::{authentication, canary, connection_limit, cors, ip_access, load_balance, rate_limit, redirect};
 
 /// A row of the table of annotations.
 pub type Annotation = Definition<Effect>;
@@ -91,7 +91,11 @@ impl<'a> Builder<'a> {
         Self {
             context,
             // Whether the ConfigMap denies everything is known only when all annotations are read.
-            settings: IngressSettings { deny: None, ..IngressSettings::from_global(context.global) },
+            settings: IngressSettings {
+                deny: None,
+                deny_authentication: None,
+                ..IngressSettings::from_global(context.global)
+            },
             canary: canary::Parts::default(),
             connection_limit: connection_limit::Parts::default(),
             cors: cors::Parts::default(),
@@ -122,6 +126,11 @@ impl<'a> Builder<'a> {
     /// Every path answers 503. The first reason stays.
     pub(crate) fn deny(&mut self, reason: impl Into<String>) {
         self.settings.deny.get_or_insert_with(|| reason.into());
+    }
+
+    /// As [`Self::deny`], for the paths that ask for authentication.
+    fn deny_authentication(&mut self, reason: impl Into<String>) {
+        self.settings.deny_authentication.get_or_insert_with(|| reason.into());
     }
 
     fn check_blocklist(&mut self, written: &BTreeMap<&str, &str>) {
@@ -186,7 +195,12 @@ impl<'a> Builder<'a> {
             Support::NotYetSecurity(idle) if asks_nothing(idle) => self.replaced_keys.push(definition.name),
             Support::NotYetSecurity(_) => {
                 let message = format!("{spelling} is not supported: every path answers 503, so that nothing is open");
-                self.deny(format!("the annotation {spelling} is not supported"));
+                let reason = format!("the annotation {spelling} is not supported");
+                if authentication::ANNOTATIONS.contains(&definition.name) {
+                    self.deny_authentication(reason);
+                } else {
+                    self.deny(reason);
+                }
                 self.note(Severity::Error, "UnsupportedAnnotation", message, MEND_UNSUPPORTED_SECURITY);
             }
             Support::Refused => self.refuse(spelling),
@@ -255,11 +269,12 @@ impl<'a> Builder<'a> {
 
     /// A security key of the ConfigMap that can't be used denies every rule that does not replace it.
     fn inherit_denial(&mut self) {
-        let unusable = &self.context.global.unusable;
-        let reason =
-            unusable.iter().find(|(key, _)| !self.replaced_keys.contains(key)).map(|(_, reason)| reason.clone());
-        if let Some(reason) = reason {
+        let global = self.context.global;
+        if let Some(reason) = global.denial(&self.replaced_keys) {
             self.deny(reason);
+        }
+        if let Some(reason) = global.authentication_denial(&self.replaced_keys) {
+            self.deny_authentication(reason);
         }
     }
 }

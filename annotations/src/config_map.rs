@@ -22,7 +22,7 @@ use crate::notes::Notes;
 use crate::settings::HttpsRedirectSettings;
 use crate::suggest::nearest;
 use crate::value::{ValueError, quoted};
-use crate::{access_log, compression, hsts, table};
+use crate::{access_log, authentication, compression, hsts, table};
 
 /// A row of the table of ConfigMap keys.
 pub type Key = Definition<Effect>;
@@ -58,6 +58,9 @@ pub struct GlobalConfig {
     /// Rules whose path text begins with one of these are never sent to HTTPS (`no-tls-redirect-locations`,
     /// `/.well-known/acme-challenge`).
     pub no_tls_redirect_locations: Vec<String>,
+    /// Rules whose path text begins with one of these ask for no authentication (`no-auth-locations`,
+    /// `/.well-known/acme-challenge`).
+    pub no_auth_locations: Vec<String>,
     /// The status of `limit-rps` and `limit-rpm` (`limit-req-status-code`, 503).
     pub limit_req_status_code: u16,
     /// The status of `limit-connections` (`limit-conn-status-code`, 503).
@@ -104,6 +107,7 @@ impl Default for GlobalConfig {
             hsts: Some(Hsts::default()),
             https_redirect: HttpsRedirectSettings::default(),
             no_tls_redirect_locations: vec!["/.well-known/acme-challenge".to_owned()],
+            no_auth_locations: vec!["/.well-known/acme-challenge".to_owned()],
             limit_req_status_code: 503,
             limit_conn_status_code: 503,
             body_limit: Some(BodyLimit(1 << 20)),
@@ -119,6 +123,19 @@ impl Default for GlobalConfig {
             annotations_risk_level: Risk::High,
             unusable: BTreeMap::new(),
         }
+    }
+}
+
+impl GlobalConfig {
+    /// Why every rule answers 503, unless an annotation took the place of one of `replaced` keys.
+    pub(crate) fn denial(&self, replaced: &[&str]) -> Option<&String> {
+        let denies = |key: &str| key != authentication::GLOBAL_KEY && !replaced.contains(&key);
+        self.unusable.iter().find(|(key, _)| denies(key)).map(|(_, reason)| reason)
+    }
+
+    /// As [`Self::denial`], for every rule that asks for authentication.
+    pub(crate) fn authentication_denial(&self, replaced: &[&str]) -> Option<&String> {
+        self.unusable.get(authentication::GLOBAL_KEY).filter(|_| !replaced.contains(&authentication::GLOBAL_KEY))
     }
 }
 

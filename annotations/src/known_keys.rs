@@ -148,12 +148,6 @@ pub(crate) const AUTH: &[Key] = &[
         "Passes cookies of global-auth-url on with every status",
     ),
     Key::refused("global-auth-snippet", "Raw nginx configuration of the request to global-auth-url"),
-    Key::not_yet(
-        "no-auth-locations",
-        "paths, separated by commas",
-        &["/.well-known/acme-challenge"],
-        "Paths without authentication",
-    ),
     Key::not_yet_security("enable-modsecurity", "true or false", OFF, "Web application firewall"),
     Key::not_yet("enable-owasp-modsecurity-crs", "true or false", OFF, "The OWASP rules of enable-modsecurity"),
     Key::refused("modsecurity-snippet", "Raw rules of enable-modsecurity"),

@@ -22,6 +22,7 @@ pub mod value;
 
 mod access_log;
 mod admission;
+mod authentication;
 mod backend_protocol;
 mod body_limit;
 mod canary;

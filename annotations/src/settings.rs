@@ -32,6 +32,10 @@ pub struct IngressSettings {
     /// supported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deny: Option<String>,
+    /// Every path of the Ingress but those of `no-auth-locations` answers 503, for this reason: authentication that is
+    /// not supported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deny_authentication: Option<String>,
     /// HTTP to HTTPS.
     pub https_redirect: HttpsRedirectSettings,
     /// `app-root`: `/` of every host of the Ingress leads here with 302; begins with `/`.
@@ -201,7 +205,8 @@ impl IngressSettings {
     pub fn from_global(global: &GlobalConfig) -> Self {
         Self {
             rejected: false,
-            deny: global.unusable.values().next().cloned(),
+            deny: global.denial(&[]).cloned(),
+            deny_authentication: global.authentication_denial(&[]).cloned(),
             https_redirect: global.https_redirect,
             app_root: None,
             rewrite_target: None,

@@ -7,9 +7,9 @@ use crate::annotation::Annotation;
 use crate::config_map::Key;
 use crate::definition::Support;
 use crate::{
-    access_log, admission, backend_protocol, body_limit, canary, client, compression, connection_limit, cors,
-    forwarded, hsts, ip_access, known_annotations, known_keys, load_balance, rate_limit, redirect, retry, rewrite,
-    service_upstream, stream, timeouts, upstream,
+    access_log, admission, authentication, backend_protocol, body_limit, canary, client, compression, connection_limit,
+    cors, forwarded, hsts, ip_access, known_annotations, known_keys, load_balance, rate_limit, redirect, retry,
+    rewrite, service_upstream, stream, timeouts, upstream,
 };
 
 /// A subject and its rows.
@@ -59,6 +59,7 @@ static KEYS: &[Group<Key>] = &[
     ("Headers, listeners, errors and limits", known_keys::HTTP),
     ("The way to the backend", known_keys::UPSTREAM),
     ("TLS", known_keys::TLS),
+    ("Authentication", authentication::KEYS),
     ("Authentication and firewall", known_keys::AUTH),
     ("Logs and tracing", known_keys::LOG),
     ("The inside of nginx and raw configuration", known_keys::NGINX),

@@ -260,13 +260,9 @@ fn a_bad_list_of_the_config_map_denies_every_ingress_without_its_own() {
 #[test]
 fn security_that_is_not_enforced_closes_the_ingress() {
     for (name, value) in [
-        ("auth-type", "basic"),
-        ("auth-secret", "users"),
-        ("auth-url", "https://auth.example"),
         ("auth-tls-secret", "default/ca"),
         ("auth-tls-verify-client", "optional"),
         ("auth-tls-match-cn", "CN=a"),
-        ("satisfy", "any"),
         ("enable-modsecurity", "true"),
         ("proxy-ssl-verify", "on"),
         ("proxy-ssl-secret", "default/upstream"),
@@ -279,6 +275,19 @@ fn security_that_is_not_enforced_closes_the_ingress() {
             (parsed.problems[0].severity, parsed.problems[0].reason),
             (Severity::Error, "UnsupportedAnnotation")
         );
+    }
+}
+
+#[test]
+fn authentication_that_is_not_enforced_closes_the_paths_that_ask_for_it() {
+    for (name, value) in
+        [("auth-type", "basic"), ("auth-secret", "users"), ("auth-url", "https://auth.example"), ("satisfy", "any")]
+    {
+        let Parsed { settings, problems } = parse(&[(name, value)]);
+        let reason = format!("the annotation {name} is not supported");
+        assert_eq!((settings.deny, settings.deny_authentication), (None, Some(reason)));
+        assert_eq!(problems.len(), 1, "{name}");
+        assert_eq!((problems[0].severity, problems[0].reason), (Severity::Error, "UnsupportedAnnotation"));
     }
 }
 
@@ -323,7 +332,8 @@ fn every_annotation_that_does_not_act_says_so() {
         };
         let Parsed { mut settings, problems } = parse(&[(row.name, "something")]);
         assert_eq!(problems.iter().map(|problem| problem.severity).collect::<Vec<_>>(), [severity], "{}", row.name);
-        assert_eq!((settings.deny.take().is_some(), settings.rejected), (denied, rejected), "{}", row.name);
+        let closed = settings.deny.take().or(settings.deny_authentication.take()).is_some();
+        assert_eq!((closed, settings.rejected), (denied, rejected), "{}", row.name);
         settings.rejected = false;
         assert_eq!(settings, before, "{}", row.name);
     }
@@ -381,9 +391,11 @@ fn blocked_words_keep_the_ingress_from_being_used() {
 fn global_auth_closes_every_ingress_that_is_not_exempt() {
     let (global, problems) = read(&[("global-auth-url", "https://auth.example")]);
     assert_eq!(problems.len(), 1);
-    assert!(parse_with(&global, &[]).settings.deny.is_some());
-    assert!(parse_with(&global, &[("enable-global-auth", "true")]).settings.deny.is_some());
-    assert_eq!(parse_with(&global, &[("enable-global-auth", "false")]).settings.deny, None);
+    let closed = |annotations| parse_with(&global, annotations).settings.deny_authentication.is_some();
+    assert!(closed(&[]));
+    assert!(closed(&[("enable-global-auth", "true")]));
+    assert!(!closed(&[("enable-global-auth", "false")]));
+    assert_eq!(parse_with(&global, &[]).settings.deny, None);
     let (global, _) = read(&[("enable-modsecurity", "true")]);
     assert!(parse_with(&global, &[]).settings.deny.is_some());
     assert_eq!(parse_with(&global, &[("enable-modsecurity", "false")]).settings.deny, None);

@@ -25,6 +25,7 @@ const ROWS: &[Row] = &[
     ("preserve-trailing-slash", &[], &["true"], &["on"]),
     ("use-port-in-redirects", &[], &["true"], &["on"]),
     ("http-redirect-code", &[], &["301", "302", "307"], &["303", "200", "x"]),
+    ("no-auth-locations", &[], &["/a, /b", "/a\n/b", "/.well-known/"], &["/a\tb"]),
     ("no-tls-redirect-locations", &[], &["/a, /b", "/a\n/b", "/.well-known/"], &["/a\tb"]),
     ("limit-req-status-code", &[], &["429"], &["200", "600", "x"]),
     ("limit-conn-status-code", &[], &["429"], &["399"]),

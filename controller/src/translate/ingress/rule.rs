@@ -69,7 +69,7 @@ impl HostContext<'_> {
         let mut filters = self.common_filters();
         filters.extend(settings.body_limit.map(Filter::BodyLimit));
         filters.extend(body.cors.clone().map(Filter::Cors));
-        filters.extend(settings.deny.clone().map(|reason| Filter::Deny(Deny { status: 503, reason })));
+        filters.extend(self.denial(body, path).cloned().map(|reason| Filter::Deny(Deny { status: 503, reason })));
         filters.extend(settings.rate_limits.iter().cloned().map(Filter::RateLimit));
         filters.extend(settings.connection_limit.clone().map(Filter::ConnectionLimit));
         filters.extend(body.ip_access.clone().map(Filter::IpAccess));
@@ -80,10 +80,15 @@ impl HostContext<'_> {
         filters
     }
 
+    /// Why a path answers 503.
+    fn denial<'b>(&self, body: &'b Body, path: &str) -> Option<&'b String> {
+        let asks = |_: &&String| !begins_with_one_of(path, &self.config.global.no_auth_locations);
+        body.settings.deny.as_ref().or_else(|| body.settings.deny_authentication.as_ref().filter(asks))
+    }
+
     fn https_redirect(&self, body: &Body, path: &str) -> Option<HttpsRedirect> {
         let wanted = &body.settings.https_redirect;
-        let exempt =
-            self.config.global.no_tls_redirect_locations.iter().any(|prefix| path.starts_with(prefix.as_str()));
+        let exempt = begins_with_one_of(path, &self.config.global.no_tls_redirect_locations);
         let acts = !exempt && (wanted.force || wanted.ssl_redirect && self.tls);
         acts.then(|| HttpsRedirect {
             status: wanted.status,
@@ -91,6 +96,11 @@ impl HostContext<'_> {
             port: wanted.use_port.then_some(self.settings.https_port),
         })
     }
+}
+
+/// As ingress-nginx compares: the text of the path, not what requests it matches.
+fn begins_with_one_of(path: &str, prefixes: &[String]) -> bool {
+    prefixes.iter().any(|prefix| path.starts_with(prefix.as_str()))
 }
 
 /// Whether redirects and rewrites of an Ingress act: not where it only lends its `spec.defaultBackend` to every host.
