@@ -6,9 +6,11 @@
 mod admission;
 mod api_server;
 mod chart;
+mod cert_manager;
 mod end;
 mod flows;
 mod leader;
+mod peers;
 mod pods;
 mod restart;
 mod security;
