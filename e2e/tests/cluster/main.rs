@@ -8,6 +8,7 @@ mod api_server;
 mod chart;
 mod cert_manager;
 mod end;
+mod external_dns;
 mod flows;
 mod leader;
 mod peers;
