@@ -5,8 +5,8 @@
 
 mod admission;
 mod api_server;
-mod chart;
 mod cert_manager;
+mod chart;
 mod end;
 mod external_dns;
 mod flows;
