@@ -103,13 +103,27 @@ impl<'c> Namespace<'c> {
         std::fs::read_to_string(path).unwrap_or_default()
     }
 
+    /// The last lines of what each Pod has printed.
+    fn ends_of_logs(&self) -> String {
+        let prefix = format!("{}_", self.name);
+        let entries = std::fs::read_dir(self.cluster.folder().join("pods")).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let pods = names.filter_map(|name| Some(name.strip_prefix(&prefix)?.strip_suffix(".log")?.to_owned()));
+        pods.map(|pod| {
+            let log = self.log(&pod);
+            let lines: Vec<_> = log.lines().collect();
+            format!("== log of {pod}\n{}\n", lines[lines.len().saturating_sub(20)..].join("\n"))
+        })
+        .collect()
+    }
+
     /// Waits until `happened`, which is asked again and again.
     pub fn wait_until(&self, what: &str, mut happened: impl FnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !happened() {
             if Instant::now() > deadline {
                 let pods = self.try_kubectl(&["describe", "pods"]).unwrap_or_else(|error| error);
-                panic!("in namespace {}, {what}: did not happen\n{pods}", self.name);
+                panic!("in namespace {}, {what}: did not happen\n{pods}\n{}", self.name, self.ends_of_logs());
             }
             thread::sleep(Duration::from_millis(20));
         }
