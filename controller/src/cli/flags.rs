@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use clap::{ArgAction, Args};
 
+use super::compatible::boolean;
 use crate::resources::NamespacedName;
 use crate::settings::{DEFAULT_CONFIG_MAP, Settings};
 
@@ -21,11 +22,13 @@ pub(super) struct TranslateFlags {
 
     /// IngressClasses named like --ingress-class are ours too
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "false", action = ArgAction::Set)]
     pub(super) ingress_class_by_name: bool,
 
     /// Serve Ingresses that name no class [default: false in a cluster, true for files]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean)]
     pub(super) watch_ingress_without_class: Option<bool>,
 
     /// Prefix of the annotations
@@ -59,11 +62,13 @@ pub(super) struct TranslateFlags {
 
     /// Ignore Ingresses that have a spec.defaultBackend
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "false", action = ArgAction::Set)]
     pub(super) disable_catch_all: bool,
 
     /// ExternalName Services get no endpoints
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "false", action = ArgAction::Set)]
     pub(super) disable_svc_external_name: bool,
 

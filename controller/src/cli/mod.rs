@@ -2,6 +2,7 @@
 
 mod annotations;
 mod check;
+mod compatible;
 mod echo;
 mod explain;
 mod flags;
@@ -50,6 +51,8 @@ enum Output {
     Json,
 }
 
+/// The command that takes ingress-nginx's flags.
+const CONTROLLER: &str = "controller";
 /// What ingress-nginx's image calls its controller: by this name we are the command `controller`.
 const CONTROLLER_NAME: &str = "nginx-ingress-controller";
 /// What ingress-nginx's image calls its preStop command.
@@ -59,12 +62,14 @@ const WAIT_SHUTDOWN_NAME: &str = "wait-shutdown";
 fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<_> = given.collect();
     let name = arguments.first().and_then(|name| Path::new(name).file_name()?.to_str());
-    let command = match name {
-        Some(CONTROLLER_NAME) => "controller",
-        Some(WAIT_SHUTDOWN_NAME) => "wait-shutdown",
-        _ => return arguments,
-    };
-    arguments.insert(1, command.into());
+    match name {
+        Some(CONTROLLER_NAME) => arguments.insert(1, CONTROLLER.into()),
+        Some(WAIT_SHUTDOWN_NAME) => arguments.insert(1, "wait-shutdown".into()),
+        _ => {}
+    }
+    if arguments.get(1).is_some_and(|command| command == CONTROLLER) {
+        arguments = compatible::spelled_out(arguments);
+    }
     arguments
 }
 

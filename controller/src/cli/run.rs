@@ -55,7 +55,7 @@ impl Run {
             "{} does not exist: give a manifest or a folder of manifests",
             self.path.display()
         );
-        self.process.start_log()?;
+        self.process.start_log("info")?;
         let serve = Serve {
             settings: self.translate.settings(),
             proxy: self.process.proxy_config(),

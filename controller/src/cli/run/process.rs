@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use genkan_proxy::config::{AccessLogOutput, ProxyConfig};
 
@@ -39,9 +40,9 @@ pub(super) struct ProcessFlags {
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
 
-    /// Which messages are written, as in info or genkan_proxy=debug
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    pub(super) log_level: String,
+    /// Which messages are written, as in info or genkan_proxy=debug [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log_level: Option<String>,
 }
 
 /// How messages are written.
@@ -63,10 +64,13 @@ pub(super) enum Place {
 }
 
 impl ProcessFlags {
-    /// Starts the log.
-    pub(super) fn start_log(&self) -> anyhow::Result<()> {
+    /// Starts the log, at this level unless --log-level says another.
+    pub(super) fn start_log(&self, default_level: &str) -> anyhow::Result<()> {
+        let level = self.log_level.as_deref().unwrap_or(default_level);
         // The client for the API server calls every failed attempt an error; `watch` tells what follows from them.
-        let filter = tracing_subscriber::EnvFilter::try_new(format!("kube_client=off,{}", self.log_level))?;
+        let filter = tracing_subscriber::EnvFilter::try_new(format!("kube_client=off,{level}")).with_context(|| {
+            format!("--log-level={level} is no filter: write it like info or info,genkan_proxy=debug")
+        })?;
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use crate::admission::{
     AdmissionServer, CertificateFiles, Desk, Judgement, Keeper, Question, Questions, Rules, Serving, View, desk, judge,
 };
+use crate::cli::compatible::boolean;
 use crate::cli::flags::parse_namespaced_name;
 use crate::cli::run::process::any_address;
 use crate::control::Control;
@@ -64,6 +65,7 @@ pub(super) struct AdmissionFlags {
 
     /// Refuse Ingresses with texts that would attack nginx's configuration; here they would do nothing
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "true", action = ArgAction::Set)]
     deep_inspect: bool,
 }

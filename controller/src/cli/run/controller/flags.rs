@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
+use crate::cli::compatible::{boolean, duration};
 use crate::cli::flags::parse_namespaced_name;
 use crate::label_selector::LabelSelector;
 use crate::resources::NamespacedName;
@@ -47,16 +48,19 @@ pub(super) struct ClusterFlags {
 
     /// Without either, Ingresses get the internal addresses of our nodes, not the external ones
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "false", action = ArgAction::Set)]
     report_node_internal_ip_address: bool,
 
     /// Write the status of Ingresses
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "true", action = ArgAction::Set)]
     pub(super) update_status: bool,
 
     /// Take the addresses away when the last of us stops
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "true", action = ArgAction::Set)]
     pub(super) update_status_on_shutdown: bool,
 
@@ -69,21 +73,24 @@ pub(super) struct ClusterFlags {
     pub(super) election_id: String,
 
     /// How long that one may be silent before another takes over, as in 30s
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub(super) election_ttl: Duration,
 
     /// Every replica writes
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "false", action = ArgAction::Set)]
     pub(super) disable_leader_election: bool,
 
     /// Write no Event when an Ingress was taken
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "false", action = ArgAction::Set)]
     pub(super) disable_sync_events: bool,
 
     /// Prefer endpoints that are meant for our zone or node by the hints of their EndpointSlices
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "false", action = ArgAction::Set)]
     pub(super) enable_topology_aware_routing: bool,
 
@@ -95,6 +102,10 @@ pub(super) struct ClusterFlags {
     /// Seconds to stay after the last request ended
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(super) post_shutdown_grace_period: u64,
+
+    /// How much is logged, as a number: 2 and more is --log-level=debug; that flag goes before it
+    #[arg(long = "v", value_name = "LEVEL", default_value_t = 0)]
+    verbosity: u8,
 }
 
 impl ClusterFlags {
@@ -118,48 +129,13 @@ impl ClusterFlags {
         }
     }
 
+    /// The level of the log unless --log-level says another.
+    pub(super) fn log_level(&self) -> &'static str {
+        if self.verbosity < 2 { "info" } else { "debug" }
+    }
+
     /// How often every status is looked at.
     pub(super) fn status_update_interval(&self) -> Duration {
         Duration::from_secs(self.status_update_interval.max(5))
-    }
-}
-
-/// A duration as Go writes it: `30s`, `1m30s`, `500ms`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refuse = || format!("{text:?} is no duration: write it like 30s, 1m30s or 500ms");
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let (number, after) = rest.split_at(digits);
-        let units = after.len() - after.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
-        let (unit, after) = after.split_at(units);
-        let number: u64 = number.parse().map_err(|_| refuse())?;
-        let milliseconds = match unit {
-            "ms" => Some(number),
-            "s" => number.checked_mul(1000),
-            "m" => number.checked_mul(60_000),
-            "h" => number.checked_mul(3_600_000),
-            _ => None,
-        };
-        let part = Duration::from_millis(milliseconds.ok_or_else(refuse)?);
-        total = total.checked_add(part).ok_or_else(refuse)?;
-        rest = after;
-    }
-    if total < Duration::from_secs(1) { Err(format!("{text} is shorter than a second")) } else { Ok(total) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_written_as_in_go() {
-        for (text, seconds) in [("30s", 30.0), ("1m30s", 90.0), ("1500ms", 1.5), ("1h", 3600.0)] {
-            assert_eq!(parse_duration(text).unwrap().as_secs_f64(), seconds, "{text}");
-        }
-        for text in ["", "30", "s", "30x", "-1s", "0s", "99999999999999999999s", "18446744073709551615h"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
     }
 }

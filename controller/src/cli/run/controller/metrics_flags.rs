@@ -6,27 +6,33 @@ use anyhow::ensure;
 use clap::{ArgAction, Args};
 use genkan_proxy::metrics::{Buckets, HostLabel, MetricSettings, RequestMetric, UnknownMetric};
 
+use crate::cli::compatible::boolean;
+
 /// Flags about how requests are counted.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Metrics of requests")]
 pub(super) struct MetricsFlags {
     /// Count requests; without it /metrics only tells about the process and its configuration
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "false", action = ArgAction::Set)]
     enable_metrics: bool,
 
     /// Tell hosts apart, as objects write them; requests whose host no object names do not count
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "true", action = ArgAction::Set)]
     metrics_per_host: bool,
 
     /// Tell hosts apart as requests name them, of 1000 hosts at most that no object writes out
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "false", action = ArgAction::Set)]
     metrics_per_undefined_host: bool,
 
     /// Tell classes of statuses apart, as in 2xx, instead of codes
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
         default_value = "false", action = ArgAction::Set)]
     report_status_classes: bool,
 
