@@ -2,7 +2,7 @@
 
 use crate::annotation::set;
 use crate::config_map::{GlobalBuilder, Key};
-use crate::value::{ValueError, boolean, integer_in, seconds, size};
+use crate::value::{ValueError, boolean, integer_in, seconds, size, time};
 
 const SECONDS: &str = "whole seconds, without a unit";
 const MAX: i64 = u32::MAX as i64;
@@ -35,6 +35,13 @@ pub(crate) const KEYS: &[Key] = &[
         "60",
         |b, v| set(&mut b.config.proxy.client.body_timeout, seconds(v.trim(), 1)),
         "Time between two reads of a request's body; over it 408",
+    ),
+    Key::on(
+        "worker-shutdown-timeout",
+        "a time: 240s",
+        "240s",
+        |b, v| set(&mut b.config.proxy.client.drain_timeout, time(v.trim())),
+        "How long running requests may take at the end of the process",
     ),
     Key::on(
         "large-client-header-buffers",

@@ -217,7 +217,6 @@ pub(crate) const LOG: &[Key] = &[
 /// The inside of nginx, and raw configuration.
 pub(crate) const NGINX: &[Key] = &[
     Key::not_yet("worker-processes", "auto or a whole number", &["auto"], "Threads; one per core is used"),
-    Key::not_yet("worker-shutdown-timeout", "a time", &["240s"], "How long open requests may last at exit"),
     Key::ignored("proxy-buffers-number", "a whole number", "Buffers per response"),
     Key::ignored("proxy-buffer-size", "a size", "Buffer of the response's head"),
     Key::ignored("proxy-busy-buffers-size", "a size", "Buffers that wait for the client"),

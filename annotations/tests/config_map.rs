@@ -89,6 +89,7 @@ const ROWS: &[Row] = &[
     ("use-http2", &[], &["false"], &["x"]),
     ("http2-max-concurrent-streams", &[], &["1"], &["0"]),
     ("use-proxy-protocol", &[], &["true"], &["x"]),
+    ("worker-shutdown-timeout", &[], &["1s", "2m"], &["x", "-1s"]),
     ("upstream-keepalive-connections", &[], &["0"], &["-1"]),
     ("upstream-keepalive-timeout", &[], &["1"], &["1h"]),
     ("upstream-keepalive-time", &[], &["30m", "90"], &["x", "1y"]),

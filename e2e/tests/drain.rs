@@ -12,14 +12,17 @@ use std::thread;
 
 use genkan_e2e::frames::{Frame, Frames, GOAWAY, PING, SETTINGS};
 use genkan_e2e::http1::{self, Client, Failure};
-use genkan_e2e::manifests::{ingress, service};
+use genkan_e2e::manifests::{config_map, ingress, service};
 use genkan_e2e::websocket::WebSocket;
 use genkan_e2e::{Echo, Genkan, Options, PATIENCE, grpc};
 
+fn manifests(backend: SocketAddr) -> String {
+    service("web", &[backend]) + &ingress("web", "web.test", "web", &[("proxy-read-timeout", "600")])
+}
+
 fn serve(backend: SocketAddr, arguments: &[&str]) -> Genkan {
-    let manifests = service("web", &[backend]) + &ingress("web", "web.test", "web", &[("proxy-read-timeout", "600")]);
     let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-    Genkan::serve_with(&[("web.yaml", &manifests)], Options { arguments, ..Options::default() })
+    Genkan::serve_with(&[("web.yaml", &manifests(backend))], Options { arguments, ..Options::default() })
 }
 
 /// A backend that answers one request only when it is told to.
@@ -235,7 +238,13 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn the_deadline_cuts_what_still_runs() {
     let echo = Echo::start("web");
-    let mut genkan = serve(echo.address(), &["--worker-shutdown-timeout", "1"]);
+    cuts(serve(echo.address(), &["--worker-shutdown-timeout", "1"]));
+    let settings = config_map(&[("worker-shutdown-timeout", "1s")]);
+    cuts(Genkan::serve(&(manifests(echo.address()) + &settings)));
+}
+
+/// What still runs a second after the signal is cut off.
+fn cuts(mut genkan: Genkan) {
     let mut socket = WebSocket::open(genkan.http(), "web.test");
     assert_eq!(socket.exchange("before").unwrap(), "before");
     genkan.terminate();

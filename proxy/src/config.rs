@@ -12,8 +12,9 @@ pub struct ProxyConfig {
     pub workers: usize,
     /// How long connections are still accepted after a drain began (`--shutdown-grace-period`, 0).
     pub drain_delay: Duration,
-    /// How long running requests may take once connections are no longer accepted (`worker-shutdown-timeout`, 240 s).
-    pub drain_timeout: Duration,
+    /// How long running requests may take once connections are no longer accepted; without it what the snapshot says
+    /// ([`drain_timeout`](genkan_routing::policy::client::ClientSettings::drain_timeout)).
+    pub drain_timeout: Option<Duration>,
     /// Where access log lines go.
     pub access_log: AccessLogOutput,
     /// Labels of every metric.
@@ -38,7 +39,7 @@ impl Default for ProxyConfig {
         Self {
             workers: 0,
             drain_delay: Duration::ZERO,
-            drain_timeout: Duration::from_secs(240),
+            drain_timeout: None,
             access_log: AccessLogOutput::Stdout,
             metrics_labels: ConstantLabels::default(),
             metrics: Some(MetricSettings::default()),

@@ -148,7 +148,8 @@ impl Proxy {
         // Running out of time is told by what is left.
         let Shared { connections, sessions, .. } = &*self.shared;
         let all_closed = futures::future::join(connections.all_closed(), sessions.all_closed());
-        let _ = timeout(self.shared.config.drain_timeout, all_closed).await;
+        let configured = self.shared.table.load().snapshot.model().settings.client.drain_timeout;
+        let _ = timeout(self.shared.config.drain_timeout.unwrap_or(configured), all_closed).await;
         self.shared.access_log.flush();
         connections.count() + sessions.count()
     }

@@ -116,7 +116,7 @@ async fn a_drain_lets_running_requests_end_and_closes_idle_connections() {
 #[tokio::test]
 async fn a_drain_says_how_many_it_cut_off() {
     let (backend, arrived, _go) = held().await;
-    let soon = |config: &mut ProxyConfig| config.drain_timeout = Duration::from_millis(50);
+    let soon = |config: &mut ProxyConfig| config.drain_timeout = Some(Duration::from_millis(50));
     let running = Running::start_with(site(&backend), soon);
     let mut client = Client::connect(running.address).await;
     client.send(GET).await;

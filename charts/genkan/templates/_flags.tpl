@@ -37,7 +37,7 @@ The Service whose address goes into the status, as namespace/name; nothing when 
   | default (printf "$(POD_NAMESPACE)/%s" (include "genkan.controller.fullname" .)) -}}
 {{- if $service.external.enabled -}}
 {{- $path -}}
-{{- else if $service.internal.enabled -}}
+{{- else if and $service.internal.enabled $service.internal.annotations -}}
 {{- $path -}}-internal
 {{- end -}}
 {{- end -}}

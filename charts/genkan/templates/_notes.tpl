@@ -63,6 +63,11 @@ controller.enableAnnotationValidations: values of annotations are always validat
 {{- if $c.maxmindLicenseKey }}
 controller.maxmindLicenseKey: GeoIP is not supported; the key is not given to the controller. Let the load balancer or the backend look countries up.
 {{- end -}}
+{{- range $value, $key := dict "addHeaders" "add-headers" "proxySetHeaders" "proxy-set-headers" }}
+{{- if get $c $value }}
+controller.{{ $value }}: its ConfigMap is made, but the key {{ $key }} that names it has no effect yet.
+{{- end -}}
+{{- end -}}
 {{- if .Values.dhParam }}
 dhParam: no cipher suite here uses Diffie-Hellman parameters (TLS 1.2 with ECDHE, and TLS 1.3). Delete it.
 {{- end -}}

@@ -13,14 +13,15 @@ What the controller may do, and where. Rules are given only for what the flags m
 {{- end -}}
 
 {{/*
-Nodes are read for the status when nothing else gives an address, and for the zone that the controller is in.
+Nodes are read for the status when it is written and nothing else gives an address, and for the zone that the controller is in.
 */}}
 {{- define "genkan.rbac.readsNodes" -}}
 {{- $flags := include "genkan.controller.flags" . | fromYaml -}}
 {{- $address := or (hasKey $flags "publish-service") (hasKey $flags "publish-status-address") -}}
 {{- $routing := "enable-topology-aware-routing" -}}
 {{- $zones := and (hasKey $flags $routing) (ne (include "genkan.text" (get $flags $routing)) "false") -}}
-{{- or (not $address) $zones -}}
+{{- $published := and (not $address) (eq (include "genkan.rbac.writesStatus" .) "true") -}}
+{{- or $published $zones -}}
 {{- end -}}
 
 {{- define "genkan.rbac.watchedNamespace" -}}
@@ -45,9 +46,6 @@ Nodes are read for the status when nothing else gives an address, and for the zo
 - apiGroups: [networking.k8s.io]
   resources: [ingresses/status]
   verbs: [patch]
-- apiGroups: [gateway.networking.k8s.io]
-  resources: [gateways/status, httproutes/status]
-  verbs: [patch]
 {{- end }}
 {{ include "genkan.rbac.events" . }}
 {{- end -}}
@@ -65,11 +63,6 @@ Nodes are read for the status when nothing else gives an address, and for the zo
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gatewayclasses]
   verbs: [get, list, watch]
-{{- if eq (include "genkan.rbac.writesStatus" .) "true" }}
-- apiGroups: [gateway.networking.k8s.io]
-  resources: [gatewayclasses/status]
-  verbs: [patch]
-{{- end }}
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get, list, watch]
@@ -86,8 +79,9 @@ Nodes are read for the status when nothing else gives an address, and for the zo
   resources: [pods]
   verbs: [get, list]
 {{ include "genkan.rbac.events" . }}
-{{- if not .Values.controller.disableLeaderElection }}
 {{- $flags := include "genkan.controller.flags" . | fromYaml }}
+{{- $alone := "disable-leader-election" }}
+{{- if or (not (hasKey $flags $alone)) (eq (include "genkan.text" (get $flags $alone)) "false") }}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames:
@@ -102,7 +96,7 @@ Nodes are read for the status when nothing else gives an address, and for the zo
   resources: [secrets]
   resourceNames:
     - {{ include "genkan.admission.secretName" . }}
-  verbs: [get, update, patch]
+  verbs: [get, update]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]

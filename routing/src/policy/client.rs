@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(240);
+
+fn is_default_drain(timeout: &Duration) -> bool {
+    *timeout == DRAIN_TIMEOUT
+}
+
 /// Limits and time-outs of client connections. Defaults are ingress-nginx's where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -18,6 +24,9 @@ pub struct ClientSettings {
     /// Idle time before a connection is closed (`keep-alive`, 75 s); zero turns keep-alive off.
     #[serde(serialize_with = "super::duration::serialize")]
     pub keep_alive: Duration,
+    /// How long running requests may take at the end of the process (`worker-shutdown-timeout`, 240 s).
+    #[serde(serialize_with = "super::duration::serialize", skip_serializing_if = "is_default_drain")]
+    pub drain_timeout: Duration,
     /// Requests per connection (`keep-alive-requests`, 1000).
     pub keep_alive_requests: u32,
     /// Bytes of one header line (`large-client-header-buffers`, 8 KiB); over it 400 as nginx, which the client sees as
@@ -49,6 +58,7 @@ impl Default for ClientSettings {
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
             keep_alive: Duration::from_secs(75),
+            drain_timeout: DRAIN_TIMEOUT,
             keep_alive_requests: 1000,
             max_header_line: 8 << 10,
             max_request_line: 8 << 10,

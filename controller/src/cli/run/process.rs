@@ -32,9 +32,10 @@ pub(super) struct ProcessFlags {
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     shutdown_grace_period: u64,
 
-    /// Seconds in which running requests may finish after that
-    #[arg(long, value_name = "SECONDS", default_value_t = 240)]
-    worker_shutdown_timeout: u64,
+    /// Seconds in which running requests may finish after that; goes before the ConfigMap's key of this name, and is
+    /// 240 without either
+    #[arg(long, value_name = "SECONDS")]
+    worker_shutdown_timeout: Option<u64>,
 
     /// How messages of Genkan itself are written to standard error
     #[arg(long, value_enum, default_value = "text")]
@@ -98,7 +99,7 @@ impl ProcessFlags {
         ProxyConfig {
             workers: self.workers,
             drain_delay: self.drain_delay(),
-            drain_timeout: Duration::from_secs(self.worker_shutdown_timeout),
+            drain_timeout: self.worker_shutdown_timeout.map(Duration::from_secs),
             access_log: AccessLogOutput::Stdout,
             ..ProxyConfig::default()
         }
