@@ -18,6 +18,8 @@ pub struct Service {
     pub external_name: Option<Box<str>>,
     /// `spec.clusterIP`; `None` for headless ones.
     pub cluster_ip: Option<IpAddr>,
+    /// Whether `spec.sessionAffinity` is `ClientIP`.
+    pub client_ip_affinity: bool,
     /// `spec.ports`.
     pub ports: Box<[v1::ServicePort]>,
 }
@@ -30,6 +32,7 @@ impl From<v1::Service> for Service {
             metadata: service.metadata.into(),
             external_name: external.then(|| spec.external_name.unwrap_or_default().into()),
             cluster_ip: spec.cluster_ip.and_then(|address| address.parse().ok()),
+            client_ip_affinity: spec.session_affinity.as_deref() == Some("ClientIP"),
             ports: spec.ports.unwrap_or_default().into(),
         }
     }

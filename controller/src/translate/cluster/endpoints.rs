@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use genkan_routing::model::Endpoint;
+use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
 use k8s_openapi::api::core::v1::ServicePort;
 
 use super::topology::Choice;
@@ -26,6 +27,9 @@ pub(super) fn of_service(
             Some(address) => return Ok(vec![Endpoint { address }]),
             None => issues.push(ClusterIssue::NoAddress(name.clone())),
         }
+    }
+    if service.client_ip_affinity && spec.load_balance != LoadBalance::ConsistentHash(HashKey::ClientAddress) {
+        issues.push(ClusterIssue::AffinityNotUsed(name.clone()));
     }
     let slices: Vec<_> = reader.endpoint_slices(name).map(AsRef::as_ref).collect();
     for slice in slices.iter().filter(|slice| slice.names) {

@@ -198,6 +198,9 @@ pub enum ClusterIssue {
         /// `spec.externalName`.
         name: String,
     },
+    /// `sessionAffinity: ClientIP`, which is kube-proxy's, where requests go past it.
+    #[error("sessionAffinity ClientIP of Service {0} does not act on requests that go straight to its endpoints")]
+    AffinityNotUsed(NamespacedName),
     /// An `appProtocol` that Genkan does not speak.
     #[error("appProtocol {protocol:?} of Service {service} is not known; HTTP/1.1 in plaintext is spoken")]
     UnknownProtocol {
@@ -218,7 +221,7 @@ impl ClusterIssue {
     /// endpoints.
     pub fn problem_as(&self, origin: &Origin, consequence: &str) -> Problem {
         let (origin, mut message) = (origin.clone(), self.to_string());
-        if !matches!(self, Self::NoAddress(_) | Self::NamesAsEndpoints(_) | Self::UnknownProtocol { .. }) {
+        if self.leaves_it_without_endpoints() {
             message = format!("{message}; {consequence}");
         }
         match self {
@@ -239,6 +242,24 @@ impl ClusterIssue {
             Self::ExternalNameUnresolved { .. } => Problem::warning(origin, "ExternalNameUnresolved", message)
                 .with_mend("see whether the name is right and whether the name servers of this machine know it"),
             Self::UnknownProtocol { .. } => Problem::warning(origin, "UnknownAppProtocol", message),
+            Self::AffinityNotUsed(_) => Problem::info(origin, "SessionAffinityNotUsed", message).with_mend(
+                "for HTTP set the annotation upstream-hash-by to \"$remote_addr\", or service-upstream, with which \
+                 kube-proxy chooses",
+            ),
+        }
+    }
+
+    fn leaves_it_without_endpoints(&self) -> bool {
+        match self {
+            Self::NoAddress(_)
+            | Self::NamesAsEndpoints(_)
+            | Self::UnknownProtocol { .. }
+            | Self::AffinityNotUsed(_) => false,
+            Self::NoService(_)
+            | Self::NoPort { .. }
+            | Self::NoEndpoints(_)
+            | Self::ExternalNameRefused { .. }
+            | Self::ExternalNameUnresolved { .. } => true,
         }
     }
 }
