@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use crate::engine::Engine;
 use crate::l4;
 use crate::listener::accept::{self, Stop};
-use crate::listener::establish::{Accept, EstablishError, establish};
+use crate::listener::establish::{Accept, EstablishError, Established, establish};
 use crate::listener::socket::PortSocket;
 use crate::listener::table::PortKey;
 use crate::shared::Shared;
@@ -209,8 +209,10 @@ async fn serve(accept: Accept, shared: Arc<Shared>, engine: Arc<Engine>, mut shu
     let peer = accept.peer;
     let for_engine = shutdown.clone();
     let first_request = async {
-        let mut stream = establish(accept, shared).await?;
-        Ok(stream.ready().await.then_some(stream))
+        match establish(accept, Arc::clone(&shared)).await? {
+            Established::Client(mut stream) => Ok(stream.ready().await.then_some(Established::Client(stream))),
+            passage @ Established::Passage(_) => Ok(Some(passage)),
+        }
     };
     let last_chance = async {
         // The sender lives as long as the workers.
@@ -222,7 +224,9 @@ async fn serve(accept: Accept, shared: Arc<Shared>, engine: Arc<Engine>, mut shu
         () = last_chance => return,
     };
     match established {
-        Ok(Some(stream)) => engine.serve(stream, for_engine).await,
+        Ok(Some(Established::Client(stream))) => engine.serve(stream, for_engine).await,
+        // As a task of its own, so that neither is this one made for it nor the engine kept.
+        Ok(Some(Established::Passage(passage))) => drop(task::spawn(l4::tcp::pass_through(*passage, shared))),
         Ok(None) => {}
         Err(error) => tracing::debug!(%peer, %error, "a connection ended before its first request"),
     }

@@ -220,6 +220,7 @@ fn model(hosts: Vec<(HostPattern, Vec<Match>)>) -> Model {
         sections: vec![Section { hostname: HostPattern::Any, table: table.clone() }],
         certificates: Default::default(),
         default_certificate: None,
+        passthrough: Default::default(),
         stream: None,
     };
     let hosts = hosts.into_iter().map(|(pattern, matches)| (pattern, Arc::new(Host { matches }))).collect();

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use common::{Change, any_change, any_model, any_request, host_text, identity, model_of};
 use genkan_routing::model::{Model, Section};
-use genkan_routing::name::{CertificateId, HostPattern, ListenerId, TableId};
-use genkan_routing::snapshot::Snapshot;
+use genkan_routing::name::{HostPattern, ListenerId, TableId};
+use genkan_routing::snapshot::{Handshake, Snapshot};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// By search: exact, one label, longest suffix, any, default.
-fn certificate_by_search<'m>(model: &'m Model, listener: &ListenerId, name: &str) -> Option<&'m [CertificateId]> {
+/// By search: exact, one label, longest suffix, any, default; of one name passthrough first.
+fn handshake_by_search<'m>(model: &'m Model, listener: &ListenerId, name: Option<&str>) -> Option<Handshake<'m>> {
     let listener = model.listeners.get(listener)?;
     let specificity = |pattern: &HostPattern| match pattern {
         HostPattern::Exact(_) => (3, 0),
@@ -20,9 +20,16 @@ fn certificate_by_search<'m>(model: &'m Model, listener: &ListenerId, name: &str
         HostPattern::Suffix(suffix) => (1, suffix.as_str().len()),
         HostPattern::Any => (0, 0),
     };
-    let covering = listener.certificates.iter().filter(|(pattern, ids)| pattern.matches(name) && !ids.is_empty());
-    let best = covering.max_by_key(|(pattern, _)| specificity(pattern)).map(|(_, ids)| ids.as_slice());
-    best.or(listener.default_certificate.as_ref().map(std::slice::from_ref))
+    let certificates = listener.certificates.iter().filter(|(_, ids)| !ids.is_empty());
+    let opened = certificates.map(|(pattern, ids)| (pattern, 0, Handshake::Opened(ids)));
+    let passed_on = listener.passthrough.iter().map(|(pattern, stream)| (pattern, 1, Handshake::PassedOn(stream)));
+    let covering = opened.chain(passed_on).filter(|(pattern, passthrough, _)| match name {
+        Some(name) => pattern.matches(name),
+        None => *passthrough == 1 && **pattern == HostPattern::Any,
+    });
+    let best = covering.max_by_key(|(pattern, passthrough, _)| (specificity(pattern), *passthrough));
+    let default = listener.default_certificate.as_ref().map(std::slice::from_ref).map(Handshake::Opened);
+    best.map(|(.., handshake)| handshake).or(default)
 }
 
 fn listeners() -> [ListenerId; 2] {
@@ -45,14 +52,19 @@ proptest! {
     }
 
     #[test]
-    fn certificates_are_chosen_as_the_search_does(model in any_model(), names in vec(host_text(), 10)) {
+    fn handshakes_are_decided_as_the_search_does(model in any_model(), names in vec(host_text(), 10)) {
         let snapshot = Snapshot::compile(Arc::new(model));
         for name in &names {
             for listener in listeners() {
-                let expected = certificate_by_search(snapshot.model(), &listener, name.strip_suffix('.').unwrap_or(name));
-                prop_assert_eq!(snapshot.certificate(&listener, Some(name)), expected, "{}", name);
-                prop_assert_eq!(snapshot.certificate(&listener, Some(&name.to_ascii_uppercase())), expected);
+                let canonical = name.strip_suffix('.').unwrap_or(name);
+                let expected = handshake_by_search(snapshot.model(), &listener, Some(canonical));
+                prop_assert_eq!(snapshot.handshake(&listener, Some(name)), expected, "{}", name);
+                prop_assert_eq!(snapshot.handshake(&listener, Some(&name.to_ascii_uppercase())), expected);
             }
+        }
+        for listener in listeners() {
+            let expected = handshake_by_search(snapshot.model(), &listener, None);
+            prop_assert_eq!(snapshot.handshake(&listener, None), expected);
         }
     }
 
@@ -71,7 +83,8 @@ proptest! {
                 let (fast, new) = (patched.route(&listener, &request.view()), whole.route(&listener, &request.view()));
                 prop_assert_eq!(identity(fast), identity(new), "{:?} after {:?}", request, step);
                 let name = Some(request.host.as_str());
-                prop_assert_eq!(patched.certificate(&listener, name), whole.certificate(&listener, name));
+                prop_assert_eq!(patched.handshake(&listener, name), whole.handshake(&listener, name));
+                prop_assert_eq!(patched.handshake(&listener, None), whole.handshake(&listener, None));
             }
             let stats = patched.stats();
             let hosts: usize = patched.model().tables.values().map(|table| table.hosts.len()).sum();

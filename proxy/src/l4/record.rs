@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until};
 
 use crate::access_log::{StreamAttempt, StreamRecord};
-use crate::listener::table::Entrance;
 use crate::metrics::{StreamCount, StreamMetrics};
 use crate::shared::Shared;
 
@@ -61,8 +60,7 @@ pub(super) struct Traffic {
 
 impl Running {
     /// One that begins now, and fails unless it is said to do otherwise.
-    pub(super) fn new(shared: &Arc<Shared>, entrance: &Entrance, identity: Identity) -> Self {
-        let metrics = entrance.metrics(&shared.metrics);
+    pub(super) fn new(shared: &Arc<Shared>, metrics: Arc<StreamMetrics>, identity: Identity) -> Self {
         Self {
             shared: Arc::clone(shared),
             _count: metrics.begin(),
@@ -83,6 +81,11 @@ impl Running {
     /// The PROXY header announced a client.
     pub(super) fn announce(&mut self, client: SocketAddr) {
         self.identity.announced = Some(client);
+    }
+
+    /// The peer's address and ours.
+    pub(super) fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        (canonical(self.identity.peer), canonical(self.identity.local))
     }
 
     /// The cluster that it goes to.

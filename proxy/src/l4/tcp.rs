@@ -1,4 +1,5 @@
-//! TCP: one connection's life, from its acceptance to the end of both directions.
+//! TCP: one connection's life, from its acceptance, or the ClientHello of TLS that is passed through, to the end of both
+//! directions.
 //!
 //! Each direction ends by itself: when one side has closed its sending half, the other side is told so and may go on
 //! sending (nginx with `proxy_half_close on`). No buffer is kept while nothing moves.
@@ -18,13 +19,14 @@ use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout};
 
-use super::record::{BAD_REQUEST, Identity, OK, Running, canonical};
-use crate::listener::establish::{Accept, EstablishError, read_proxy_header};
+use super::record::{BAD_REQUEST, Identity, OK, Running};
+use crate::listener::establish::{Accept, EstablishError, Passage, read_proxy_header};
 use crate::listener::proxy_protocol;
 use crate::listener::socket;
+use crate::metrics::StreamMetrics;
 use crate::random;
 use crate::shared::Shared;
-use crate::table::ClusterEntry;
+use crate::table::{ClusterEntry, ProxyTable};
 use crate::upstream::endpoint::Picked;
 
 /// Bytes that are moved at once.
@@ -47,41 +49,72 @@ enum Moved {
     End,
 }
 
+/// A connection of which it is known where it goes.
+struct Passing {
+    client: TcpStream,
+    table: Arc<ProxyTable>,
+    stream: Arc<Stream>,
+    /// Source and destination that a PROXY header announced.
+    announced: Option<(SocketAddr, SocketAddr)>,
+    /// What the client has sent so far.
+    early: Vec<u8>,
+    running: Running,
+}
+
 /// Passes a connection on. Its place in the count is held to its end.
 pub(crate) async fn serve(accept: Accept, stream: Arc<Stream>, shared: Arc<Shared>) {
-    let Accept { mut tcp, open, table, entrance, peer } = accept;
-    let proxy_settings = Arc::clone(&table.snapshot.model().settings);
-    let settings = &proxy_settings.stream;
-    let local = tcp.local_addr().unwrap_or(peer);
-    let identity = Identity { protocol: "TCP", id: open.id(), peer, local, announced: None };
+    let Accept { tcp: mut client, open, table, entrance, peer } = accept;
     // Ends before `open`: whoever waits for the last connection finds its line in the log.
-    let mut running = Running::new(&shared, &entrance, identity);
+    let mut running = begin(&client, peer, open.id(), entrance.metrics(&shared.metrics), &shared);
+    drop(entrance);
     let mut early = Vec::new();
-    let announced = match client_header(&mut tcp, &mut early, &stream, settings).await {
+    let announced = match client_header(&mut client, &mut early, &stream, &table).await {
         Ok(announced) => announced,
         Err(error) => {
             tracing::debug!(%peer, %error, "a connection has no PROXY header");
             return running.set_status(BAD_REQUEST);
         }
     };
-    if let Some((source, _)) = announced {
-        running.announce(source);
+    Passing { client, table, stream, announced, early, running }.run().await;
+}
+
+/// Passes a TLS connection on, unopened. Its place in the count is held to its end.
+pub(crate) async fn pass_through(passage: Passage, shared: Arc<Shared>) {
+    let Passage { tcp: client, open, table, peer, stream, metrics, announced, early } = passage;
+    // Ends before `open`, as above.
+    let running = begin(&client, peer, open.id(), metrics, &shared);
+    Passing { client, table, stream, announced, early, running }.run().await;
+}
+
+fn begin(client: &TcpStream, peer: SocketAddr, id: u64, metrics: Arc<StreamMetrics>, shared: &Arc<Shared>) -> Running {
+    let local = client.local_addr().unwrap_or(peer);
+    Running::new(shared, metrics, Identity { protocol: "TCP", id, peer, local, announced: None })
+}
+
+impl Passing {
+    async fn run(self) {
+        let Self { client, table, stream, announced, mut early, mut running } = self;
+        let proxy_settings = Arc::clone(&table.snapshot.model().settings);
+        let settings = &proxy_settings.stream;
+        if let Some((source, _)) = announced {
+            running.announce(source);
+        }
+        running.received(early.len());
+        if stream.send_proxy_protocol {
+            let (source, destination) = announced.unwrap_or_else(|| running.addresses());
+            early.splice(0..0, proxy_protocol::v1_header(source, destination).into_bytes());
+        }
+        let Some(cluster) = super::choose(&table, &stream, random::next()) else { return };
+        running.goes_to(&cluster.cluster.name);
+        let Some((mut upstream, _picked)) = connect(cluster, settings, &mut running).await else { return };
+        // Connections may last for days, and old tables with them.
+        drop((table, stream));
+        if !early.is_empty() && upstream.write_all(&early).await.is_err() {
+            return;
+        }
+        drop(early);
+        pass_on(&client, &upstream, settings.timeout, &mut running).await;
     }
-    running.received(early.len());
-    if stream.send_proxy_protocol {
-        let (source, destination) = announced.unwrap_or((canonical(peer), canonical(local)));
-        early.splice(0..0, proxy_protocol::v1_header(source, destination).into_bytes());
-    }
-    let Some(cluster) = super::choose(&table, &stream, random::next()) else { return };
-    running.goes_to(&cluster.cluster.name);
-    let Some((mut upstream, _picked)) = connect(cluster, settings, &mut running).await else { return };
-    // Connections may last for days, and old tables with them.
-    drop((table, entrance));
-    if !early.is_empty() && upstream.write_all(&early).await.is_err() {
-        return;
-    }
-    drop(early);
-    pass_on(&tcp, &upstream, settings.timeout, &mut running).await;
 }
 
 /// Moves bytes both ways until both ends are done, one breaks off, or nothing moves for too long.
@@ -106,12 +139,14 @@ async fn client_header(
     tcp: &mut TcpStream,
     early: &mut Vec<u8>,
     stream: &Stream,
-    settings: &StreamSettings,
+    table: &ProxyTable,
 ) -> Result<Option<(SocketAddr, SocketAddr)>, EstablishError> {
     if !stream.accept_proxy_protocol {
         return Ok(None);
     }
-    timeout(settings.header_timeout, read_proxy_header(tcp, early)).await.map_err(|_| EstablishError::Late)?
+    timeout(table.snapshot.model().settings.stream.header_timeout, read_proxy_header(tcp, early))
+        .await
+        .map_err(|_| EstablishError::Late)?
 }
 
 /// Connects to an endpoint: to the next one where that fails, as the settings say.

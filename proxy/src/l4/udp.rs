@@ -176,7 +176,7 @@ impl Port {
         let bound = self.socket.local_addr()?;
         let local = SocketAddr::new(flow.local.unwrap_or(bound.ip()), bound.port());
         let identity = Identity { protocol: "UDP", id: open.id(), peer: flow.client, local, announced: None };
-        let mut running = Running::new(&self.shared, entrance, identity);
+        let mut running = Running::new(&self.shared, entrance.metrics(&self.shared.metrics), identity);
         running.goes_to(&cluster.cluster.name);
         running.tried(address, Some(Duration::ZERO));
         let (requests, responses, over, ended) = Default::default();

@@ -1,4 +1,4 @@
-//! Establishing: from an accepted TCP connection to a client stream.
+//! Establishing: from an accepted TCP connection to a client stream, or to a TLS connection that is passed on unopened.
 //!
 //! PROXY header, ClientHello, handshake and HTTP/2 preface have one deadline together. Bytes are read into a buffer of
 //! ours and looked at there, so nothing that the client sent is lost whichever way the connection goes.
@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use genkan_routing::model::Protocol;
+use genkan_routing::model::{Protocol, Stream};
 use genkan_routing::name::ListenerId;
 use http::StatusCode;
 use rustls::server::Accepted;
@@ -15,14 +15,16 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::StartHandshake;
+use tokio_rustls::server::TlsStream;
 
 use super::client_hello::{HelloError, HelloReader};
 use super::proxy_protocol::{self, ProxyHeaderError};
 use super::refusal;
 use super::stream::{ClientProtocol, ClientStream, Transport};
 use super::table::Entrance;
-use super::tls;
+use super::tls::{self, Next};
 use crate::connection::{ConnectionInfo, Phase, TlsInfo};
+use crate::metrics::StreamMetrics;
 use crate::shared::{OpenConnection, Shared};
 use crate::table::ProxyTable;
 
@@ -72,8 +74,48 @@ pub(crate) struct Accept {
     pub(crate) peer: SocketAddr,
 }
 
-/// Makes a client stream of a connection.
-pub(crate) async fn establish(accept: Accept, shared: Arc<Shared>) -> Result<ClientStream, EstablishError> {
+/// What a connection has turned out to be.
+#[derive(Debug)]
+pub(crate) enum Established {
+    /// A client of ours.
+    Client(ClientStream),
+    /// Somebody else's, to be passed on.
+    Passage(Box<Passage>),
+}
+
+/// A TLS connection that is passed on unopened.
+#[derive(Debug)]
+pub(crate) struct Passage {
+    /// The connection.
+    pub(crate) tcp: TcpStream,
+    /// Its place in the count.
+    pub(crate) open: OpenConnection,
+    /// The table that says so.
+    pub(crate) table: Arc<ProxyTable>,
+    /// Where it came from.
+    pub(crate) peer: SocketAddr,
+    /// Where it goes.
+    pub(crate) stream: Arc<Stream>,
+    /// Where it is counted.
+    pub(crate) metrics: Arc<StreamMetrics>,
+    /// Source and destination that a PROXY header announced.
+    pub(crate) announced: Option<(SocketAddr, SocketAddr)>,
+    /// What the client has sent, from the first byte of its ClientHello.
+    pub(crate) early: Vec<u8>,
+}
+
+/// Where the first bytes lead to.
+enum Secured {
+    /// There is no TLS.
+    Not(TcpStream, ClientProtocol),
+    /// It was ours.
+    Opened(Box<TlsStream<TcpStream>>, ClientProtocol, TlsInfo),
+    /// It is the endpoint's.
+    PassedOn { tcp: TcpStream, table: Arc<ProxyTable>, stream: Arc<Stream>, metrics: Arc<StreamMetrics> },
+}
+
+/// Finds out what a connection is.
+pub(crate) async fn establish(accept: Accept, shared: Arc<Shared>) -> Result<Established, EstablishError> {
     let Accept { mut tcp, open, table, entrance, peer } = accept;
     let settings = Arc::clone(&table.snapshot.model().settings);
     let local = canonical(tcp.local_addr()?);
@@ -82,19 +124,25 @@ pub(crate) async fn establish(accept: Accept, shared: Arc<Shared>) -> Result<Cli
         let mut early = Vec::new();
         let proxied =
             if settings.client.proxy_protocol { read_proxy_header(&mut tcp, &mut early).await? } else { None };
-        let http2 = settings.client.http2;
-        let (transport, protocol, tls) = match entrance.protocol {
+        let secured = match entrance.protocol {
             Protocol::Http => {
-                let protocol = sniff(&mut tcp, &mut early, http2).await?;
-                (Transport::Plain(tcp), protocol, None)
+                let protocol = sniff(&mut tcp, &mut early, settings.client.http2).await?;
+                Secured::Not(tcp, protocol)
             }
             Protocol::Https => handshake(tcp, &mut early, &entrance.listener, table, &shared).await?,
             Protocol::Tcp | Protocol::Udp => return Err(EstablishError::NotHttp),
         };
-        Ok::<_, EstablishError>((transport, protocol, tls, proxied, early))
+        Ok::<_, EstablishError>((secured, proxied, early))
     };
-    let (transport, protocol, tls, proxied, early) =
-        timeout_at(deadline, steps).await.map_err(|_| EstablishError::Late)??;
+    let (secured, proxied, early) = timeout_at(deadline, steps).await.map_err(|_| EstablishError::Late)??;
+    let (transport, protocol, tls) = match secured {
+        Secured::Not(tcp, protocol) => (Transport::Plain(tcp), protocol, None),
+        Secured::Opened(tls, protocol, info) => (Transport::Tls(tls), protocol, Some(info)),
+        Secured::PassedOn { tcp, table, stream, metrics } => {
+            let passage = Passage { tcp, open, table, peer, stream, metrics, announced: proxied, early };
+            return Ok(Established::Passage(Box::new(passage)));
+        }
+    };
     let info = Arc::new(ConnectionInfo {
         id: open.id(),
         listener: entrance.listener.clone(),
@@ -107,7 +155,7 @@ pub(crate) async fn establish(accept: Accept, shared: Arc<Shared>) -> Result<Cli
         phase: Phase::default(),
         client_text: OnceLock::new(),
     });
-    Ok(ClientStream::new(transport, open, protocol, early, info, shared, &settings.client))
+    Ok(Established::Client(ClientStream::new(transport, open, protocol, early, info, shared, &settings.client)))
 }
 
 /// IPv4 as such, also where it arrives at an IPv6 socket.
@@ -152,16 +200,20 @@ async fn handshake(
     listener: &ListenerId,
     accepted_with: Arc<ProxyTable>,
     shared: &Shared,
-) -> Result<(Transport, ClientProtocol, Option<TlsInfo>), EstablishError> {
+) -> Result<Secured, EstablishError> {
     let accepted = read_client_hello(&mut tcp, early).await?;
-    // Certificates as of now, unless the listener has gone while the client was waiting.
+    // Names and certificates as of now, unless the listener has gone while the client was waiting.
     let latest = shared.table.load_full();
     let table = if latest.listeners.tls.serves(listener) { latest } else { accepted_with };
     let hello = accepted.client_hello();
-    let Some(config) = table.listeners.tls.config(&table.snapshot, listener, &hello) else {
-        let name = hello.server_name().map(str::to_owned);
-        say_last(&mut tcp, UNRECOGNIZED_NAME).await;
-        return Err(EstablishError::UnknownName(name));
+    let config = match table.listeners.tls.next(&table.snapshot, listener, &hello, &shared.metrics) {
+        Some(Next::Open(config)) => config,
+        Some(Next::PassOn(stream, metrics)) => return Ok(Secured::PassedOn { tcp, table, stream, metrics }),
+        None => {
+            let name = hello.server_name().map(str::to_owned);
+            say_last(&mut tcp, UNRECOGNIZED_NAME).await;
+            return Err(EstablishError::UnknownName(name));
+        }
     };
     drop(table);
     early.clear();
@@ -174,7 +226,7 @@ async fn handshake(
     if is_http2 {
         sniff(&mut stream, early, true).await?;
     }
-    Ok((Transport::Tls(Box::new(stream)), protocol, Some(tls)))
+    Ok(Secured::Opened(Box::new(stream), protocol, tls))
 }
 
 /// Reads a ClientHello into `early`, where all its bytes stay.

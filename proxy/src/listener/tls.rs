@@ -4,6 +4,7 @@
 //!  publish:    snapshot -> TlsTable { loaded certificates (what changed, is loaded), one policy per listener }
 //!  handshake:  ClientHello -> snapshot's certificates of its server name -> the one that the client can check
 //!                          -> the policy's ServerConfig, with this certificate
+//!              or none:    -> snapshot's stream of its server name: the connection is passed on unopened
 //! ```
 //!
 //! Thousands of hosts cost one loaded certificate each and nothing else. Tickets belong to the listener: rustls resumes
@@ -15,16 +16,18 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use genkan_routing::model::{Certificate, Protocol, SharedMap};
+use genkan_routing::model::{Certificate, Protocol, SharedMap, Stream};
 use genkan_routing::name::{CertificateId, ListenerId};
-use genkan_routing::snapshot::Snapshot;
+use genkan_routing::snapshot::{Handshake, Snapshot};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ServerConfig, ServerConnection, SignatureAlgorithm};
 
+use super::passthrough::Passages;
 use crate::connection::TlsInfo;
+use crate::metrics::{Metrics, StreamMetrics};
 
 /// The loaded certificates and the listeners' policies.
 #[derive(Debug, Default)]
@@ -34,6 +37,17 @@ pub(crate) struct TlsTable {
     /// With their keys, as the TLS library wants them.
     certificates: SharedMap<CertificateId, Arc<CertifiedKey>>,
     policies: HashMap<ListenerId, Policy>,
+    /// Of listeners that pass something on unopened.
+    passages: HashMap<ListenerId, Arc<Passages>>,
+}
+
+/// What follows from a ClientHello.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The handshake goes on with this configuration.
+    Open(Arc<ServerConfig>),
+    /// The connection is passed on as it is, and counted here.
+    PassOn(Arc<Stream>, Arc<StreamMetrics>),
 }
 
 /// What all handshakes of a listener have in common.
@@ -77,7 +91,11 @@ impl TlsTable {
                 }
             })
             .collect();
-        Self { sources: model.certificates.clone(), certificates, policies }
+        let passages = model.listeners.values().filter_map(|listener| {
+            let known = previous.and_then(|table| table.passages.get(&listener.id));
+            Some((listener.id.clone(), Passages::build(listener, known)?))
+        });
+        Self { sources: model.certificates.clone(), certificates, policies, passages: passages.collect() }
     }
 
     /// Whether the listener speaks TLS here.
@@ -85,23 +103,37 @@ impl TlsTable {
         self.policies.contains_key(listener)
     }
 
-    /// The configuration for a handshake; `None` when the listener has no certificate for the server name, which is to
-    /// be refused with `unrecognized_name`.
-    pub(crate) fn config(
+    /// What follows from a ClientHello; `None` when the listener has nothing for the server name, which is to be refused
+    /// with `unrecognized_name`.
+    pub(crate) fn next(
         &self,
         snapshot: &Snapshot,
         listener: &ListenerId,
         hello: &ClientHello<'_>,
+        metrics: &Metrics,
+    ) -> Option<Next> {
+        let ids = match snapshot.handshake(listener, hello.server_name())? {
+            Handshake::Opened(ids) => ids,
+            Handshake::PassedOn(stream) => {
+                let metrics = self.passages.get(listener)?.metrics(stream, metrics);
+                return Some(Next::PassOn(Arc::clone(stream), metrics));
+            }
+        };
+        self.config(ids, snapshot.default_certificate(listener), listener, hello).map(Next::Open)
+    }
+
+    /// The configuration for a handshake with one of these certificates, else with the default one.
+    fn config(
+        &self,
+        ids: &[CertificateId],
+        default: Option<&CertificateId>,
+        listener: &ListenerId,
+        hello: &ClientHello<'_>,
     ) -> Option<Arc<ServerConfig>> {
         let policy = self.policies.get(listener)?;
-        let name = hello.server_name().map(canonical_name);
-        let loaded = |name: Option<&str>| -> Vec<&Arc<CertifiedKey>> {
-            let ids = certificates_of(snapshot, listener, name);
-            ids.iter().filter_map(|id| self.certificates.get(id)).collect()
-        };
-        let mut keys = loaded(name.as_deref());
+        let mut keys: Vec<_> = ids.iter().filter_map(|id| self.certificates.get(id)).collect();
         if keys.is_empty() {
-            keys = loaded(None);
+            keys.extend(default.and_then(|id| self.certificates.get(id)));
         }
         let key = choose(&keys, hello)?;
         // Some ten pointers are copied, which is nothing beside a handshake.
@@ -161,10 +193,6 @@ fn cipher_name(suite: rustls::CipherSuite) -> &'static str {
 /// Lower case, without the final dot.
 fn canonical_name(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
-}
-
-fn certificates_of<'s>(snapshot: &'s Snapshot, listener: &ListenerId, name: Option<&str>) -> &'s [CertificateId] {
-    snapshot.certificate(listener, name).unwrap_or_default()
 }
 
 /// Of several certificates for a name, one whose signatures the client knows: elliptic curves first, which cost us a

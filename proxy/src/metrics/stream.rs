@@ -1,4 +1,4 @@
-//! Metrics of TCP and UDP ports. ingress-nginx has none of them; the names are Genkan's.
+//! Metrics of TCP and UDP ports, and of TLS passthrough. ingress-nginx has none of them; the names are Genkan's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::text::{Kind, Text, labels};
 
-/// Counts of one port. Shared by whoever serves it.
+/// Counts of one port, or of what one object has passed through at it. Shared by whoever serves it.
 #[derive(Debug, Default)]
 pub struct StreamMetrics {
     /// Its labels, rendered.
@@ -27,7 +27,7 @@ pub struct StreamCount(Arc<StreamMetrics>);
 /// What tells ports apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamLabels {
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp`, or `tls` where connections are passed on unopened.
     pub protocol: &'static str,
     /// The port that clients use.
     pub port: u16,

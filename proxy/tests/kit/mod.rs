@@ -7,6 +7,7 @@ pub mod backend;
 pub mod client;
 pub mod model;
 pub mod running;
+pub mod tls;
 
 pub use backend::Backend;
 pub use client::{Answer, Client};

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use genkan_routing::model::{
-    Action, Backend, Cluster, DirectResponse, Endpoint, Filter, Filters, Forward, Host, HttpVersion, Listener, Match,
-    Model, PathMatch, PathPrefix, Protocol, ProxySettings, Rule, RuleLabels, Section, ServiceRef, SharedMap, Stream,
-    StreamBackend, Table, Target, UpstreamTls,
+    Action, Backend, Certificate, Cluster, DirectResponse, Endpoint, Filter, Filters, Forward, Host, HttpVersion,
+    Listener, Match, Model, PathMatch, PathPrefix, Protocol, ProxySettings, Rule, RuleLabels, Section, ServiceRef,
+    SharedMap, Stream, StreamBackend, Table, Target, UpstreamTls,
 };
 use genkan_routing::name::{ClusterId, HostPattern, ListenerId, ObjectRef, Origin, RuleId, TableId};
 use genkan_routing::policy::load_balance::LoadBalance;
@@ -94,6 +94,28 @@ pub fn backend(cluster: &str, weight: u32) -> Backend {
     Backend { weight, target: Target::Cluster(ClusterId::new(cluster)), filters: Vec::new() }
 }
 
+/// A listener on a port of the system's choice.
+fn bound(id: &str, public_port: u16, protocol: Protocol, sections: Vec<Section>) -> Listener {
+    Listener {
+        id: ListenerId::new(id),
+        addresses: vec![std::net::Ipv4Addr::LOCALHOST.into()],
+        port: 0,
+        public_port,
+        protocol,
+        sections,
+        certificates: SharedMap::default(),
+        default_certificate: None,
+        passthrough: SharedMap::default(),
+        stream: None,
+    }
+}
+
+/// Everything to a cluster.
+fn stream(origin: Origin, cluster: &str) -> Stream {
+    let backends = vec![StreamBackend { weight: 1, target: Target::Cluster(ClusterId::new(cluster)) }];
+    Stream { origin, accept_proxy_protocol: false, send_proxy_protocol: false, backends }
+}
+
 impl Site {
     pub fn new() -> Self {
         Self::default()
@@ -157,25 +179,39 @@ impl Site {
 
     /// A listener of TCP or UDP on a port of the system's choice, that leads to a cluster.
     pub fn stream(mut self, id: &str, protocol: Protocol, cluster: &str, change: impl FnOnce(&mut Stream)) -> Self {
-        let mut stream = Stream {
-            origin: Origin::new(ObjectRef::new("ConfigMap", "default", "services"), format!("data[{id}]")),
-            accept_proxy_protocol: false,
-            send_proxy_protocol: false,
-            backends: vec![StreamBackend { weight: 1, target: Target::Cluster(ClusterId::new(cluster)) }],
-        };
+        let origin = Origin::new(ObjectRef::new("ConfigMap", "default", "services"), format!("data[{id}]"));
+        let mut stream = stream(origin, cluster);
         change(&mut stream);
-        let listener = Listener {
-            id: ListenerId::new(id),
-            addresses: vec![std::net::Ipv4Addr::LOCALHOST.into()],
-            port: 0,
-            public_port: 9000,
-            protocol,
-            sections: Vec::new(),
-            certificates: SharedMap::default(),
-            default_certificate: None,
-            stream: Some(Arc::new(stream)),
-        };
+        let listener = Listener { stream: Some(Arc::new(stream)), ..bound(id, 9000, protocol, Vec::new()) };
         self.model.listeners.insert(listener.id.clone(), Arc::new(listener));
+        self
+    }
+
+    /// An HTTPS listener `https` on a port of the system's choice, that opens connections with this certificate, for
+    /// the hosts of the plaintext one.
+    pub fn https(mut self, certificate: &Arc<Certificate>) -> Self {
+        let listener = Listener {
+            default_certificate: Some(certificate.id.clone()),
+            ..bound(
+                "https",
+                443,
+                Protocol::Https,
+                vec![Section { hostname: HostPattern::Any, table: TableId::new("t") }],
+            )
+        };
+        self.model.certificates.insert(certificate.id.clone(), Arc::clone(certificate));
+        self.model.listeners.insert(listener.id.clone(), Arc::new(listener));
+        self
+    }
+
+    /// Passes TLS connections for a server name on to a cluster. The empty name stands for every other, and for none.
+    pub fn passthrough(mut self, name: &str, cluster: &str, change: impl FnOnce(&mut Stream)) -> Self {
+        let origin = Origin::new(ObjectRef::new("Ingress", "default", "passing"), "spec.rules[0]");
+        let mut stream = stream(origin, cluster);
+        change(&mut stream);
+        let listener = self.model.listeners.get_mut(&ListenerId::new("https")).expect("call https() before");
+        let name = HostPattern::parse_suffix(name).unwrap();
+        Arc::make_mut(listener).passthrough.insert(name, Arc::new(stream));
         self
     }
 
@@ -184,17 +220,7 @@ impl Site {
         let table = TableId::new("t");
         let hosts = self.hosts.into_iter().map(|(pattern, host)| (pattern, Arc::new(host))).collect();
         self.model.tables.insert(table.clone(), Arc::new(Table { hosts }));
-        let listener = Listener {
-            id: ListenerId::new("http"),
-            addresses: vec![std::net::Ipv4Addr::LOCALHOST.into()],
-            port: 0,
-            public_port: 80,
-            protocol: Protocol::Http,
-            sections: vec![Section { hostname: HostPattern::Any, table }],
-            certificates: SharedMap::default(),
-            default_certificate: None,
-            stream: None,
-        };
+        let listener = bound("http", 80, Protocol::Http, vec![Section { hostname: HostPattern::Any, table }]);
         self.model.listeners.insert(listener.id.clone(), Arc::new(listener));
         Arc::new(Snapshot::compile(Arc::new(self.model)))
     }

@@ -34,6 +34,10 @@ pub struct Listener {
     /// handshakes are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_certificate: Option<CertificateId>,
+    /// Server names whose TLS connections are passed on unopened. The most specific name of these and of `certificates`
+    /// decides, at the same name these; [`HostPattern::Any`] also stands for clients that send no name. HTTPS only.
+    #[serde(skip_serializing_if = "SharedMap::is_empty")]
+    pub passthrough: SharedMap<HostPattern, Arc<Stream>>,
     /// Where connections or sessions go as they are; TCP and UDP, which without it serve nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<Arc<Stream>>,

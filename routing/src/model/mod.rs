@@ -5,6 +5,7 @@
 //!   +- listeners: port, protocol, sections -----> tables: hosts -> matches in order of rank -> RuleId
 //!   |                 +- certificates by host                                                   |
 //!   |                 +- stream: backends of TCP and UDP --------+                              |
+//!   |                 +- passthrough: the same by server name ---+                              |
 //!   +- rules: filters, policies, backends <---------------------------------------------------+
 //!   |                               +-------> ClusterId <--------+
 //!   +- clusters: endpoints, protocol, balancing
@@ -73,6 +74,6 @@ pub struct ProxySettings {
     pub forwarded: Forwarded,
     /// The line per request, connection or session.
     pub access_log: AccessLog,
-    /// TCP connections and UDP sessions that are passed on as they are.
+    /// TCP connections, unopened TLS connections and UDP sessions that are passed on as they are.
     pub stream: StreamSettings,
 }

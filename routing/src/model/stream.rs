@@ -1,20 +1,21 @@
-//! Streams: TCP connections and UDP sessions that are passed on as they are.
+//! Streams: TCP connections, unopened TLS connections and UDP sessions that are passed on as they are.
 
 use serde::Serialize;
 
 use super::Target;
 use crate::name::Origin;
 
-/// Where a TCP or UDP listener's connections or sessions go, and how.
+/// Where the connections or sessions of a TCP or UDP listener go, or the TLS connections for a server name, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stream {
     /// The object and field that it came from.
     pub origin: Origin,
-    /// Whether every client must begin with a PROXY protocol header, version 1 or 2. TCP only.
+    /// Whether every client must begin with a PROXY protocol header, version 1 or 2. TCP listeners only: for TLS, the
+    /// listener has asked for it before the server name was known.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub accept_proxy_protocol: bool,
-    /// Whether endpoints are told of the client by a PROXY protocol header, version 1. TCP only.
+    /// Whether endpoints are told of the client by a PROXY protocol header, version 1. TCP and TLS only.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub send_proxy_protocol: bool,
     /// Weighted; one is chosen for each connection or session. One without endpoints closes its share.

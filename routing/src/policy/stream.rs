@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// Time-outs, retries and limits of all TCP and UDP listeners. Defaults are ingress-nginx's, else nginx's.
+/// Time-outs, retries and limits of all TCP and UDP listeners, and of TLS passthrough. Defaults are ingress-nginx's, else nginx's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamSettings {

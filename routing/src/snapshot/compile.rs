@@ -13,7 +13,7 @@ use super::changes::{RuleChanges, RuleMarks};
 use super::host::CompiledHost;
 use super::hosts::HostIndex;
 use super::{CompileStats, Snapshot};
-use crate::model::{Host, Listener, Model, SharedMap, Table};
+use crate::model::{Host, Listener, Model, Stream, Table};
 use crate::name::{CertificateId, HostPattern, ListenerId, TableId};
 
 /// The hosts of a table.
@@ -37,9 +37,18 @@ pub(super) struct CompiledListener {
     /// The tables of the sections of one hostname, in order of the sections.
     pub(super) sections: HostIndex<SmallVec<[Arc<CompiledTable>; 1]>>,
     /// By server name.
-    pub(super) certificates: Arc<HostIndex<SmallVec<[CertificateId; 1]>>>,
+    pub(super) names: Arc<HostIndex<ServerName>>,
     /// For server names that no other covers.
     pub(super) default_certificate: Option<CertificateId>,
+}
+
+/// What a listener has for a server name.
+#[derive(Clone, Debug)]
+pub(super) enum ServerName {
+    /// At least one.
+    Certificates(SmallVec<[CertificateId; 1]>),
+    /// Connections are passed on unopened.
+    Passthrough(Arc<Stream>),
 }
 
 pub(super) type Tables = FxHashMap<TableId, Arc<CompiledTable>>;
@@ -124,12 +133,10 @@ impl Compiler<'_> {
     fn listener(&self, id: &ListenerId, listener: &Arc<Listener>, tables: &Tables) -> Arc<CompiledListener> {
         let previous = self.previous.and_then(|old| Some((old, old.model.listeners.get(id)?, old.listeners.get(id)?)));
         let Some((snapshot, old, compiled)) = previous else {
-            let certificates = certificates(&listener.certificates);
-            return Arc::new(assemble(listener, tables, Arc::new(certificates)));
+            return Arc::new(assemble(listener, tables, Arc::new(names(listener))));
         };
         if !Arc::ptr_eq(old, listener) {
-            let certificates = patched_certificates(&old.certificates, &compiled.certificates, &listener.certificates);
-            return Arc::new(assemble(listener, tables, certificates));
+            return Arc::new(assemble(listener, tables, patched_names(old, &compiled.names, listener)));
         }
         let same_table = |table: &TableId| match (snapshot.tables.get(table), tables.get(table)) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
@@ -138,15 +145,11 @@ impl Compiler<'_> {
         if listener.sections.iter().all(|section| same_table(&section.table)) {
             return Arc::clone(compiled);
         }
-        Arc::new(assemble(listener, tables, Arc::clone(&compiled.certificates)))
+        Arc::new(assemble(listener, tables, Arc::clone(&compiled.names)))
     }
 }
 
-fn assemble(
-    listener: &Listener,
-    tables: &Tables,
-    certificates: Arc<HostIndex<SmallVec<[CertificateId; 1]>>>,
-) -> CompiledListener {
+fn assemble(listener: &Listener, tables: &Tables, names: Arc<HostIndex<ServerName>>) -> CompiledListener {
     let mut grouped: BTreeMap<&HostPattern, SmallVec<[Arc<CompiledTable>; 1]>> = BTreeMap::new();
     for section in &listener.sections {
         // A section whose table is missing still keeps its hosts from less specific ones.
@@ -161,38 +164,42 @@ fn assemble(
     for (hostname, tables) in grouped {
         sections.insert(hostname.clone(), tables);
     }
-    CompiledListener { sections, certificates, default_certificate: listener.default_certificate.clone() }
+    CompiledListener { sections, names, default_certificate: listener.default_certificate.clone() }
 }
 
-type Names = SharedMap<HostPattern, Vec<CertificateId>>;
-
-/// Names without any certificate are left out, so that less specific names serve them.
-fn certificates(names: &Names) -> HostIndex<SmallVec<[CertificateId; 1]>> {
-    let mut index = HostIndex::with_capacity(names.len());
-    for (pattern, ids) in names.iter().filter(|(_, ids)| !ids.is_empty()) {
-        index.insert(pattern.clone(), ids.iter().cloned().collect());
+fn names(listener: &Listener) -> HostIndex<ServerName> {
+    let mut index = HostIndex::with_capacity(listener.certificates.len() + listener.passthrough.len());
+    for pattern in listener.certificates.keys().chain(listener.passthrough.keys()) {
+        if let Some(name) = server_name(listener, pattern) {
+            index.insert(pattern.clone(), name);
+        }
     }
     index
 }
 
-fn patched_certificates(
-    old: &Names,
-    compiled: &Arc<HostIndex<SmallVec<[CertificateId; 1]>>>,
-    new: &Names,
-) -> Arc<HostIndex<SmallVec<[CertificateId; 1]>>> {
-    let mut edits = Vec::new();
-    for (pattern, old, new) in old.unshared(new) {
-        if old != new {
-            edits.push((pattern, new.filter(|ids| !ids.is_empty())));
-        }
+/// What a listener has for the name itself. A name without any certificate is left out, so that less specific names
+/// serve it.
+fn server_name(listener: &Listener, pattern: &HostPattern) -> Option<ServerName> {
+    if let Some(stream) = listener.passthrough.get(pattern) {
+        return Some(ServerName::Passthrough(Arc::clone(stream)));
     }
-    if edits.is_empty() {
+    let ids = listener.certificates.get(pattern).filter(|ids| !ids.is_empty())?;
+    Some(ServerName::Certificates(ids.iter().cloned().collect()))
+}
+
+fn patched_names(old: &Listener, compiled: &Arc<HostIndex<ServerName>>, new: &Listener) -> Arc<HostIndex<ServerName>> {
+    let certificates = old.certificates.unshared(&new.certificates);
+    let certificates = certificates.filter(|(_, old, new)| old != new).map(|(pattern, ..)| pattern);
+    let passthrough = old.passthrough.unshared(&new.passthrough);
+    let passthrough = passthrough.filter(|(_, old, new)| old != new).map(|(pattern, ..)| pattern);
+    let mut changed = certificates.chain(passthrough).peekable();
+    if changed.peek().is_none() {
         return Arc::clone(compiled);
     }
     let mut index = HostIndex::clone(compiled);
-    for (pattern, ids) in edits {
-        match ids {
-            Some(ids) => index.insert(pattern.clone(), ids.iter().cloned().collect()),
+    for pattern in changed {
+        match server_name(new, pattern) {
+            Some(name) => index.insert(pattern.clone(), name),
             None => index.remove(pattern),
         }
     }

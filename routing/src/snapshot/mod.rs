@@ -25,10 +25,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-use self::compile::{Listeners, Tables};
+use self::compile::{Listeners, ServerName, Tables};
 pub use self::explain::{Candidate, Explanation, Loser};
 use self::hosts::steps;
-use crate::model::{Match, Model, Rule};
+use crate::model::{Match, Model, Rule, Stream};
 use crate::name::{CertificateId, HostPattern, ListenerId};
 
 /// What routing looks at.
@@ -56,6 +56,15 @@ pub struct Matched<'s> {
     pub matched: &'s Match,
     /// The rule it leads to.
     pub rule: &'s Arc<Rule>,
+}
+
+/// What becomes of a TLS connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake<'s> {
+    /// It is opened here, with one of these certificates, which differ in key type.
+    Opened(&'s [CertificateId]),
+    /// It is passed on unopened.
+    PassedOn(&'s Arc<Stream>),
 }
 
 /// What compiling a snapshot took, for logs, metrics and tests.
@@ -125,20 +134,33 @@ impl Snapshot {
         reference::route(&self.model, listener, request)
     }
 
-    /// The certificates for a TLS handshake on a listener: of the most specific name that covers `server_name`, else
-    /// the listener's default. Several differ in key type. `None`: the handshake is to be refused.
+    /// What becomes of a TLS connection to a listener: what the most specific name that covers `server_name` says, else
+    /// it is opened with the listener's default certificate. `None`: the handshake is to be refused.
     ///
     /// `server_name` is the name of the ClientHello as it came; `None` when the client sent none.
-    pub fn certificate(&self, listener: &ListenerId, server_name: Option<&str>) -> Option<&[CertificateId]> {
+    pub fn handshake(&self, listener: &ListenerId, server_name: Option<&str>) -> Option<Handshake<'_>> {
         let listener = self.listeners.get(listener)?;
-        let named = server_name.and_then(|name| {
-            let name = name.strip_suffix('.').unwrap_or(name);
-            let lower = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                true => Cow::Owned(name.to_ascii_lowercase()),
-                false => Cow::Borrowed(name),
+        let default = || listener.default_certificate.as_ref().map(|id| Handshake::Opened(std::slice::from_ref(id)));
+        let Some(name) = server_name else {
+            return match listener.names.most_specific("") {
+                Some(ServerName::Passthrough(stream)) => Some(Handshake::PassedOn(stream)),
+                Some(ServerName::Certificates(_)) | None => default(),
             };
-            listener.certificates.most_specific(&lower)
-        });
-        named.map(|ids| ids.as_slice()).or(listener.default_certificate.as_ref().map(std::slice::from_ref))
+        };
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let lower = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => Cow::Owned(name.to_ascii_lowercase()),
+            false => Cow::Borrowed(name),
+        };
+        match listener.names.most_specific(&lower) {
+            Some(ServerName::Passthrough(stream)) => Some(Handshake::PassedOn(stream)),
+            Some(ServerName::Certificates(ids)) => Some(Handshake::Opened(ids)),
+            None => default(),
+        }
+    }
+
+    /// The certificate for server names that no other covers.
+    pub fn default_certificate(&self, listener: &ListenerId) -> Option<&CertificateId> {
+        self.listeners.get(listener)?.default_certificate.as_ref()
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use genkan_routing::model::{
     Action, DirectResponse, Filters, HeaderMatch, Host, Listener, Match, Model, PathMatch, PathPrefix, Protocol,
-    QueryMatch, Rule, RuleLabels, Section, SharedMap, Table, ValueMatch,
+    QueryMatch, Rule, RuleLabels, Section, SharedMap, Stream, Table, ValueMatch,
 };
 use genkan_routing::name::{CertificateId, HostPattern, Hostname, ListenerId, ObjectRef, Origin, RuleId, TableId};
 use genkan_routing::policy::pattern::Pattern;
@@ -135,6 +135,7 @@ pub(crate) fn listener(id: &str, table: &str) -> Listener {
         sections: vec![Section { hostname: HostPattern::Any, table: TableId::new(table) }],
         certificates: SharedMap::default(),
         default_certificate: None,
+        passthrough: SharedMap::default(),
         stream: None,
     }
 }
@@ -267,14 +268,26 @@ fn any_listener() -> impl Strategy<Value = Listener> {
         (hostname, 0..4).prop_map(|(hostname, table)| Section { hostname, table: TableId::new(format!("t{table}")) });
     let certificate = (0..4).prop_map(|number| CertificateId::new(format!("c{number}")));
     let certificates = btree_map(host_pattern(), vec(certificate.clone(), 0..3), 0..4);
-    (listener_id(), vec(section, 0..5), certificates, option::of(certificate)).prop_map(
-        |(id, sections, certificates, default_certificate)| Listener {
+    let passthrough = btree_map(host_pattern(), (0..3_u32).prop_map(stream), 0..3);
+    (listener_id(), vec(section, 0..5), certificates, option::of(certificate), passthrough).prop_map(
+        |(id, sections, certificates, default_certificate, passthrough)| Listener {
             sections,
             certificates: certificates.into_iter().collect(),
             default_certificate,
+            passthrough: passthrough.into_iter().collect(),
             ..listener(id.as_str(), "t0")
         },
     )
+}
+
+/// A stream of this number, that leads nowhere.
+fn stream(number: u32) -> Arc<Stream> {
+    Arc::new(Stream {
+        origin: Origin::new(ObjectRef::new("Ingress", "default", format!("s{number}")), ""),
+        accept_proxy_protocol: false,
+        send_proxy_protocol: false,
+        backends: Vec::new(),
+    })
 }
 
 /// Any model; a few rules and tables that it names don't exist.

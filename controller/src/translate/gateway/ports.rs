@@ -245,6 +245,7 @@ impl<'s> Ports<'s> {
                 sections: port.sections,
                 certificates: port.certificates,
                 default_certificate: port.default_certificate,
+                passthrough: SharedMap::default(),
                 stream: None,
             })
             .collect()

@@ -239,6 +239,7 @@ impl IngressFrontEnd {
             sections: vec![Section { hostname: HostPattern::Any, table: TableId::new(TABLE) }],
             certificates: SharedMap::default(),
             default_certificate: None,
+            passthrough: SharedMap::default(),
             stream: None,
         };
         let http = listener("http", settings.http_port, 80, Protocol::Http);

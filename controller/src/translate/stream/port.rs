@@ -133,6 +133,7 @@ fn listener(
         sections: Vec::new(),
         certificates: SharedMap::default(),
         default_certificate: None,
+        passthrough: SharedMap::default(),
         stream: Some(Arc::new(stream)),
     }
 }

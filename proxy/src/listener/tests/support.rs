@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::{AccessLogOutput, ProxyConfig};
-use crate::listener::establish::{Accept, EstablishError, establish};
+use crate::listener::establish::{Accept, EstablishError, Established, establish};
 use crate::listener::stream::ClientStream;
 use crate::listener::table::{PortKey, Wire};
 use crate::shared::Shared;
@@ -37,6 +37,7 @@ pub(crate) fn listener(id: &str, protocol: Protocol) -> Listener {
         sections: Vec::new(),
         certificates: SharedMap::default(),
         default_certificate: None,
+        passthrough: SharedMap::default(),
         stream: None,
     }
 }
@@ -122,7 +123,14 @@ impl Hall {
         let table = self.shared.table.load_full();
         let entrance = Arc::clone(table.listeners.entrance(&self.port).unwrap());
         let open = self.shared.connections.open(usize::MAX).unwrap();
-        (client, establish(Accept { tcp, open, table, entrance, peer }, Arc::clone(&self.shared)))
+        let established = establish(Accept { tcp, open, table, entrance, peer }, Arc::clone(&self.shared));
+        let server = async {
+            match established.await? {
+                Established::Client(stream) => Ok(stream),
+                Established::Passage(passage) => panic!("nothing is passed on here: {passage:?}"),
+            }
+        };
+        (client, server)
     }
 }
 
