@@ -144,13 +144,6 @@ pub(crate) const AUTH: &[Annotation] = &[
 
 /// TLS towards clients and backends.
 pub(crate) const TLS: &[Annotation] = &[
-    Annotation::not_yet_security(
-        "ssl-passthrough",
-        "true or false",
-        OFF,
-        "Hands TLS connections to the backend unopened",
-    )
-    .scope(Scope::Host),
     Annotation::not_yet("ssl-ciphers", "an OpenSSL list", &[], "Ciphers of TLS 1.2 for the host").scope(Scope::Host),
     Annotation::not_yet(
         "ssl-prefer-server-ciphers",

@@ -37,6 +37,7 @@ mod known_annotations;
 mod known_keys;
 mod load_balance;
 mod notes;
+mod passthrough;
 mod rate_limit;
 mod redirect;
 mod retry;

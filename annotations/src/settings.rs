@@ -84,6 +84,9 @@ pub struct IngressSettings {
     /// `service-upstream`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub service_upstream: bool,
+    /// `ssl-passthrough`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub passthrough: bool,
     /// `enable-access-log`.
     pub access_log: bool,
 }
@@ -225,6 +228,7 @@ impl IngressSettings {
             load_balance: global.load_balance.clone(),
             load_balance_explicit: false,
             service_upstream: global.service_upstream,
+            passthrough: false,
             access_log: true,
         }
     }

@@ -1,4 +1,4 @@
-//! TCP and UDP: `proxy-stream-*`.
+//! TCP, TLS passthrough and UDP: `proxy-stream-*`.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(crate) const KEYS: &[Key] = &[
         "a time from 1ms: 90s, 1h30m",
         "600s",
         |b, v| set(&mut b.config.proxy.stream.timeout, idle_time(v)),
-        "Idle time after which a TCP connection or UDP session ends",
+        "Idle time after which a TCP connection, also one of TLS passthrough, or a UDP session ends",
     ),
     Key::on(
         "proxy-stream-next-upstream",

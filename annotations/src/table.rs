@@ -8,8 +8,8 @@ use crate::config_map::Key;
 use crate::definition::Support;
 use crate::{
     access_log, admission, authentication, backend_protocol, body_limit, canary, client, compression, connection_limit,
-    cors, forwarded, hsts, ip_access, known_annotations, known_keys, load_balance, rate_limit, redirect, retry,
-    rewrite, service_upstream, stream, timeouts, upstream,
+    cors, forwarded, hsts, ip_access, known_annotations, known_keys, load_balance, passthrough, rate_limit, redirect,
+    retry, rewrite, service_upstream, stream, timeouts, upstream,
 };
 
 /// A subject and its rows.
@@ -29,6 +29,7 @@ static ANNOTATIONS: &[Group<Annotation>] = &[
     ("Backend protocol", backend_protocol::ANNOTATIONS),
     ("Load balancing", load_balance::ANNOTATIONS),
     ("The Service's own address", service_upstream::ANNOTATIONS),
+    ("TLS passthrough", passthrough::ANNOTATIONS),
     ("Access log", access_log::ANNOTATIONS),
     ("Admission", admission::ANNOTATIONS),
     ("Authentication and firewall", known_annotations::AUTH),

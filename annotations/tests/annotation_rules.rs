@@ -266,7 +266,6 @@ fn security_that_is_not_enforced_closes_the_ingress() {
         ("enable-modsecurity", "true"),
         ("proxy-ssl-verify", "on"),
         ("proxy-ssl-secret", "default/upstream"),
-        ("ssl-passthrough", "true"),
     ] {
         let parsed = parse(&[(name, value)]);
         assert_eq!(parsed.settings.deny, Some(format!("the annotation {name} is not supported")));
@@ -295,7 +294,6 @@ fn authentication_that_is_not_enforced_closes_the_paths_that_ask_for_it() {
 fn switches_that_ask_for_nothing_are_passed_over() {
     let idle = [
         ("enable-modsecurity", "false"),
-        ("ssl-passthrough", "False"),
         ("proxy-ssl-verify", "off"),
         ("satisfy", "all"),
         ("auth-url", ""),

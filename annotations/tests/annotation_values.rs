@@ -52,6 +52,7 @@ const ROWS: &[Row] = &[
     ("proxy-send-timeout", &[], &["1"], &["0", "5s"]),
     ("proxy-read-timeout", &[], &["3600"], &["1h", "99999999999999999999"]),
     ("service-upstream", &[], &["true"], &["yes"]),
+    ("ssl-passthrough", &[], &["true", "1"], &["yes", "on"]),
     ("proxy-next-upstream", &[], &["off", "error", "error timeout http_502 non_idempotent"], &["errors", "http_505"]),
     ("proxy-next-upstream-timeout", &[], &["10"], &["10s", "-1"]),
     ("proxy-next-upstream-tries", &[], &["0", "1"], &["-1", "all"]),

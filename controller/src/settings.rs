@@ -51,6 +51,8 @@ pub struct Settings {
     pub disable_catch_all: bool,
     /// `--disable-svc-external-name` (false).
     pub disable_external_name: bool,
+    /// `--enable-ssl-passthrough` (false).
+    pub ssl_passthrough: bool,
     /// Where we are, with `--enable-topology-aware-routing`; `None` uses endpoints wherever they are.
     pub topology: Option<Place>,
     /// `--bind-address`; empty binds every address.
@@ -94,6 +96,7 @@ impl Default for Settings {
             namespace_selector: None,
             disable_catch_all: false,
             disable_external_name: false,
+            ssl_passthrough: false,
             topology: None,
             bind_addresses: Vec::new(),
             http_port: 80,

@@ -106,6 +106,7 @@ fn settings(text: &str) -> Settings {
             "zone" => settings.topology.get_or_insert_default().zone = Some(value.to_owned()),
             "--default-backend-service" => settings.default_backend_service = name(value),
             "--default-ssl-certificate" => settings.default_ssl_certificate = name(value),
+            "--enable-ssl-passthrough" => settings.ssl_passthrough = value == "true",
             "--disable-catch-all" => settings.disable_catch_all = value == "true",
             "--disable-svc-external-name" => settings.disable_external_name = value == "true",
             "--ingress-class-by-name" => settings.ingress_class_by_name = value == "true",

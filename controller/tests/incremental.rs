@@ -35,6 +35,7 @@ fn settings() -> Settings {
         default_backend_service: Some(NamespacedName::new("x", "c")),
         default_ssl_certificate: Some(NamespacedName::new("x", "tls-wild")),
         watch_ingress_without_class: true,
+        ssl_passthrough: true,
         ..Settings::default()
     }
 }
@@ -267,6 +268,7 @@ fn annotations() -> impl Strategy<Value = BTreeMap<String, String>> {
         ("canary-weight", "20"),
         ("app-root", "/app"),
         ("ssl-redirect", "false"),
+        ("ssl-passthrough", "true"),
         ("force-ssl-redirect", "true"),
         ("load-balance", "ewma"),
         ("backend-protocol", "HTTPS"),

@@ -76,14 +76,18 @@ pub fn config(hello: &Hello<'_>) -> io::Result<ClientConfig> {
 
 /// Connects and finishes the handshake.
 pub fn connect(address: SocketAddr, hello: &Hello<'_>) -> io::Result<TlsStream> {
+    handshake(TcpStream::connect(address)?, hello)
+}
+
+/// Finishes the handshake on a connection.
+pub fn handshake(mut stream: TcpStream, hello: &Hello<'_>) -> io::Result<TlsStream> {
     let config = config(hello)?;
     let name = match hello.name {
         Some(name) => ServerName::try_from(name.to_owned()).map_err(io::Error::other)?,
         // An address is no server name, so none is sent.
-        None => ServerName::IpAddress(IpAddr::from(address.ip())),
+        None => ServerName::IpAddress(IpAddr::from(stream.peer_addr()?.ip())),
     };
     let mut connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
     while connection.is_handshaking() {

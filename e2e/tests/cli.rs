@@ -141,6 +141,27 @@ fn explain_says_what_serves_a_request_and_why_nothing_else_does() {
 }
 
 #[test]
+fn explain_says_where_tls_connections_go_unopened() {
+    let passing = ingress("pass", "pass.test", "web", &[("ssl-passthrough", "true")]);
+    let (_folder, path) = folder(&(good() + &passing));
+    let explained = |url: &str, flags: &[&str]| text(&run(&[&["explain", &path, url], flags].concat()).stdout);
+    let (flag, line) =
+        ("--enable-ssl-passthrough", "tls: passed on unopened, 1 of 1: default/web:80+tcp -> 127.0.0.1:9");
+    let printed = explained("https://pass.test/", &[flag]);
+    assert!(printed.starts_with(line), "{printed}");
+    for printed in [
+        explained("https://pass.test/", &[]),
+        explained("http://pass.test/", &[flag]),
+        explained("https://web.test/", &[flag]),
+    ] {
+        assert!(!printed.contains("unopened") && printed.contains("-> 127.0.0.1:9"), "{printed}");
+    }
+    let json = explained("https://pass.test/", &[flag, "-o", "json"]);
+    let explained: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(explained["passthrough"]["backends"][0]["endpoints"], serde_json::json!(["127.0.0.1:9"]));
+}
+
+#[test]
 fn explain_follows_methods_and_headers() {
     let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: { name: genkan }\n\
         spec: { controllerName: genkan.dev/gateway-controller }\n---\n\

@@ -50,6 +50,7 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings {
     config_map: Some(NamespacedName::new("ingress-nginx", "ingress-nginx-controller")),
     config_map_required: false,
     default_ssl_certificate: Some(NamespacedName::new("default", "default-tls")),
+    ssl_passthrough: true,
     ..Settings::directory_mode()
 });
 

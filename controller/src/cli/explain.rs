@@ -8,14 +8,14 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use genkan_routing::model::{Listener, Protocol};
 use genkan_routing::request::{canonical_host, normalize_path};
-use genkan_routing::snapshot::{Explanation, RequestView, Snapshot};
+use genkan_routing::snapshot::{Explanation, Handshake, RequestView, Snapshot};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
 
 use super::Output;
 use super::flags::TranslateFlags;
 use super::input::Input;
-use super::served::Served;
+use super::served::{PassedOn, Served};
 
 /// Explain which listener, host, rule, filters and backend serve a request, and what lost against them
 ///
@@ -44,9 +44,12 @@ pub(super) struct Explain {
     flags: TranslateFlags,
 }
 
-/// Routing, and what happens after it.
+/// Routing, and what happens before and after it.
 #[derive(Serialize)]
 struct Explained<'m> {
+    /// Then the rest is for whoever got here by another server name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passthrough: Option<PassedOn<'m>>,
     #[serde(flatten)]
     explanation: Explanation,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +75,12 @@ impl Explain {
         let explanation = snapshot.explain(&listener.id, &request);
         let winner = explanation.winner.as_ref().and_then(|winner| snapshot.model().rules.get(&winner.rule));
         let served = winner.map(|rule| Served::by(rule, snapshot.model()));
-        self.print(&Explained { explanation, served })?;
+        let handshake = snapshot.handshake(&listener.id, Some(&host));
+        let passthrough = match handshake.filter(|_| listener.protocol == Protocol::Https) {
+            Some(Handshake::PassedOn(stream)) => Some(PassedOn::to(stream, snapshot.model())),
+            Some(Handshake::Opened(_)) | None => None,
+        };
+        self.print(&Explained { passthrough, explanation, served })?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -80,6 +88,9 @@ impl Explain {
         let mut out = std::io::stdout().lock();
         match self.output {
             Output::Text => {
+                if let Some(passthrough) = &explained.passthrough {
+                    writeln!(out, "{passthrough}so what follows is for connections with another server name")?;
+                }
                 writeln!(out, "{}", explained.explanation.to_string().trim_end())?;
                 if let Some(served) = &explained.served {
                     write!(out, "{served}")?;

@@ -72,6 +72,12 @@ pub(super) struct TranslateFlags {
         default_value = "false", action = ArgAction::Set)]
     pub(super) disable_svc_external_name: bool,
 
+    /// The annotation ssl-passthrough acts: TLS connections for its hosts are handed to their Service unopened
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean,
+        default_value = "false", action = ArgAction::Set)]
+    pub(super) enable_ssl_passthrough: bool,
+
     /// Address to listen on, several with commas; without it every address
     #[arg(long, value_name = "IP", value_delimiter = ',')]
     pub(super) bind_address: Vec<IpAddr>,
@@ -117,6 +123,7 @@ impl TranslateFlags {
             default_ssl_certificate: self.default_ssl_certificate.clone(),
             disable_catch_all: self.disable_catch_all,
             disable_external_name: self.disable_svc_external_name,
+            ssl_passthrough: self.enable_ssl_passthrough,
             bind_addresses: self.bind_address.clone(),
             http_port,
             https_port,

@@ -1,8 +1,9 @@
-//! What a rule does with a request that it won: filters in their order, backends with their shares and endpoints.
+//! What a rule does with a request that it won: filters in their order, backends with their shares and endpoints. And
+//! where a TLS connection goes that is passed on unopened.
 
 use std::fmt;
 
-use genkan_routing::model::{Action, Backend, Filter, Model, Rule, Target};
+use genkan_routing::model::{Action, Backend, Filter, Model, Rule, Stream, Target};
 use serde::Serialize;
 
 /// The rest of an explanation: what happens after routing.
@@ -20,6 +21,12 @@ pub(super) struct Served<'m> {
     canary: Option<Canary<'m>>,
 }
 
+/// Where a TLS connection goes unopened.
+#[derive(Debug, Serialize)]
+pub(super) struct PassedOn<'m> {
+    backends: Vec<Share<'m>>,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Share<'m> {
@@ -34,7 +41,7 @@ struct Share<'m> {
 #[serde(rename_all = "camelCase")]
 struct Destination<'m> {
     cluster: &'m str,
-    /// Why its requests are answered with 500.
+    /// Why its requests are answered with 500, or its connections closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     invalid: Option<&'m str>,
     endpoints: Vec<std::net::SocketAddr>,
@@ -58,7 +65,7 @@ impl<'m> Served<'m> {
             Action::Forward(forward) => {
                 let of = forward.backends.iter().map(|backend| u64::from(backend.weight)).sum();
                 let share = |backend: &'m Backend| {
-                    let destination = Destination::of(backend, model);
+                    let destination = Destination::of(&backend.target, model);
                     Share { weight: backend.weight, of, destination }
                 };
                 served.backends = forward.backends.iter().map(share).collect();
@@ -67,7 +74,7 @@ impl<'m> Served<'m> {
                     let cookie = canary.cookie.as_ref().map(|cookie| format!("cookie {cookie}"));
                     let weight = Some(format!("{} of {} requests", canary.weight, canary.total));
                     let takes = header.into_iter().chain(cookie).chain(weight).collect::<Vec<_>>().join(", then ");
-                    Canary { takes, destination: Destination::of(&canary.backend, model) }
+                    Canary { takes, destination: Destination::of(&canary.backend.target, model) }
                 });
             }
         }
@@ -75,9 +82,18 @@ impl<'m> Served<'m> {
     }
 }
 
+impl<'m> PassedOn<'m> {
+    /// Where `stream` leads to.
+    pub(super) fn to(stream: &'m Stream, model: &'m Model) -> Self {
+        let of = stream.backends.iter().map(|backend| u64::from(backend.weight)).sum();
+        let share = |weight, target| Share { weight, of, destination: Destination::of(target, model) };
+        Self { backends: stream.backends.iter().map(|backend| share(backend.weight, &backend.target)).collect() }
+    }
+}
+
 impl<'m> Destination<'m> {
-    fn of(backend: &'m Backend, model: &'m Model) -> Self {
-        match &backend.target {
+    fn of(target: &'m Target, model: &'m Model) -> Self {
+        match target {
             Target::Invalid { reason } => Self { cluster: "", invalid: Some(reason), endpoints: Vec::new() },
             Target::Cluster(id) => {
                 let endpoints = model.clusters.get(id).map(|cluster| &cluster.endpoints);
@@ -99,6 +115,22 @@ impl fmt::Display for Destination<'_> {
         }
         let endpoints: Vec<_> = self.endpoints.iter().map(ToString::to_string).collect();
         write!(f, " -> {}", endpoints.join(", "))
+    }
+}
+
+/// One line for each backend.
+impl fmt::Display for PassedOn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Share { weight, of, destination } in &self.backends {
+            write!(f, "tls: passed on unopened, {weight} of {of}: ")?;
+            let endpoints: Vec<_> = destination.endpoints.iter().map(ToString::to_string).collect();
+            match destination.invalid {
+                Some(reason) => writeln!(f, "to nothing (closes: {reason})")?,
+                None if endpoints.is_empty() => writeln!(f, "{} (no endpoint: closes)", destination.cluster)?,
+                None => writeln!(f, "{} -> {}", destination.cluster, endpoints.join(", "))?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -102,7 +102,10 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
             Protocol::Tcp | Protocol::Udp => continue,
         };
         for table in listener.sections.iter().filter_map(|section| model.tables.get(&section.table)) {
-            let served = |pattern: &&HostPattern| scheme == Scheme::Http || has_certificate(listener, pattern);
+            let opened = |pattern: &HostPattern| {
+                has_certificate(listener, pattern) && !listener.passthrough.contains_key(pattern)
+            };
+            let served = |pattern: &&HostPattern| scheme == Scheme::Http || opened(pattern);
             for (pattern, host) in table.hosts.iter().filter(|(pattern, _)| served(pattern)) {
                 let found = host.matches.iter().enumerate().filter_map(|(rank, matched)| {
                     let path = sample(host.matches.get(..rank)?, matched)?;

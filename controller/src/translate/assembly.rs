@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use genkan_routing::model::{Certificate, Host, Rule, SharedMap, Table};
+use genkan_routing::model::{Certificate, Host, Rule, SharedMap, Stream, Table};
 use genkan_routing::name::{CertificateId, ClusterId, HostPattern, Origin, RuleId, TableId};
 use genkan_routing::report::{Problem, Report};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -26,6 +26,8 @@ pub struct Contribution {
     pub clusters: Vec<ClusterWant>,
     /// Certificates that listeners refer to.
     pub certificates: Vec<Arc<Certificate>>,
+    /// Where TLS connections for the unit's host go unopened. Its front end's listeners have it, not the assembly.
+    pub passthrough: Option<Arc<Stream>>,
     /// What is wrong.
     pub problems: Vec<Problem>,
 }
@@ -72,6 +74,9 @@ impl Output for Contribution {
             if let Some(old) = rules.get(&rule.id).filter(|old| **old == rule) {
                 *rule = Arc::clone(old);
             }
+        }
+        if self.passthrough == old.passthrough {
+            self.passthrough.clone_from(&old.passthrough);
         }
         let hosts: FxHashMap<_, _> = old.hosts.iter().map(|(table, name, host)| ((table, name), host)).collect();
         for (table, name, host) in &mut self.hosts {

@@ -28,6 +28,12 @@ pub(super) fn join<'l>(
 
 fn add(listener: &mut Listener, part: &Listener) {
     listener.sections.extend(part.sections.iter().cloned());
+    for (name, stream) in &part.passthrough {
+        // Whoever comes first has the name, whatever becomes of its connections.
+        if !listener.certificates.contains_key(name) && !listener.passthrough.contains_key(name) {
+            listener.passthrough.insert(name.clone(), Arc::clone(stream));
+        }
+    }
     for (name, ids) in &part.certificates {
         let mut all = listener.certificates.get(name).cloned().unwrap_or_default();
         all.extend(ids.iter().filter(|id| !all.contains(id)).cloned().collect::<Vec<_>>());

@@ -197,7 +197,8 @@ impl Clusters {
             let Some(built) = self.memo.get(&id) else { continue };
             self.parts.insert(id.clone(), built.cluster.clone());
             let origins = wanted.origins.keys();
-            let problems: Vec<_> = origins.flat_map(|at| built.issues.iter().map(|issue| issue.problem(at))).collect();
+            let problems: Vec<_> =
+                origins.flat_map(|at| built.issues.iter().map(|issue| issue.problem(at, wanted.spec.usage))).collect();
             assembly.add_problems(&problems);
             if !problems.is_empty() {
                 self.problems.insert(id, problems);

@@ -212,9 +212,14 @@ pub enum ClusterIssue {
 }
 
 impl ClusterIssue {
-    /// The problem at a field that refers to the cluster for requests.
-    pub fn problem(&self, origin: &Origin) -> Problem {
-        self.problem_as(origin, "requests are answered with 503")
+    /// The problem at a field that refers to the cluster.
+    pub fn problem(&self, origin: &Origin, usage: Usage) -> Problem {
+        let consequence = match usage {
+            Usage::Http => "requests are answered with 503",
+            Usage::Tcp => "connections are closed",
+            Usage::Udp => "datagrams are dropped",
+        };
+        self.problem_as(origin, consequence)
     }
 
     /// The problem at a field that refers to the cluster; `consequence` is what follows from a cluster without

@@ -13,6 +13,7 @@ use k8s_openapi::api::networking::v1::{IngressBackend, IngressRule, IngressSpec}
 use k8s_openapi::jiff::Timestamp;
 
 use super::class::{self, Class};
+use super::passthrough;
 use super::path::{Path, PathError};
 use crate::resources::{Ingress, NamespacedName};
 use crate::translate::assembly::Contribution;
@@ -174,6 +175,9 @@ fn read_body(
     let context = Context { prefix: &settings.annotations_prefix, object, global: &config.global };
     let Parsed { settings: parsed, problems: found } = genkan_annotations::parse(annotations, &context);
     problems.extend(found);
+    if parsed.passthrough && !settings.ssl_passthrough {
+        problems.push(passthrough::not_enabled(object, settings));
+    }
     let mut reading = Reading { object, strict: config.global.strict_validate_path_type, rejected: false, problems };
     let listed = spec.rules.as_deref().unwrap_or_default();
     let rules = listed.iter().enumerate().filter_map(|(index, rule)| reading.rule(index, rule)).collect();

@@ -5,11 +5,11 @@ use genkan_routing::name::{HostPattern, ObjectRef, Origin, RuleId};
 use genkan_routing::report::Problem;
 use std::sync::Arc;
 
-use super::canary;
 use super::default_backend::DefaultBackend;
 use super::fragment::{BackendRef, Fragment, PathRule};
 use super::location::{Content, Location, Locations, Served};
 use super::rule::{self, HostContext, Redirects};
+use super::{canary, passthrough};
 use crate::translate::assembly::Contribution;
 
 /// The table of all Ingresses.
@@ -30,6 +30,7 @@ pub(super) fn assemble<'f>(
     let exists = *host == HostPattern::Any || ingresses.iter().any(|served| served.names(host));
     if exists {
         add_root(host, &ingresses, &mut locations, &mut out.problems);
+        passthrough::of_host(host, &ingresses, &locations, context.settings, &mut out);
     }
     canary::attach(host, &canaries, &mut locations, &mut out);
     if exists {

@@ -4,8 +4,8 @@
 //!  Ingress --> fragment (one per Ingress) --> members of its hosts, by rank
 //!                                                |            |
 //!  default Secret --> default certificate       TLS        host (one each) --> rules, matches, wanted clusters
-//!                              +--------> certificates of https     ^
-//!  default Service --> default backend -----------------------------+
+//!                              +--------> certificates of https     ^  |
+//!  default Service --> default backend -----------------------------+  +--> passthrough of https
 //! ```
 
 mod canary;
@@ -14,6 +14,7 @@ mod default_backend;
 mod fragment;
 mod host;
 mod location;
+mod passthrough;
 mod path;
 mod rule;
 mod tls;
@@ -22,7 +23,7 @@ mod trial;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use genkan_routing::model::{Listener, Protocol, Section, SharedMap};
+use genkan_routing::model::{Listener, Protocol, Section, SharedMap, Stream};
 use genkan_routing::name::{CertificateId, HostPattern, ListenerId, TableId};
 use rustc_hash::FxHashMap;
 
@@ -50,6 +51,7 @@ pub struct IngressFrontEnd {
     tls: Memo<HostPattern, HostTls>,
     hosts: Memo<HostPattern, Contribution>,
     certificates: SharedMap<HostPattern, Vec<CertificateId>>,
+    passthrough: SharedMap<HostPattern, Arc<Stream>>,
     listeners: Vec<Arc<Listener>>,
     pool: FilterPool,
 }
@@ -62,9 +64,9 @@ impl IngressFrontEnd {
             touched.insert(HostPattern::Any);
         }
         self.refresh_default_backend(world, first, dirty, batch);
-        let relisten = self.refresh_tls(world, first, &touched, dirty, batch);
-        self.refresh_hosts(world, &touched, dirty, batch);
-        if first || relisten {
+        let certificates_changed = self.refresh_tls(world, first, &touched, dirty, batch);
+        let passthrough_changed = self.refresh_hosts(world, &touched, dirty, batch);
+        if first || certificates_changed || passthrough_changed {
             self.listen(world.settings);
         }
     }
@@ -196,7 +198,15 @@ impl IngressFrontEnd {
         }
     }
 
-    fn refresh_hosts(&mut self, world: &World<'_>, touched: &BTreeSet<HostPattern>, dirty: &Dirty, batch: &mut Batch) {
+    /// Assembles hosts again. Returns whether what is passed on unopened changed.
+    fn refresh_hosts(
+        &mut self,
+        world: &World<'_>,
+        touched: &BTreeSet<HostPattern>,
+        dirty: &Dirty,
+        batch: &mut Batch,
+    ) -> bool {
+        let mut passthrough_changed = false;
         let mut hosts = self.hosts.stale(dirty);
         hosts.extend(touched.iter().cloned());
         // Its own Ingresses and certificate entry need not be remembered as read.
@@ -224,7 +234,20 @@ impl IngressFrontEnd {
                 let context = HostContext { settings: reader.settings(), config: &config, pool, table: &table, tls };
                 Some(host::assemble(&host, members.into_iter().flat_map(SmallMap::values), context, &default_backend))
             });
+            if let Some(changed) = &changed {
+                let stream = changed.new.as_ref().and_then(|new| new.passthrough.clone());
+                passthrough_changed |= self.pass_through(&host, stream);
+            }
             batch.push(changed);
+        }
+        passthrough_changed
+    }
+
+    /// Brings the listener's passthrough of a host up to date. Returns whether it changed.
+    fn pass_through(&mut self, host: &HostPattern, stream: Option<Arc<Stream>>) -> bool {
+        match stream {
+            None => self.passthrough.remove(host).is_some(),
+            Some(stream) => self.passthrough.insert(host.clone(), stream.clone()).is_none_or(|before| before != stream),
         }
     }
 
@@ -246,6 +269,7 @@ impl IngressFrontEnd {
         let https = Listener {
             certificates: self.certificates.clone(),
             default_certificate: default.map(|certificate| certificate.id.clone()),
+            passthrough: self.passthrough.clone(),
             ..listener("https", settings.https_port, 443, Protocol::Https)
         };
         self.listeners = vec![Arc::new(http), Arc::new(https)];

@@ -126,7 +126,7 @@ fn cluster_problems(wants: Vec<ClusterWant>, reader: &Reader<'_>) -> Vec<Problem
     let mut problems = Vec::new();
     for want in wants {
         let built = built.entry(want.id.clone()).or_insert_with(|| cluster::build(want.id, &want.spec, reader));
-        problems.extend(built.issues.iter().map(|issue| issue.problem(&want.origin)));
+        problems.extend(built.issues.iter().map(|issue| issue.problem(&want.origin, want.spec.usage)));
     }
     problems
 }
