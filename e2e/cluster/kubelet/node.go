@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 )
 
 // node is a name, an address and a network namespace, in which Pods with hostNetwork run.
@@ -40,17 +41,26 @@ func (k *Kubelet) registerNode(ctx context.Context, index int) error {
 		corev1.LabelHostname: n.name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: runtime.GOARCH,
 		corev1.LabelTopologyZone: zones[index%len(zones)], corev1.LabelTopologyRegion: "here",
 	}}}
-	object, err = k.client.CoreV1().Nodes().Create(ctx, object, metav1.CreateOptions{})
+	nodes := k.client.CoreV1().Nodes()
+	if _, err = nodes.Create(ctx, object, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	// Controllers write to the new node at the same time.
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		object, err := nodes.Get(ctx, n.name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		// Admission taints a new node as not ready, and the controller that would lift that does not run here.
+		object.Spec.Taints = nil
+		if object, err = nodes.Update(ctx, object, metav1.UpdateOptions{}); err != nil {
+			return err
+		}
+		object.Status = k.nodeStatus(n, index)
+		_, err = nodes.UpdateStatus(ctx, object, metav1.UpdateOptions{})
+		return err
+	})
 	if err != nil {
-		return err
-	}
-	// Admission taints a new node as not ready, and the controller that would lift that does not run here.
-	object.Spec.Taints = nil
-	if object, err = k.client.CoreV1().Nodes().Update(ctx, object, metav1.UpdateOptions{}); err != nil {
-		return err
-	}
-	object.Status = k.nodeStatus(n, index)
-	if _, err := k.client.CoreV1().Nodes().UpdateStatus(ctx, object, metav1.UpdateOptions{}); err != nil {
 		return err
 	}
 	go k.keepLease(ctx, n.name)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -135,11 +136,22 @@ func (c *components) reap() {
 				delete(c.running, name)
 				close(running.ended)
 				if !running.stopping {
-					c.failed <- fmt.Errorf("%s ended (%s): see %s", name, describe(status), c.layout.File(name+".log"))
+					end := endOf(c.layout.File(name + ".log"))
+					c.failed <- fmt.Errorf("%s ended (%s); its log ends with:\n%s", name, describe(status), end)
 				}
 			}
 		}
 	}
+}
+
+// endOf is the last lines of a file: its directory may be removed before anybody can look.
+func endOf(file string) string {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.Join(lines[max(0, len(lines)-10):], "\n")
 }
 
 func describe(status syscall.WaitStatus) string {

@@ -91,14 +91,7 @@ fn start_genkan(site: &Site<'_>) -> Pod {
     let settings = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": settings});
     site.namespace.apply(&settings.to_string());
     let configmap = format!("--configmap={name}/settings");
-    let options = site.options("genkan", &["--update-status=false", "--post-shutdown-grace-period=0", &configmap]);
-    let arguments: Vec<_> = std::iter::once("controller".to_owned()).chain(options.arguments).collect();
-    let environment: Vec<_> =
-        options.environment.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    let probe = json!({"httpGet": {"path": "/readyz", "port": 10254}, "periodSeconds": 1});
-    let container =
-        json!({"name": "main", "image": "genkan", "args": arguments, "env": environment, "readinessProbe": probe});
-    peers::start(&site.namespace, "genkan", &json!({"containers": [container]}))
+    site.pod(&[&configmap])
 }
 
 /// Pebble, and its DNS server that answers this address for every name. Returns the address of both.

@@ -15,6 +15,7 @@ mod peers;
 mod pods;
 mod restart;
 mod security;
+mod services;
 mod site;
 mod status;
 mod volumes;

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use genkan_e2e::cluster::Namespace;
+use genkan_e2e::cluster::{Namespace, Pod};
 use genkan_e2e::http1;
 use genkan_e2e::{Cluster, Genkan, Options};
+use serde_json::json;
+
+use crate::peers;
 
 /// A namespace and a class of its own.
 pub(crate) struct Site<'c> {
@@ -49,6 +52,21 @@ impl<'c> Site<'c> {
     /// Starts a controller of the class in a Pod of this name, and waits until it is ready.
     pub(crate) fn control_as(&self, pod: &str, arguments: &[&str]) -> Genkan {
         Genkan::control(&self.kubeconfig(), self.options(pod, arguments))
+    }
+
+    /// Starts a controller of the class in a Pod `genkan` that writes no status, on its usual ports, and waits until it
+    /// is ready.
+    pub(crate) fn pod(&self, arguments: &[&str]) -> Pod {
+        peers::allow_everything(&self.namespace);
+        let always = ["--update-status=false", "--post-shutdown-grace-period=0"];
+        let options = self.options("genkan", &[&always, arguments].concat());
+        let arguments: Vec<_> = std::iter::once("controller".to_owned()).chain(options.arguments).collect();
+        let environment: Vec<_> =
+            options.environment.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        let probe = json!({"httpGet": {"path": "/readyz", "port": 10254}, "periodSeconds": 1});
+        let container =
+            json!({"name": "main", "image": "genkan", "args": arguments, "env": environment, "readinessProbe": probe});
+        peers::start(&self.namespace, "genkan", &json!({"containers": [container]}))
     }
 
     /// What a controller of the class is started with.
