@@ -14,10 +14,12 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams, WatchEvent, WatchParams};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use crate::trouble::Trouble;
 
 /// What is voted on, and who we are.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Election {
     /// The namespace of the Lease: our own.
     pub namespace: String,
@@ -27,6 +29,7 @@ pub struct Election {
     pub identity: String,
     /// How long a holder may be silent (`--election-ttl`, 30 s).
     pub ttl: Duration,
+    trouble: Trouble,
 }
 
 /// How the Lease looked last.
@@ -47,25 +50,45 @@ enum LeaderError {
 }
 
 impl Election {
+    /// An election by the Lease of this name.
+    pub fn new(namespace: String, name: String, identity: String, ttl: Duration) -> Self {
+        Self { namespace, name, identity, ttl, trouble: Trouble::default() }
+    }
+
+    /// What keeps us from taking part.
+    pub fn trouble(&self) -> &Trouble {
+        &self.trouble
+    }
+
     /// Takes part until dropped; `leading` says whether we are the leader. To be followed by [`Self::release`].
     pub async fn run(&self, client: Client, leading: &watch::Sender<bool>) {
         let leases: Api<Lease> = Api::namespaced(client, &self.namespace);
         let mut seen = None;
         loop {
+            let asked = Instant::now();
             match self.acquire(&leases, &mut seen).await {
                 Ok(true) => {
+                    self.trouble.clear();
                     tracing::info!(lease = %self.name, identity = %self.identity, "leading: status is written here");
                     leading.send_replace(true);
-                    self.hold(&leases, &mut seen).await;
-                    tracing::warn!(lease = %self.name, "not leading any more");
+                    self.hold(&leases, &mut seen, asked).await;
                     leading.send_replace(false);
+                    tracing::warn!(lease = %self.name, "not leading any more");
                 }
                 Ok(false) => self.await_turn(&leases, &mut seen).await,
                 Err(error) => {
-                    tracing::debug!(lease = %self.name, %error, "the Lease can't be taken");
+                    self.tell("taken", &error);
                     sleep(self.retry()).await;
                 }
             }
+        }
+    }
+
+    /// Without the right to the Lease nobody ever writes, and only this says why.
+    fn tell(&self, what: &str, error: &LeaderError) {
+        let line = format!("the Lease {}/{} can't be {what}: {error}", self.namespace, self.name);
+        if self.trouble.set(line) {
+            tracing::warn!(lease = %self.name, %error, "the Lease can't be {what}: no status and no Event is written here");
         }
     }
 
@@ -118,28 +141,48 @@ impl Election {
         }
     }
 
-    /// Renews until it is lost: taken by another, or not renewed for half of its time.
-    async fn hold(&self, leases: &Api<Lease>, seen: &mut Option<Seen>) {
-        let mut renewed = Instant::now();
+    /// Renews until it is lost: taken by another, or not renewed for half of its time. `renewed`: when the request was
+    /// sent that took it, as others may count from then on.
+    async fn hold(&self, leases: &Api<Lease>, seen: &mut Option<Seen>, mut renewed: Instant) {
         loop {
-            sleep(self.retry()).await;
-            let Some(last) = seen.as_ref().map(|seen| seen.lease.clone()) else { return };
+            sleep_until(renewed + self.retry()).await;
+            // However slow the API server is: we cease long before another may begin.
+            let Ok(outcome) = timeout_at(renewed + self.ttl / 2, self.renew(leases, seen)).await else {
+                // What stands in the way is told when it is to be taken again.
+                tracing::warn!(lease = %self.name, "the Lease could not be renewed in time");
+                return;
+            };
+            match outcome {
+                Some(sent) => renewed = sent,
+                None => return,
+            }
+        }
+    }
+
+    /// Renews until the API server answers. Gives when the request was sent that did it; `None`: somebody else has it.
+    async fn renew(&self, leases: &Api<Lease>, seen: &mut Option<Seen>) -> Option<Instant> {
+        loop {
+            let last = seen.as_ref().map(|seen| seen.lease.clone())?;
+            let mut sent = Instant::now();
             let outcome = match self.write(leases, &last, seen).await {
                 // Somebody wrote it: whether we still hold it is to be read.
-                Ok(false) => self.acquire(leases, seen).await,
+                Ok(false) => {
+                    sent = Instant::now();
+                    self.acquire(leases, seen).await
+                }
                 outcome => outcome,
             };
             match outcome {
-                Ok(true) => renewed = Instant::now(),
-                Ok(false) => return,
-                Err(error) if renewed.elapsed() < self.ttl / 2 => {
+                Ok(true) => {
+                    self.trouble.clear();
+                    return Some(sent);
+                }
+                Ok(false) => return None,
+                Err(error) => {
                     tracing::debug!(lease = %self.name, %error, "the Lease is not renewed yet");
                 }
-                Err(error) => {
-                    tracing::warn!(lease = %self.name, %error, "the Lease can't be renewed");
-                    return;
-                }
             }
+            sleep(self.retry() / 4).await;
         }
     }
 
@@ -150,7 +193,7 @@ impl Election {
         let events = match limited(self.retry(), leases.watch(&params, &version)).await {
             Ok(events) => events,
             Err(error) => {
-                tracing::debug!(lease = %self.name, %error, "the Lease can't be watched");
+                self.tell("watched", &error);
                 return sleep(self.retry()).await;
             }
         };
@@ -160,6 +203,7 @@ impl Election {
                 () = sleep_until(expiry(seen.as_ref(), self.ttl)) => return,
                 event = events.next() => match event {
                     Some(Ok(WatchEvent::Added(lease) | WatchEvent::Modified(lease))) => {
+                        self.trouble.clear();
                         let free = holder(&lease).is_empty();
                         see(seen, lease);
                         if free {
@@ -169,7 +213,14 @@ impl Election {
                     Some(Ok(WatchEvent::Bookmark(_))) => {}
                     Some(Ok(WatchEvent::Deleted(_))) => return,
                     // Not at once: an API server that ends every watch must not be asked without a pause.
-                    Some(Ok(WatchEvent::Error(_)) | Err(_)) | None => return sleep(self.retry()).await,
+                    Some(Ok(WatchEvent::Error(status)) | Err(kube::Error::Api(status))) => {
+                        // Too old a position is nothing wrong: it is read anew.
+                        if status.code != 410 {
+                            self.tell("watched", &kube::Error::Api(status).into());
+                        }
+                        return sleep(self.retry()).await;
+                    }
+                    Some(Err(_)) | None => return sleep(self.retry()).await,
                 },
             }
         }
@@ -228,3 +279,7 @@ fn expiry(seen: Option<&Seen>, ttl: Duration) -> Instant {
 async fn limited<T>(limit: Duration, call: impl Future<Output = kube::Result<T>>) -> Result<T, LeaderError> {
     timeout(limit, call).await.map_err(|_| LeaderError::Silent)?.map_err(LeaderError::from)
 }
+
+#[cfg(test)]
+#[path = "leader_tests.rs"]
+mod tests;

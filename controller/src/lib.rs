@@ -15,6 +15,8 @@ pub mod cli;
 pub mod control;
 pub mod dns;
 pub mod echo;
+#[cfg(test)]
+mod fake_api;
 pub mod files;
 mod kinds;
 pub mod label_selector;
@@ -24,4 +26,5 @@ pub mod settings;
 pub mod small_map;
 pub mod status;
 pub mod translate;
+mod trouble;
 pub mod watch;

@@ -23,7 +23,7 @@ use self::metrics_flags::MetricsFlags;
 use self::source::Cluster;
 use super::process::{Place, ProcessFlags};
 use super::serve::{Serve, Server};
-use crate::admin::{AdminState, Details};
+use crate::admin::AdminState;
 use crate::cli::flags::TranslateFlags;
 use crate::cli::input::{count, plural};
 use crate::settings::Settings;
@@ -92,8 +92,7 @@ impl Controller {
         };
         let source = |proxy: &Arc<Proxy>, admin: &Arc<AdminState>| {
             let source = Cluster::start(client, pod, &settings, (&self.cluster, &self.admission), proxy)?;
-            let health = source.health();
-            admin.set_details(move || Details { readiness: health.details(), metrics: health.metrics() });
+            admin.set_details(source.details());
             Ok(source)
         };
         serve.run(source, greet).await.context("genkan controller")

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Interval, interval_at, sleep, timeout};
 
 use super::admission::{Admission, AdmissionFlags};
 use super::flags::ClusterFlags;
+use crate::admin::Details;
 use crate::cli::input::{LocatedProblem, Place};
 use crate::cli::run::source::{Source, touches};
 use crate::control::Control;
@@ -25,6 +26,7 @@ use crate::resources::{Key, Kind, NamespacedName, Resources};
 use crate::settings::Settings;
 use crate::status::{Events, IngressState, OwnPod, Publish, StatusWriter, Told, has_siblings};
 use crate::translate::Change;
+use crate::trouble::Trouble;
 use crate::watch::{Health, Scopes, Update, Watch};
 
 /// How often Secrets and ConfigMaps that nobody refers to any more are let go.
@@ -96,9 +98,15 @@ impl Cluster {
         })
     }
 
-    /// How the API server is doing.
-    pub(super) fn health(&self) -> Health {
-        self.watch.health().clone()
+    /// What the admin port tells besides: how the API server is doing, and what keeps us from leading.
+    pub(super) fn details(&self) -> impl Fn() -> Details + Send + Sync + use<> {
+        let health: Health = self.watch.health().clone();
+        let election = self.writing.election.as_ref().map(|election| election.trouble().clone());
+        move || {
+            let mut readiness = health.details();
+            readiness.extend(election.as_ref().and_then(Trouble::line));
+            Details { readiness, metrics: health.metrics() }
+        }
     }
 
     fn take(&mut self, update: Update) -> BTreeSet<Change> {
@@ -175,12 +183,8 @@ impl Writing {
     fn start(client: &Client, pod: &OwnPod, flags: &ClusterFlags, proxy: &Arc<Proxy>) -> Self {
         let (lead, leading) = channel(flags.disable_leader_election);
         let election = (!flags.disable_leader_election).then(|| {
-            Arc::new(Election {
-                namespace: pod.namespace.clone(),
-                name: flags.election_id.clone(),
-                identity: pod.name.clone(),
-                ttl: flags.election_ttl,
-            })
+            let (namespace, name) = (pod.namespace.clone(), flags.election_id.clone());
+            Arc::new(Election::new(namespace, name, pod.name.clone(), flags.election_ttl))
         });
         let electing =
             election.clone().map(|election| tokio::spawn(elect(election, client.clone(), lead, proxy.clone())));
