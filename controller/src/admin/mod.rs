@@ -8,6 +8,9 @@
 //! | `/snapshot` | the model that is served, as YAML, without private keys |
 //! | `/problems` | what is wrong: text, or JSON by `Accept: application/json` |
 //!
+//! The last two show the configuration of everybody whose objects are served. In a cluster the port is open to every
+//! Pod, so there they answer to loopback only ([`Audience`]).
+//!
 //! It runs on a thread and a runtime of its own, so that a busy controller or proxy cannot fail a probe, and it knows
 //! nothing of the proxy: [`AdminState`] is told.
 
@@ -16,7 +19,7 @@ mod respond;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -68,6 +71,15 @@ impl Condition {
     }
 }
 
+/// Who is told what is served and what is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Whoever reaches the port.
+    Everybody,
+    /// Peers on loopback: the machine itself, or whatever shares our Pod, `kubectl port-forward` included.
+    Loopback,
+}
+
 /// What the admin server answers from. Shared; whoever knows something tells it.
 pub struct AdminState {
     holds: Mutex<BTreeSet<Condition>>,
@@ -76,6 +88,7 @@ pub struct AdminState {
     problems: ArcSwap<Vec<Problem>>,
     metrics: Box<dyn Fn() -> String + Send + Sync>,
     health_path: String,
+    audience: Audience,
     details: OnceLock<Box<dyn Fn() -> Details + Send + Sync>>,
 }
 
@@ -99,7 +112,11 @@ pub struct AdminServer {
 impl AdminState {
     /// A state in which nothing holds yet; `metrics` gives the text of `/metrics` whenever it is asked for. `/healthz`
     /// answers under `health_path` as well.
-    pub fn new(health_path: impl Into<String>, metrics: impl Fn() -> String + Send + Sync + 'static) -> Arc<Self> {
+    pub fn new(
+        health_path: impl Into<String>,
+        audience: Audience,
+        metrics: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
             holds: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -107,6 +124,7 @@ impl AdminState {
             problems: ArcSwap::default(),
             metrics: Box::new(metrics),
             health_path: health_path.into(),
+            audience,
             details: OnceLock::new(),
         })
     }
@@ -155,6 +173,12 @@ impl AdminState {
         let missing = Condition::ALL.into_iter().filter(|condition| !holds.contains(condition));
         let missing: Vec<_> = missing.map(Condition::missing).collect();
         if missing.is_empty() { Ok(()) } else { Err(missing) }
+    }
+
+    /// Whether a peer is told what is served and what is wrong.
+    fn trusts(&self, peer: IpAddr) -> bool {
+        // A socket for both families gives IPv4 addresses inside of IPv6 ones.
+        self.audience == Audience::Everybody || peer.to_canonical().is_loopback()
     }
 
     fn is_draining(&self) -> bool {
@@ -218,7 +242,7 @@ async fn serve(listener: TcpListener, state: Arc<AdminState>) {
                 let state = state.clone();
                 connections.spawn(async move {
                     let _permit = permit;
-                    if timeout(MAX_AGE, connection(stream, state)).await.is_err() {
+                    if timeout(MAX_AGE, connection(stream, peer.ip(), state)).await.is_err() {
                         tracing::debug!(%peer, "admin connection is too old");
                     }
                 });
@@ -233,9 +257,9 @@ async fn serve(listener: TcpListener, state: Arc<AdminState>) {
     }
 }
 
-async fn connection(stream: TcpStream, state: Arc<AdminState>) {
+async fn connection(stream: TcpStream, peer: IpAddr, state: Arc<AdminState>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = respond::respond(&state, request.method(), request.uri().path(), request.headers());
+        let response = respond::respond(&state, peer, &request);
         async { Ok::<_, std::convert::Infallible>(response) }
     });
     let mut builder = http1::Builder::new();

@@ -1,8 +1,10 @@
 //! The answers of the admin server, apart from any connection.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use genkan_routing::report::Problem;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
 use super::AdminState;
@@ -13,8 +15,14 @@ const YAML: &str = "application/yaml";
 /// The Prometheus text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(super) fn respond(state: &AdminState, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
-    let answer: fn(&AdminState, &HeaderMap) -> Answer = match path {
+/// What whoever may not see it is told instead.
+const REFUSAL: &str = "\
+    this shows the configuration of every namespace, and answers to loopback only:\n\
+    kubectl port-forward POD 10254 (the port of --healthz-port) makes it localhost:10254 for you;\n\
+    --expose-configuration opens it to everybody who reaches this port\n";
+
+pub(super) fn respond<B>(state: &AdminState, peer: IpAddr, request: &Request<B>) -> Response<Full<Bytes>> {
+    let answer: fn(&AdminState, &HeaderMap) -> Answer = match request.uri().path() {
         "/healthz" => healthz,
         path if path == state.health_path => healthz,
         "/readyz" => readyz,
@@ -23,17 +31,18 @@ pub(super) fn respond(state: &AdminState, method: &Method, path: &str, headers: 
             kind: METRICS,
             text: (state.metrics)() + &state.details().metrics,
         },
+        "/snapshot" | "/problems" if !state.trusts(peer) => |_, _| Answer::text(StatusCode::FORBIDDEN, REFUSAL),
         "/snapshot" => snapshot,
         "/problems" => problems,
         _ => return Answer::text(StatusCode::NOT_FOUND, "not found\n").into(),
     };
     // hyper leaves the body out for HEAD.
-    if method != Method::GET && method != Method::HEAD {
+    if *request.method() != Method::GET && *request.method() != Method::HEAD {
         let mut response: Response<_> = Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n").into();
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    answer(state, headers).into()
+    answer(state, request.headers()).into()
 }
 
 struct Answer {

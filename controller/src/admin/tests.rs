@@ -8,7 +8,7 @@ use genkan_routing::name::{ObjectRef, Origin};
 use super::*;
 
 fn start() -> (Arc<AdminState>, AdminServer) {
-    let state = AdminState::new("/healthz", || "requests_total 7\n".to_owned());
+    let state = AdminState::new("/healthz", Audience::Loopback, || "requests_total 7\n".to_owned());
     let server = AdminServer::start("127.0.0.1:0".parse().unwrap(), state.clone()).unwrap();
     (state, server)
 }
@@ -78,6 +78,28 @@ fn the_snapshot_is_the_model_as_yaml() {
     assert_eq!(status, 200);
     let told: serde_json::Value = serde_saphyr::from_str(&body).unwrap();
     assert_eq!(told, serde_json::to_value(Model::default()).unwrap());
+}
+
+#[test]
+fn only_loopback_is_told_what_is_served() {
+    let answer = |audience, peer: &str, path: &str| {
+        let state = AdminState::new("/healthz", audience, String::new);
+        let request = Request::get(path).body(()).unwrap();
+        respond::respond(&state, peer.parse().unwrap(), &request).status().as_u16()
+    };
+    for path in ["/snapshot", "/problems"] {
+        for near in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(answer(Audience::Loopback, near, path), 200, "{near}{path}");
+        }
+        for far in ["10.1.2.3", "::ffff:10.1.2.3", "fd00::1"] {
+            assert_eq!(answer(Audience::Loopback, far, path), 403, "{far}{path}");
+            assert_eq!(answer(Audience::Everybody, far, path), 200, "{far}{path}");
+        }
+    }
+    for path in ["/healthz", "/metrics"] {
+        assert_eq!(answer(Audience::Loopback, "10.1.2.3", path), 200, "{path}");
+    }
+    assert_eq!(answer(Audience::Loopback, "10.1.2.3", "/readyz"), 503, "not ready, and not refused");
 }
 
 #[test]

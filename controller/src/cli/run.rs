@@ -26,6 +26,7 @@ use self::serve::{Serve, Server};
 use self::source::Files;
 use self::summary::Summary;
 use super::flags::TranslateFlags;
+use crate::admin::Audience;
 use crate::files::Watcher;
 
 /// Serve manifests, and every change of them at once
@@ -63,6 +64,8 @@ impl Run {
             linger: Duration::ZERO,
             admin_at: self.process.admin_at(Place::Files),
             health_path: self.process.health_check_path.clone(),
+            // Whoever opened the port to others did so by --healthz-host.
+            audience: Audience::Everybody,
         };
         let files =
             || Files { watcher: Watcher::open(self.path.as_path()), backends: Backends::default(), revision: 0 };

@@ -91,7 +91,8 @@ fn start_genkan(site: &Site<'_>) -> Pod {
     let settings = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": settings});
     site.namespace.apply(&settings.to_string());
     let configmap = format!("--configmap={name}/settings");
-    site.pod(&[&configmap])
+    // The test asks the Pod's address what is wrong.
+    site.pod(&["--expose-configuration", &configmap])
 }
 
 /// Pebble, and its DNS server that answers this address for every name. Returns the address of both.

@@ -1,6 +1,11 @@
-//! What a Pod may do is what its security context says, so that the chart's is really tried.
+//! What a Pod may do is what its security context says, so that the chart's is really tried; and what Genkan shows to
+//! other Pods.
 
-use genkan_e2e::Cluster;
+use std::net::SocketAddr;
+
+use genkan_e2e::{Cluster, Genkan, http1};
+
+use crate::site::Site;
 
 /// Tells who it is, whether it can write to `/`, and whether it can listen on port 80; then it waits.
 const SCRIPT: &str = r#"
@@ -54,4 +59,28 @@ fn a_pod_that_must_not_be_root_and_is_does_not_start() {
         let pod = &namespace.pods("app=root")[0].object;
         pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"
     });
+}
+
+#[test]
+fn only_loopback_sees_what_is_served_unless_a_flag_opens_it() {
+    let site = Site::new("inside");
+    site.namespace.apply(&site.ingress("web", "secret-project.test", "web", &[]));
+    let closed = site.control(&[]);
+    let open = site.control(&["--expose-configuration"]);
+    // From the host's own address, as from any Pod's.
+    let far = |genkan: &Genkan, path: &str| {
+        let address = SocketAddr::new(Cluster::shared().host_address(), genkan.admin().port());
+        let answer = http1::get(address, "admin", path);
+        (answer.status, answer.text())
+    };
+    assert_eq!(closed.admin_get("/snapshot").0, 200);
+    for path in ["/snapshot", "/problems"] {
+        let (status, text) = far(&closed, path);
+        assert!(status == 403 && text.contains("kubectl port-forward"), "{status} {text}");
+        assert!(!text.contains("secret-project"), "{text}");
+        assert_eq!(far(&open, path).0, 200, "{path}");
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(far(&closed, path).0, 200, "{path}");
+    }
 }

@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::measure;
 use super::source::{Source, touches};
-use crate::admin::{AdminServer, AdminState, Condition};
+use crate::admin::{AdminServer, AdminState, Audience, Condition};
 use crate::certificate::generate_fallback;
 use crate::cli::input::{LocatedProblem, Place};
 use crate::control::{Control, Step};
@@ -36,6 +36,8 @@ pub(super) struct Serve {
     pub(super) admin_at: SocketAddr,
     /// `--health-check-path`.
     pub(super) health_path: String,
+    /// Who is told what is served.
+    pub(super) audience: Audience,
 }
 
 impl Serve {
@@ -147,7 +149,7 @@ impl<S: Source> Server<S> {
         settings.healthz_port = serve.admin_at.port();
         let proxy = Arc::new(Proxy::start(serve.proxy)?);
         let metrics = proxy.metrics().clone();
-        let admin = AdminState::new(serve.health_path, move || metrics.encode());
+        let admin = AdminState::new(serve.health_path, serve.audience, move || metrics.encode());
         let admin_server = AdminServer::start(serve.admin_at, admin.clone())
             .with_context(|| format!("cannot listen on {}: choose another --healthz-port", serve.admin_at))?;
         let mut source = source(&proxy, &admin)?;

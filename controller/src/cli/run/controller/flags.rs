@@ -99,6 +99,12 @@ pub(super) struct ClusterFlags {
     #[arg(long, value_name = "FILE")]
     pub(super) cache_file: Option<PathBuf>,
 
+    /// Let /snapshot and /problems answer everybody who reaches --healthz-port, not only this Pod and kubectl
+    /// port-forward: they show the hosts, paths and backends of all namespaces
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value = "false", action = ArgAction::Set)]
+    pub(super) expose_configuration: bool,
+
     /// Seconds to stay after the last request ended
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(super) post_shutdown_grace_period: u64,

@@ -23,7 +23,7 @@ use self::metrics_flags::MetricsFlags;
 use self::source::Cluster;
 use super::process::{Place, ProcessFlags};
 use super::serve::{Serve, Server};
-use crate::admin::AdminState;
+use crate::admin::{AdminState, Audience};
 use crate::cli::flags::TranslateFlags;
 use crate::cli::input::{count, plural};
 use crate::settings::Settings;
@@ -89,6 +89,7 @@ impl Controller {
             linger: Duration::from_secs(self.cluster.post_shutdown_grace_period),
             admin_at: self.process.admin_at(Place::Cluster),
             health_path: self.process.health_check_path.clone(),
+            audience: if self.cluster.expose_configuration { Audience::Everybody } else { Audience::Loopback },
         };
         let source = |proxy: &Arc<Proxy>, admin: &Arc<AdminState>| {
             let source = Cluster::start(client, pod, &settings, (&self.cluster, &self.admission), proxy)?;
