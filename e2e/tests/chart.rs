@@ -333,6 +333,17 @@ fn a_key_that_nobody_knows_is_told() {
     assert!(!told.contains("Values that do nothing"), "{told}");
 }
 
+#[test]
+fn a_secret_of_a_name_of_ones_own_is_not_taken_for_ones_own_certificate() {
+    let set = "controller.admissionWebhooks.secretName=mine";
+    let told = notes(RELEASE, &["--set", set]).unwrap();
+    assert!(told.contains("- controller.admissionWebhooks.secretName: Genkan makes the certificate"), "{told}");
+    let given =
+        format!("{set},controller.admissionWebhooks.patch.enabled=false,controller.admissionWebhooks.caBundle=x");
+    let told = notes(RELEASE, &["--set", &given]).unwrap();
+    assert!(!told.contains("Genkan makes the certificate"), "{told}");
+}
+
 fn schema() -> Value {
     serde_json::from_str(&fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap()
 }

@@ -107,6 +107,9 @@ controller.disableLeaderElection: all {{ int $c.replicaCount }} replicas write s
 {{- if and (eq (include "genkan.admission.mode" .) "secret") (not $webhooks.certManager.enabled) (not $webhooks.caBundle) }}
 controller.admissionWebhooks: the certificate is yours (Secret {{ include "genkan.admission.secretName" . }}, files {{ base $webhooks.certificate }} and {{ base $webhooks.key }}), and caBundle is not set: write it into the ValidatingWebhookConfiguration, or Ingresses are refused.
 {{- end -}}
+{{- if and (eq (include "genkan.admission.mode" .) "self") $webhooks.secretName }}
+controller.admissionWebhooks.secretName: Genkan makes the certificate and keeps it in Secret {{ $webhooks.secretName }}. One with a certificate of yours is left alone and not used, and Ingresses are refused: for yours, set controller.admissionWebhooks.patch.enabled to false.
+{{- end -}}
 {{- if and $c.scope.enabled $c.scope.namespaceSelector }}
 controller.scope.namespaceSelector: has no effect with controller.scope.enabled.
 {{- end -}}

@@ -1,6 +1,7 @@
 //! The keeper: keeps the webhook's certificate in a Secret that all replicas share, and its CA in the webhook's
 //! configuration. Only the leader writes; every replica reads and serves.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::authority::{Authority, Dated, now};
 use super::serving::Serving;
 use crate::resources::NamespacedName;
+use crate::trouble::Trouble;
 
 /// How often Secret and configuration are looked at: others may change them.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -26,6 +28,8 @@ const SOON: Duration = Duration::from_secs(1);
 const ROUND_TIME: Duration = Duration::from_secs(20);
 /// Who wrote a field.
 const MANAGER: &str = "genkan-admission";
+/// The annotation by which a Secret of ours is known. Any other may be somebody's only copy of a key.
+const MARK: &str = "genkan.dev/admission-certificate";
 
 /// What is kept where.
 #[derive(Clone, Debug)]
@@ -66,6 +70,11 @@ enum Round {
 enum KeeperError {
     #[error("{0} can't be {1}: {2}")]
     Api(String, &'static str, #[source] kube::Error),
+    #[error(
+        "Secret {0} was not made for this (it has no annotation {MARK}) and is left alone: let \
+         --validating-webhook-secret name another, or give the certificate by --validating-webhook-certificate"
+    )]
+    Foreign(NamespacedName),
     #[error("no certificate can be made: {0}")]
     Make(#[from] rcgen::Error),
     #[error("the API server does not answer")]
@@ -73,10 +82,9 @@ enum KeeperError {
 }
 
 impl Keeper {
-    /// Keeps it until dropped.
-    pub async fn run(self, client: Client, serving: Arc<Serving>, leading: watch::Receiver<bool>) {
+    /// Keeps it until dropped; `trouble` is told what stands in the way.
+    pub async fn run(self, client: Client, serving: Arc<Serving>, leading: watch::Receiver<bool>, trouble: Trouble) {
         let mut work = Work::new(self, &client, serving, leading);
-        let mut told = String::new();
         loop {
             let round = timeout(ROUND_TIME, work.round()).await.unwrap_or(Err(KeeperError::Silent));
             let wait = match round {
@@ -85,11 +93,14 @@ impl Keeper {
                 Err(_) if !work.serving.is_shown() => SOON,
                 Err(_) => INTERVAL,
             };
-            let error = round.err().map(|error| error.to_string()).unwrap_or_default();
-            if !error.is_empty() && error != told {
-                tracing::warn!(%error, "the webhook's certificate is not looked after; it will be tried again");
+            match round {
+                Ok(_) => trouble.clear(),
+                Err(error) => {
+                    if trouble.set(format!("the webhook's certificate is not looked after: {error}")) {
+                        tracing::warn!(%error, "the webhook's certificate is not looked after; it will be tried again");
+                    }
+                }
             }
-            told = error;
             tokio::select! {
                 () = sleep(wait) => {}
                 // Without election it never changes.
@@ -139,6 +150,9 @@ impl Work {
         let leading = *self.leading.borrow();
         let secret = self.secrets.get_opt(&self.keeper.secret.name).await;
         let secret = secret.map_err(|error| self.secret_error("read", error))?;
+        if secret.as_ref().is_some_and(|secret| !is_ours(secret)) {
+            return Err(KeeperError::Foreign(self.keeper.secret.clone()));
+        }
         let mut authority = self.read(secret.as_ref());
         if leading {
             let next = Authority::renew(authority.as_ref(), &self.cas, &self.names, now())?;
@@ -172,8 +186,8 @@ impl Work {
 
     /// What a Secret holds; `None` when it holds something else.
     fn read(&self, secret: Option<&Secret>) -> Option<Authority> {
-        let data = secret?.data.clone().unwrap_or_default();
-        match Authority::read(&data) {
+        let data = secret?.data.as_ref().filter(|data| !data.is_empty())?;
+        match Authority::read(data) {
             Ok(authority) => Some(authority),
             Err(error) => {
                 tracing::warn!(secret = %self.keeper.secret, %error, "the Secret holds no certificate of ours");
@@ -191,6 +205,7 @@ impl Work {
             type_: Some("kubernetes.io/tls".to_owned()),
             ..Secret::default()
         });
+        secret.metadata.annotations.get_or_insert_default().insert(MARK.to_owned(), "made".to_owned());
         // It holds what it was read with: its `resourceVersion` makes a change in between a conflict.
         secret.data = Some(authority.data());
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
@@ -271,9 +286,19 @@ impl Work {
     }
 }
 
+/// Whether a Secret is ours to write: made by us, or empty, as somebody may prepare it.
+fn is_ours(secret: &Secret) -> bool {
+    let marked = secret.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(MARK));
+    marked || secret.data.as_ref().is_none_or(BTreeMap::is_empty)
+}
+
 /// Without keys.
 impl fmt::Debug for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Work").field("keeper", &self.keeper).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

@@ -209,3 +209,26 @@ fn the_certificate_is_made_shared_and_replaced() {
         hall.wait_for_answers();
     }
 }
+
+#[test]
+fn a_secret_that_somebody_else_made_is_left_alone_and_told() {
+    let hall = Hall::new("admission-theirs");
+    let keys = ["--from-literal=tls.crt=theirs", "--from-literal=tls.key=the-only-copy"];
+    hall.site.namespace.kubectl(&[&["create", "secret", "generic", "webhook-certificate"][..], &keys].concat());
+    let content = || hall.site.namespace.get("secret/webhook-certificate").unwrap();
+    let before = content();
+    let genkan = hall.control(0);
+    let told = || genkan.admin_get("/readyz");
+    genkan.wait_until("it is told", || {
+        let (status, text) = told();
+        status == 200
+            && text.contains("- the admission webhook has no certificate yet\n")
+            && text.contains("webhook-certificate was not made for this")
+    });
+    assert_eq!(content(), before);
+    assert!(!hall.answers());
+
+    hall.site.namespace.kubectl(&["delete", "secret", "webhook-certificate"]);
+    hall.wait_for_answers();
+    genkan.wait_until("all is well", || told() == (200, "ready\n".to_owned()));
+}

@@ -22,6 +22,7 @@ use crate::cli::flags::parse_namespaced_name;
 use crate::cli::run::process::any_address;
 use crate::control::Control;
 use crate::resources::{Key, NamespacedName, Resources};
+use crate::trouble::Trouble;
 use crate::watch::{Watch, get};
 
 /// How often the files of a certificate are looked at.
@@ -80,6 +81,8 @@ pub(super) struct Admission {
     rules: Rules,
     client: Client,
     nothing: Resources,
+    serving: Arc<Serving>,
+    trouble: Trouble,
     /// Dropped with it, which ends them.
     tasks: JoinSet<()>,
     _server: AdmissionServer,
@@ -95,14 +98,14 @@ impl AdmissionFlags {
         proxy: &Arc<Proxy>,
     ) -> anyhow::Result<Option<Admission>> {
         let Some(address) = self.validating_webhook.flatten() else { return Ok(None) };
-        let serving = Serving::new();
+        let (serving, trouble) = (Serving::new(), Trouble::default());
         let mut tasks = JoinSet::new();
         if let (Some(certificate), Some(key)) = (&self.validating_webhook_certificate, &self.validating_webhook_key) {
             let files = CertificateFiles { certificate: certificate.clone(), key: key.clone() };
             files.load(&serving)?;
             tasks.spawn(files.follow(serving.clone(), FILES_INTERVAL));
         } else if let Some(keeper) = self.keeper() {
-            tasks.spawn(keeper.run(client.clone(), serving.clone(), leading.clone()));
+            tasks.spawn(keeper.run(client.clone(), serving.clone(), leading.clone(), trouble.clone()));
         } else {
             bail!(
                 "--validating-webhook needs a certificate: give --validating-webhook-certificate and \
@@ -119,7 +122,7 @@ impl AdmissionFlags {
         tracing::info!(address = %server.address(), "the admission webhook listens");
         let rules = Rules { watch_namespace, deep_inspect: self.deep_inspect };
         let (client, nothing) = (client.clone(), Resources::default());
-        Ok(Some(Admission { questions, desk, rules, client, nothing, tasks, _server: server }))
+        Ok(Some(Admission { questions, desk, rules, client, nothing, serving, trouble, tasks, _server: server }))
     }
 
     fn keeper(&self) -> Option<Keeper> {
@@ -137,6 +140,15 @@ impl Admission {
         match admission {
             Some(admission) => admission.questions.next().await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// What is wrong with it, a line for each.
+    pub(super) fn troubles(&self) -> impl Fn() -> Vec<String> + Send + Sync + use<> {
+        let (serving, trouble) = (self.serving.clone(), self.trouble.clone());
+        move || {
+            let none = (!serving.is_shown()).then(|| "the admission webhook has no certificate yet".to_owned());
+            none.into_iter().chain(trouble.line()).collect()
         }
     }
 

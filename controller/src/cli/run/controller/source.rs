@@ -98,13 +98,15 @@ impl Cluster {
         })
     }
 
-    /// What the admin port tells besides: how the API server is doing, and what keeps us from leading.
+    /// What the admin port tells besides: how the API server is doing, and what keeps us from leading and judging.
     pub(super) fn details(&self) -> impl Fn() -> Details + Send + Sync + use<> {
         let health: Health = self.watch.health().clone();
         let election = self.writing.election.as_ref().map(|election| election.trouble().clone());
+        let admission = self.admission.as_ref().map(Admission::troubles);
         move || {
             let mut readiness = health.details();
             readiness.extend(election.as_ref().and_then(Trouble::line));
+            readiness.extend(admission.iter().flat_map(|troubles| troubles()));
             Details { readiness, metrics: health.metrics() }
         }
     }

@@ -1,0 +1,83 @@
+//! The keeper against an API server that is a closure.
+
+use k8s_openapi::ByteString;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::fake_api::{Asked, client, failure};
+
+const SECRET: &str = "/api/v1/namespaces/web/secrets/pair";
+
+fn names() -> NamespacedName {
+    NamespacedName::new("web", "pair")
+}
+
+/// One round of a keeper that leads, where the API server has this Secret and no configuration. Gives what it came to,
+/// and what was written.
+async fn round(secret: Option<Secret>) -> (Result<Round, KeeperError>, Vec<Asked>) {
+    let writes = Arc::new(Mutex::new(Vec::new()));
+    let written = writes.clone();
+    let client = client(move |asked| {
+        let answer = match (asked.method.as_str(), &secret) {
+            ("GET", Some(secret)) if asked.path == SECRET => (200, serde_json::to_value(secret).unwrap()),
+            ("GET", _) => failure(404),
+            _ => {
+                written.lock().push(asked.clone());
+                (200, asked.body)
+            }
+        };
+        async { answer }
+    });
+    let service = NamespacedName::new("web", "webhook");
+    let keeper = Keeper { service, configuration: "webhook".to_owned(), secret: names() };
+    let (_lead, leading) = watch::channel(true);
+    let outcome = Work::new(keeper, &client, Serving::new(), leading).round().await;
+    let writes = writes.lock().clone();
+    (outcome, writes)
+}
+
+fn secret(mark: bool, data: &[(&str, &str)]) -> Secret {
+    let data: BTreeMap<_, _> =
+        data.iter().map(|(key, text)| ((*key).to_owned(), ByteString(text.as_bytes().to_vec()))).collect();
+    let annotations = mark.then(|| BTreeMap::from([(MARK.to_owned(), "made".to_owned())]));
+    let metadata = ObjectMeta { name: Some("pair".to_owned()), annotations, ..ObjectMeta::default() };
+    Secret { metadata, data: Some(data), ..Secret::default() }
+}
+
+fn made(asked: &Asked) -> Secret {
+    serde_json::from_value(asked.body.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn a_secret_that_somebody_else_made_is_left_alone() {
+    let theirs = secret(false, &[("tls.crt", "their certificate"), ("tls.key", "their only copy of a key")]);
+    let (outcome, writes) = round(Some(theirs)).await;
+    assert!(outcome.unwrap_err().to_string().starts_with("Secret web/pair was not made for this"));
+    assert_eq!(writes, []);
+    // Not even one that reads as if it were ours.
+    let (_, writes) = round(None).await;
+    let mut copy = made(&writes[0]);
+    copy.metadata.annotations = None;
+    assert!(matches!(round(Some(copy)).await, (Err(KeeperError::Foreign(_)), writes) if writes.is_empty()));
+}
+
+#[tokio::test]
+async fn what_it_makes_it_knows_as_its_own() {
+    let (outcome, writes) = round(None).await;
+    assert_eq!((outcome.unwrap(), writes[0].method.as_str()), (Round::Done, "POST"));
+    let ours = made(&writes[0]);
+    let (outcome, writes) = round(Some(ours.clone())).await;
+    assert_eq!((outcome.unwrap(), writes), (Round::Done, vec![]), "there is nothing to write");
+    // Damaged, it is made anew.
+    let damaged = Secret { data: secret(true, &[("tls.crt", "x")]).data, ..ours };
+    let (outcome, writes) = round(Some(damaged)).await;
+    assert_eq!((outcome.unwrap(), writes[0].method.as_str()), (Round::Done, "PUT"));
+    assert!(Authority::read(&made(&writes[0]).data.unwrap()).is_ok());
+}
+
+#[tokio::test]
+async fn a_secret_that_is_empty_is_filled_and_marked() {
+    let (outcome, writes) = round(Some(secret(false, &[]))).await;
+    assert_eq!((outcome.unwrap(), writes[0].method.as_str()), (Round::Done, "PUT"));
+    assert!(is_ours(&made(&writes[0])) && !made(&writes[0]).data.unwrap().is_empty());
+}
