@@ -1,7 +1,9 @@
 //! Status: what the leader writes to the API server. The addresses of Ingresses, and Events about what is wrong.
 
 mod address;
+mod clear;
 mod events;
+mod ledger;
 mod writer;
 
 pub use self::address::{OwnPod, Publish, has_siblings};

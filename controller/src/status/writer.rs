@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!  Ingress seen --+
-//!  addresses    --+--> what differs --> queue --> server-side apply, a few at once --> seen again: nothing differs
+//!  addresses    --+--> ledger --> server-side apply, a few at once --> seen again: nothing differs
 //!  leadership   --+
 //! ```
 //!
 //! Server-side apply under a field manager of our own makes the API server keep who owns what: nothing but the
-//! addresses is ever touched, and taking them away leaves what others wrote.
+//! addresses is ever touched. When leadership ends, so does every write that runs: another may be writing already.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,19 +19,22 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
+use super::clear::clear;
+use super::ledger::{Ledger, Outcome, Write};
 use crate::resources::NamespacedName;
+use crate::trouble::Trouble;
 use crate::watch::Address;
 
 /// Who owns the fields that we write.
-const MANAGER: &str = "genkan-ingress-controller";
+pub(super) const MANAGER: &str = "genkan-ingress-controller";
 /// Writes at the same time.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 /// One write may take so long.
-const WRITE_TIME: Duration = Duration::from_secs(10);
-/// Taking all addresses away at the end may take so long.
-const CLEAR_TIME: Duration = Duration::from_secs(20);
+pub(super) const WRITE_TIME: Duration = Duration::from_secs(10);
+/// The end may take so long: taking all addresses away.
+const END_TIME: Duration = Duration::from_secs(20);
 
 /// An Ingress as the API server has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,13 +47,24 @@ pub struct IngressState {
 
 /// The writer's other end: tells it what was seen.
 #[derive(Clone, Debug)]
-pub struct StatusWriter(mpsc::UnboundedSender<Note>);
+pub struct StatusWriter {
+    notes: mpsc::UnboundedSender<Note>,
+    trouble: Trouble,
+}
+
+/// How a write failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The HTTP status; 0 when there was no answer.
+    pub(super) code: u16,
+    pub(super) error: String,
+}
 
 enum Note {
     /// An Ingress of ours; `None`: it is gone, or no longer ours.
     Ingress(NamespacedName, Option<IngressState>),
-    /// Take the addresses away from all of them.
-    Clear(oneshot::Sender<()>),
+    /// Write nothing any more; before that, if so, take the addresses away from all of them.
+    End { clear: bool, done: oneshot::Sender<()> },
 }
 
 impl StatusWriter {
@@ -62,32 +76,40 @@ impl StatusWriter {
         leading: watch::Receiver<bool>,
     ) -> Self {
         let (sender, notes) = mpsc::unbounded_channel();
-        let writer = Writer {
+        let trouble = Trouble::default();
+        let mut writer = Writer {
             client,
             addresses,
             leading,
-            ingresses: BTreeMap::new(),
-            queue: BTreeSet::new(),
-            writing: BTreeSet::new(),
+            ledger: Ledger::default(),
             writes: JoinSet::new(),
+            failing: BTreeMap::new(),
+            trouble: trouble.clone(),
+            contested: false,
         };
+        writer.want();
         tokio::spawn(writer.run(notes, every));
-        Self(sender)
+        Self { notes: sender, trouble }
     }
 
     /// Tells how an Ingress of ours looks; `None` when it is gone or no longer ours.
     pub fn seen(&self, name: NamespacedName, state: Option<IngressState>) {
-        // The writer ends only with the process.
-        let _ = self.0.send(Note::Ingress(name, state));
+        // The writer ends only at the end of the process.
+        let _ = self.notes.send(Note::Ingress(name, state));
     }
 
-    /// Takes our addresses away from every Ingress of ours that has them, if we lead.
-    pub async fn clear(&self) {
-        let (done, cleared) = oneshot::channel();
-        let _ = self.0.send(Note::Clear(done));
-        if timeout(CLEAR_TIME, cleared).await.is_err() {
-            tracing::warn!("not every Ingress lost its address in time");
-        }
+    /// Ends it: when this returns, nothing is written any more. With `clear` our addresses are first taken away from
+    /// every Ingress of ours that has them, if we lead.
+    pub async fn end(&self, clear: bool) {
+        let (done, ended) = oneshot::channel();
+        let _ = self.notes.send(Note::End { clear, done });
+        // Dropping the other end says the same.
+        let _ = ended.await;
+    }
+
+    /// What keeps statuses from being written.
+    pub fn trouble(&self) -> &Trouble {
+        &self.trouble
     }
 }
 
@@ -95,11 +117,13 @@ struct Writer {
     client: Client,
     addresses: watch::Receiver<Option<BTreeSet<Address>>>,
     leading: watch::Receiver<bool>,
-    ingresses: BTreeMap<NamespacedName, IngressState>,
-    /// Those that differ.
-    queue: BTreeSet<NamespacedName>,
-    writing: BTreeSet<NamespacedName>,
-    writes: JoinSet<(NamespacedName, BTreeSet<Address>, Result<(), String>)>,
+    ledger: Ledger,
+    writes: JoinSet<(Write, Result<Outcome, Failure>)>,
+    /// Ingresses whose last write failed, and by which HTTP status.
+    failing: BTreeMap<NamespacedName, u16>,
+    trouble: Trouble,
+    /// Whether it was told that somebody else writes the same statuses.
+    contested: bool,
 }
 
 impl Writer {
@@ -107,171 +131,163 @@ impl Writer {
         let mut ticks = interval_at(Instant::now() + every, every);
         loop {
             self.write();
+            let due = self.ledger.due();
             tokio::select! {
                 note = notes.recv() => match note {
-                    Some(Note::Ingress(name, state)) => self.note(name, state),
-                    Some(Note::Clear(done)) => {
-                        self.clear().await;
+                    Some(Note::Ingress(name, state)) => {
+                        if state.is_none() {
+                            self.failing.remove(&name);
+                        }
+                        self.ledger.note(&name, state, Instant::now());
+                    }
+                    Some(Note::End { clear, done }) => {
+                        self.end(clear).await;
                         // Whoever asked may have given up.
                         let _ = done.send(());
                         return;
                     }
                     None => return,
                 },
-                Ok(()) = self.addresses.changed() => self.look_at_all(),
-                Ok(()) = self.leading.changed() => self.look_at_all(),
-                _ = ticks.tick() => self.look_at_all(),
-                Some(written) = self.writes.join_next() => {
-                    if let Ok((name, addresses, outcome)) = written {
-                        self.written(&name, addresses, outcome);
+                Ok(()) = self.addresses.changed() => self.want(),
+                Ok(()) = self.leading.changed() => {
+                    if !*self.leading.borrow_and_update() {
+                        self.writes.shutdown().await;
+                    }
+                    self.want();
+                }
+                _ = ticks.tick() => self.ledger.look_at_all(Instant::now()),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.ledger.wake(Instant::now()),
+                Some(ended) = self.writes.join_next() => {
+                    if let Ok((write, outcome)) = ended {
+                        self.written(&write, outcome);
                     }
                 }
             }
         }
     }
 
-    fn note(&mut self, name: NamespacedName, state: Option<IngressState>) {
-        match state {
-            Some(state) => drop(self.ingresses.insert(name.clone(), state)),
-            None => drop(self.ingresses.remove(&name)),
+    /// Tells the ledger what Ingresses are to have: nothing, unless we lead and know our addresses.
+    fn want(&mut self) {
+        let addresses = self.addresses.borrow_and_update().clone();
+        let leading = *self.leading.borrow();
+        self.ledger.want(addresses.filter(|_| leading).map(Arc::new), Instant::now());
+        if !leading {
+            self.failing.clear();
+            self.trouble.clear();
         }
-        self.look_at(name);
-    }
-
-    fn look_at_all(&mut self) {
-        let names: Vec<_> = self.ingresses.keys().cloned().collect();
-        names.into_iter().for_each(|name| self.look_at(name));
-    }
-
-    /// Queues an Ingress if it differs.
-    fn look_at(&mut self, name: NamespacedName) {
-        let wanted = self.addresses.borrow().clone().filter(|_| *self.leading.borrow());
-        let differs = match (self.ingresses.get(&name), wanted) {
-            (Some(state), Some(wanted)) => !has(state, &wanted),
-            _ => false,
-        };
-        if differs {
-            self.queue.insert(name)
-        } else {
-            self.queue.remove(&name)
-        };
     }
 
     fn write(&mut self) {
-        let Some(wanted) = self.addresses.borrow().clone() else { return };
-        while self.writing.len() < AT_ONCE {
-            let Some(name) = self.queue.iter().find(|name| !self.writing.contains(*name)).cloned() else { return };
-            self.queue.remove(&name);
-            let Some(state) = self.ingresses.get(&name) else { continue };
-            let (client, uid, wanted) = (self.client.clone(), state.uid.clone(), wanted.clone());
-            self.writing.insert(name.clone());
+        // It may have ended a moment ago, and the ledger not know yet.
+        if !*self.leading.borrow() {
+            return;
+        }
+        while let Some(write) = self.ledger.next(AT_ONCE) {
+            let client = self.client.clone();
             self.writes.spawn(async move {
-                let outcome = apply(&client, &name, &uid, &wanted).await;
-                (name, wanted, outcome)
+                let outcome = apply(&client, &write).await;
+                (write, outcome)
             });
         }
     }
 
-    fn written(&mut self, name: &NamespacedName, addresses: BTreeSet<Address>, outcome: Result<(), String>) {
-        self.writing.remove(name);
-        match outcome {
-            // It will be seen; until then it must not be written again.
-            Ok(()) => {
-                if let Some(state) = self.ingresses.get_mut(name) {
-                    state.published = addresses.into_iter().collect();
-                }
-                self.look_at(name.clone());
+    fn written(&mut self, write: &Write, outcome: Result<Outcome, Failure>) {
+        let outcome = match outcome {
+            Ok(outcome) => {
+                self.failing.remove(&write.name);
+                outcome
             }
-            Err(error) => tracing::warn!(ingress = %name, %error, "its status is not written; it will be tried again"),
+            Err(failure) => {
+                self.failed(&write.name, failure);
+                Outcome::Failed
+            }
+        };
+        if self.failing.is_empty() {
+            self.trouble.clear();
+        }
+        if self.ledger.done(write, outcome, Instant::now()) && !std::mem::replace(&mut self.contested, true) {
+            tracing::warn!(
+                ingress = %write.name,
+                "somebody else keeps writing its status: are there two controllers of one class, or of one Lease each?"
+            );
         }
     }
 
-    async fn clear(&mut self) {
-        while self.writes.join_next().await.is_some() {}
-        let ours = self.addresses.borrow().clone().unwrap_or_default();
-        if !*self.leading.borrow() || ours.is_empty() {
-            return;
+    /// What fails for one Ingress fails for thousands, a missing right for example: it is told once.
+    fn failed(&mut self, name: &NamespacedName, Failure { code, error }: Failure) {
+        let news = !self.failing.values().any(|known| *known == code);
+        self.failing.insert(name.clone(), code);
+        let count = self.failing.len();
+        if news {
+            tracing::warn!(ingress = %name, %error, "its status is not written; it will be tried again, as will others");
+            // Without its name and the error, which has it too: whoever reaches the admin port reads this.
+            let how = if code == 0 { "no answer".to_owned() } else { format!("HTTP status {code}") };
+            self.trouble.set(format!("statuses of Ingresses are not written: {how}; the log says more"));
+        } else {
+            tracing::debug!(ingress = %name, %error, count, "its status is not written");
         }
-        let mut names = self.ingresses.iter().filter(|(_, state)| has(state, &ours));
-        loop {
-            while self.writes.len() < AT_ONCE
-                && let Some((name, state)) = names.next()
-            {
-                let (client, name, uid) = (self.client.clone(), name.clone(), state.uid.clone());
-                self.writes.spawn(async move {
-                    let outcome = apply(&client, &name, &uid, &BTreeSet::new()).await;
-                    (name, BTreeSet::new(), outcome)
-                });
+    }
+
+    async fn end(&mut self, clear: bool) {
+        if clear && timeout(END_TIME, self.clear()).await.is_err() {
+            tracing::warn!("not every Ingress lost its address in time");
+        }
+        self.writes.shutdown().await;
+    }
+
+    /// Takes our addresses away, also those that are being written just now.
+    async fn clear(&mut self) {
+        while let Some(ended) = self.writes.join_next().await {
+            if let Ok((write, outcome)) = ended {
+                self.written(&write, outcome);
             }
-            match self.writes.join_next().await {
-                Some(Ok((name, _, Err(error)))) => tracing::warn!(ingress = %name, %error, "its status is not cleared"),
-                Some(_) => {}
-                None => return,
-            }
+        }
+        let ours = self.addresses.borrow().clone().unwrap_or_default();
+        if *self.leading.borrow() && !ours.is_empty() {
+            clear(&self.client, self.ledger.that_have(&ours)).await;
         }
     }
 }
 
-fn has(state: &IngressState, wanted: &BTreeSet<Address>) -> bool {
-    state.published.iter().collect::<BTreeSet<_>>() == wanted.iter().collect()
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
+        Self { code, error: error.to_string() }
+    }
 }
 
 /// Writes the addresses of one Ingress. One that is gone, or is another one by now, is no error.
-async fn apply(client: &Client, name: &NamespacedName, uid: &str, addresses: &BTreeSet<Address>) -> Result<(), String> {
+async fn apply(client: &Client, write: &Write) -> Result<Outcome, Failure> {
+    let Write { name, uid, addresses, .. } = write;
     let ingresses: Api<Ingress> = Api::namespaced(client.clone(), &name.namespace);
     let patch = Patch::Apply(body(name, uid, addresses));
     // Whoever wrote the addresses before, ingress-nginx for example, no longer answers there.
     let params = PatchParams::apply(MANAGER).force();
     match timeout(WRITE_TIME, ingresses.patch_status(&name.name, &params, &patch)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the API server does not answer".to_owned()),
+        Ok(Ok(_)) => Ok(Outcome::Written),
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(Outcome::Gone),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Failure { code: 0, error: "the API server does not answer".to_owned() }),
     }
 }
 
 fn body(name: &NamespacedName, uid: &str, addresses: &BTreeSet<Address>) -> Value {
-    let entry = |address: &Address| match address {
-        Address::Ip(ip) => json!({"ip": ip}),
-        Address::Hostname(hostname) => json!({"hostname": hostname}),
-    };
-    let mut body = json!({
+    json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
         "metadata": {"namespace": &*name.namespace, "name": &*name.name, "uid": uid},
-    });
-    if !addresses.is_empty() {
-        body["status"] = json!({"loadBalancer": {"ingress": addresses.iter().map(entry).collect::<Vec<_>>()}});
+        "status": {"loadBalancer": {"ingress": addresses.iter().map(entry).collect::<Vec<_>>()}},
+    })
+}
+
+/// An address as an entry of `status.loadBalancer.ingress`.
+pub(super) fn entry(address: &Address) -> Value {
+    match address {
+        Address::Ip(ip) => json!({"ip": ip}),
+        Address::Hostname(hostname) => json!({"hostname": hostname}),
     }
-    body
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addresses(texts: &[&str]) -> BTreeSet<Address> {
-        texts.iter().map(|text| Address::from_text(text)).collect()
-    }
-
-    #[test]
-    fn the_order_of_addresses_makes_no_difference() {
-        let published = [Address::from_text("lb.test"), Address::from_text("1.2.3.4")];
-        let state = IngressState { uid: "u".into(), published: published.into() };
-        assert!(has(&state, &addresses(&["1.2.3.4", "lb.test"])));
-        assert!(!has(&state, &addresses(&["1.2.3.4"])));
-        assert!(!has(&state, &addresses(&[])));
-    }
-
-    #[test]
-    fn nothing_but_the_addresses_is_claimed() {
-        let name = NamespacedName::new("web", "shop");
-        let written = body(&name, "u", &addresses(&["1.2.3.4", "lb.test"]));
-        assert_eq!(
-            written["status"],
-            json!({"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}, {"hostname": "lb.test"}]}})
-        );
-        assert_eq!(body(&name, "u", &addresses(&[])).get("status"), None);
-        assert_eq!(written["metadata"], json!({"namespace": "web", "name": "shop", "uid": "u"}));
-    }
-}
+#[path = "writer_tests.rs"]
+mod tests;

@@ -6,6 +6,7 @@ mod flags;
 mod metrics_flags;
 mod place;
 mod source;
+mod writing;
 
 use std::process::ExitCode;
 use std::sync::Arc;

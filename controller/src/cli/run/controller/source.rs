@@ -11,28 +11,24 @@ use genkan_routing::report::{Problem, Report, Severity};
 use k8s_openapi::api::core::v1::Service;
 use kube::Client;
 use kube::api::Api;
-use tokio::sync::watch::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, interval_at, sleep, timeout};
 
 use super::admission::{Admission, AdmissionFlags};
 use super::flags::ClusterFlags;
+use super::writing::{LEAVE_TIME, Writing};
 use crate::admin::Details;
 use crate::cli::input::{LocatedProblem, Place};
 use crate::cli::run::source::{Source, touches};
 use crate::control::Control;
-use crate::leader::Election;
 use crate::resources::{Key, Kind, NamespacedName, Resources};
 use crate::settings::Settings;
-use crate::status::{Events, IngressState, OwnPod, Publish, StatusWriter, Told, has_siblings};
+use crate::status::{IngressState, OwnPod, Publish, Told};
 use crate::translate::Change;
-use crate::trouble::Trouble;
 use crate::watch::{Health, Scopes, Update, Watch};
 
 /// How often Secrets and ConfigMaps that nobody refers to any more are let go.
 const RELEASE: Duration = Duration::from_secs(60);
-/// The end does not wait longer for the API server, besides taking addresses away.
-const LEAVE_TIME: Duration = Duration::from_secs(10);
 
 /// An API server, and us as one of its controllers.
 pub(super) struct Cluster {
@@ -50,18 +46,6 @@ pub(super) struct Cluster {
     retell: bool,
     release: Interval,
     leaving: Option<JoinHandle<()>>,
-}
-
-/// What is written.
-struct Writing {
-    leading: Receiver<bool>,
-    election: Option<Arc<Election>>,
-    electing: Option<JoinHandle<()>>,
-    status: Option<StatusWriter>,
-    clear: bool,
-    addresses: Receiver<Option<BTreeSet<crate::watch::Address>>>,
-    events: Events,
-    sync_events: bool,
 }
 
 impl Cluster {
@@ -98,14 +82,13 @@ impl Cluster {
         })
     }
 
-    /// What the admin port tells besides: how the API server is doing, and what keeps us from leading and judging.
+    /// What the admin port tells besides: how the API server is doing, and what keeps us from writing to it.
     pub(super) fn details(&self) -> impl Fn() -> Details + Send + Sync + use<> {
         let health: Health = self.watch.health().clone();
-        let election = self.writing.election.as_ref().map(|election| election.trouble().clone());
-        let admission = self.admission.as_ref().map(Admission::troubles);
+        let (writing, admission) = (self.writing.troubles(), self.admission.as_ref().map(Admission::troubles));
         move || {
             let mut readiness = health.details();
-            readiness.extend(election.as_ref().and_then(Trouble::line));
+            readiness.extend(writing());
             readiness.extend(admission.iter().flat_map(|troubles| troubles()));
             Details { readiness, metrics: health.metrics() }
         }
@@ -178,60 +161,6 @@ impl Cluster {
             field,
             counts,
         });
-    }
-}
-
-impl Writing {
-    fn start(client: &Client, pod: &OwnPod, flags: &ClusterFlags, proxy: &Arc<Proxy>) -> Self {
-        let (lead, leading) = channel(flags.disable_leader_election);
-        let election = (!flags.disable_leader_election).then(|| {
-            let (namespace, name) = (pod.namespace.clone(), flags.election_id.clone());
-            Arc::new(Election::new(namespace, name, pod.name.clone(), flags.election_ttl))
-        });
-        let electing =
-            election.clone().map(|election| tokio::spawn(elect(election, client.clone(), lead, proxy.clone())));
-        let (sender, addresses) = channel(None);
-        let status = flags.update_status.then(|| {
-            let every = flags.status_update_interval();
-            tokio::spawn(flags.publish().follow(client.clone(), pod.clone(), every, sender));
-            StatusWriter::start(client.clone(), every, addresses.clone(), leading.clone())
-        });
-        Self {
-            events: Events::start(client.clone(), pod.name.clone(), leading.clone()),
-            leading,
-            election,
-            electing,
-            status,
-            clear: flags.update_status_on_shutdown,
-            addresses,
-            sync_events: !flags.disable_sync_events,
-        }
-    }
-
-    /// Waits until we begin or cease to lead.
-    async fn changed(&mut self) -> bool {
-        match self.leading.changed().await {
-            Ok(()) => *self.leading.borrow_and_update(),
-            // Nobody is elected: it never changes.
-            Err(_) => std::future::pending().await,
-        }
-    }
-}
-
-async fn elect(election: Arc<Election>, client: Client, lead: Sender<bool>, proxy: Arc<Proxy>) {
-    let tell = |leading: bool| {
-        let value = if leading { 1.0 } else { 0.0 };
-        proxy.metrics().leader.replace([([election.name.clone()], value)]);
-    };
-    tell(false);
-    let mut changes = lead.subscribe();
-    tokio::select! {
-        () = election.run(client, &lead) => {}
-        () = async {
-            while changes.changed().await.is_ok() {
-                tell(*changes.borrow_and_update());
-            }
-        } => {}
     }
 }
 
@@ -355,29 +284,10 @@ impl Source for Cluster {
     }
 
     fn leave(&mut self, delay: Duration) {
-        let (client, pod) = (self.client.clone(), self.pod.clone());
-        let status = self.writing.status.clone().filter(|_| self.writing.clear);
-        let (leading, addresses) = (self.writing.leading.clone(), self.writing.addresses.clone());
-        let (election, electing) = (self.writing.election.clone(), self.writing.electing.take());
+        let leave = self.writing.leave(self.client.clone(), self.pod.clone());
         self.leaving = Some(tokio::spawn(async move {
             sleep(delay).await;
-            let few = addresses.borrow().as_ref().is_none_or(|addresses| addresses.len() <= 1);
-            if let Some(status) = status
-                && *leading.borrow()
-                && few
-                && is_last(&client, &pod).await
-            {
-                tracing::info!("no other replica runs: the addresses of Ingresses are taken away");
-                status.clear().await;
-            }
-            if let Some(electing) = electing {
-                electing.abort();
-                // It ends by being aborted.
-                let _ = electing.await;
-            }
-            if let Some(election) = election {
-                election.release(client).await;
-            }
+            leave.await;
         }));
     }
 
@@ -389,17 +299,5 @@ impl Source for Cluster {
         {
             tracing::warn!("the API server does not answer: statuses and the Lease stay as they are");
         }
-    }
-}
-
-/// Whether no other Pod of our workload runs. When that can't be told, the statuses stay.
-async fn is_last(client: &Client, pod: &OwnPod) -> bool {
-    match timeout(LEAVE_TIME, has_siblings(client, pod)).await {
-        Ok(Ok(siblings)) => !siblings,
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "whether we are the last replica can't be told: statuses stay as they are");
-            false
-        }
-        Err(_) => false,
     }
 }

@@ -1,0 +1,133 @@
+//! What is written to the API server, by whom (the leader), and its end.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use genkan_proxy::Proxy;
+use kube::Client;
+use tokio::sync::watch::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::flags::ClusterFlags;
+use crate::leader::Election;
+use crate::status::{Events, OwnPod, StatusWriter, has_siblings};
+use crate::watch::Address;
+
+/// The end does not wait longer for the API server, besides taking addresses away.
+pub(super) const LEAVE_TIME: Duration = Duration::from_secs(10);
+
+/// What is written.
+pub(super) struct Writing {
+    pub(super) leading: Receiver<bool>,
+    pub(super) status: Option<StatusWriter>,
+    pub(super) events: Events,
+    pub(super) sync_events: bool,
+    /// Says whether we lead. Kept here, so that leadership can be ended before the Lease is given back.
+    lead: Sender<bool>,
+    election: Option<Arc<Election>>,
+    electing: Option<JoinHandle<()>>,
+    addresses: Receiver<Option<BTreeSet<Address>>>,
+    clear: bool,
+}
+
+impl Writing {
+    /// Stands for election, and begins to write what is to be told.
+    pub(super) fn start(client: &Client, pod: &OwnPod, flags: &ClusterFlags, proxy: &Arc<Proxy>) -> Self {
+        let (lead, leading) = channel(flags.disable_leader_election);
+        let election = (!flags.disable_leader_election).then(|| {
+            let (namespace, name) = (pod.namespace.clone(), flags.election_id.clone());
+            Arc::new(Election::new(namespace, name, pod.name.clone(), flags.election_ttl))
+        });
+        let electing = election.clone().map(|election| {
+            tokio::spawn(measure(election.name.clone(), leading.clone(), proxy.clone()));
+            let (client, lead) = (client.clone(), lead.clone());
+            tokio::spawn(async move { election.run(client, &lead).await })
+        });
+        let (sender, addresses) = channel(None);
+        let status = flags.update_status.then(|| {
+            let every = flags.status_update_interval();
+            tokio::spawn(flags.publish().follow(client.clone(), pod.clone(), every, sender));
+            StatusWriter::start(client.clone(), every, addresses.clone(), leading.clone())
+        });
+        Self {
+            events: Events::start(client.clone(), pod.name.clone(), leading.clone()),
+            leading,
+            status,
+            sync_events: !flags.disable_sync_events,
+            lead,
+            election,
+            electing,
+            addresses,
+            clear: flags.update_status_on_shutdown,
+        }
+    }
+
+    /// Waits until we begin or cease to lead.
+    pub(super) async fn changed(&mut self) -> bool {
+        match self.leading.changed().await {
+            Ok(()) => *self.leading.borrow_and_update(),
+            // Nobody says it any more: it never changes.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// What ends it: takes our addresses away if nobody else serves them, ceases to write, and only then gives the Lease
+    /// back, so that never two write.
+    pub(super) fn leave(&mut self, client: Client, pod: OwnPod) -> impl Future<Output = ()> + use<> {
+        let status = self.status.clone();
+        let (clear, leading, addresses) = (self.clear, self.leading.clone(), self.addresses.clone());
+        let (lead, election, electing) = (self.lead.clone(), self.election.clone(), self.electing.take());
+        async move {
+            if let Some(status) = status {
+                let few = addresses.borrow().as_ref().is_none_or(|addresses| addresses.len() <= 1);
+                let leads = *leading.borrow();
+                let clear = clear && leads && few && is_last(&client, &pod).await;
+                if clear {
+                    tracing::info!("no other replica runs: the addresses of Ingresses are taken away");
+                }
+                status.end(clear).await;
+            }
+            if let Some(electing) = electing {
+                electing.abort();
+                // It ends by being aborted.
+                let _ = electing.await;
+            }
+            if let Some(election) = election {
+                lead.send_replace(false);
+                election.release(client).await;
+            }
+        }
+    }
+
+    /// What is wrong with it, a line for each.
+    pub(super) fn troubles(&self) -> impl Fn() -> Vec<String> + Send + Sync + use<> {
+        let status = self.status.as_ref().map(StatusWriter::trouble).cloned();
+        let election = self.election.as_ref().map(|election| election.trouble().clone());
+        move || [&election, &status].into_iter().flatten().filter_map(|trouble| trouble.line()).collect()
+    }
+}
+
+/// Keeps the metric of leadership.
+async fn measure(name: String, mut leading: Receiver<bool>, proxy: Arc<Proxy>) {
+    loop {
+        let value = if *leading.borrow_and_update() { 1.0 } else { 0.0 };
+        proxy.metrics().leader.replace([([name.clone()], value)]);
+        if leading.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether no other Pod of our workload runs. When that can't be told, the statuses stay.
+async fn is_last(client: &Client, pod: &OwnPod) -> bool {
+    match timeout(LEAVE_TIME, has_siblings(client, pod)).await {
+        Ok(Ok(siblings)) => !siblings,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "whether we are the last replica can't be told: statuses stay as they are");
+            false
+        }
+        Err(_) => false,
+    }
+}
