@@ -42,8 +42,8 @@ pub enum Publish {
     Addresses(BTreeSet<Address>),
     /// Those of a Service (`--publish-service`).
     Service(NamespacedName),
-    /// Those of the nodes of our Pods; `internal`: `InternalIP` and not `ExternalIP`
-    /// (`--report-node-internal-ip-address`).
+    /// Those of the nodes of our Pods: `ExternalIP`, or `InternalIP` where a node has no other. `internal`: `InternalIP`
+    /// of all of them (`--report-node-internal-ip-address`).
     Nodes {
         /// Which kind of address.
         internal: bool,
@@ -221,14 +221,15 @@ fn is_ready(pod: &Pod) -> bool {
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
+/// The addresses of a node. One without an external address, as on bare metal, is reached by its internal one.
 fn of_node(node: &Node, internal: bool) -> Vec<Address> {
-    let wanted = if internal { "InternalIP" } else { "ExternalIP" };
     let all = node.status.as_ref().and_then(|status| status.addresses.as_ref());
-    all.into_iter()
-        .flatten()
-        .filter(|address| address.type_ == wanted)
-        .map(|a| Address::from_text(&a.address))
-        .collect()
+    let of_type = |wanted: &str| -> Vec<_> {
+        let found = all.into_iter().flatten().filter(|it| it.type_ == wanted && !it.address.is_empty());
+        found.map(|it| Address::from_text(&it.address)).collect()
+    };
+    let external = if internal { Vec::new() } else { of_type("ExternalIP") };
+    if external.is_empty() { of_type("InternalIP") } else { external }
 }
 
 #[cfg(test)]
@@ -291,5 +292,8 @@ mod tests {
         let node: Node = serde_json::from_value(json!({"status": {"addresses": addresses}})).unwrap();
         assert_eq!(of_node(&node, true), [ip("10.0.0.1")]);
         assert_eq!(of_node(&node, false), [ip("1.2.3.4")]);
+        let inside = json!([{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "ExternalIP", "address": ""}]);
+        let node: Node = serde_json::from_value(json!({"status": {"addresses": inside}})).unwrap();
+        assert_eq!(of_node(&node, false), [ip("10.0.0.1")], "there is no other");
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct ClusterFlags {
     #[arg(long, value_name = "IP|HOSTNAME", value_delimiter = ',')]
     publish_status_address: Vec<String>,
 
-    /// Without either, Ingresses get the internal addresses of our nodes, not the external ones
+    /// Without either, Ingresses get the internal addresses of our nodes, also of those that have external ones
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         value_parser = boolean,
         default_value = "false", action = ArgAction::Set)]
