@@ -19,8 +19,10 @@ pub struct Settings {
     /// `--ingress-class`: the value of the annotation `kubernetes.io/ingress.class` that is ours (`nginx`).
     pub ingress_class: String,
     /// `--controller-class`: the `spec.controller` of IngressClasses that are ours (`k8s.io/ingress-nginx`).
-    /// `genkan.dev/ingress-controller` is ours besides.
     pub controller_class: String,
+    /// Whether IngressClasses with `genkan.dev/ingress-controller` are ours besides: unless `--controller-class` says
+    /// which are, as of several controllers in a cluster each has its own (true).
+    pub own_controller_class: bool,
     /// `--ingress-class-by-name`: IngressClasses named like `ingress_class` are ours too (false).
     pub ingress_class_by_name: bool,
     /// `--watch-ingress-without-class` (false; true in directory mode).
@@ -82,6 +84,7 @@ impl Default for Settings {
         Self {
             ingress_class: "nginx".to_owned(),
             controller_class: "k8s.io/ingress-nginx".to_owned(),
+            own_controller_class: true,
             ingress_class_by_name: false,
             watch_ingress_without_class: false,
             annotations_prefix: "nginx.ingress.kubernetes.io".to_owned(),

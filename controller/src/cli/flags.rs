@@ -16,9 +16,10 @@ pub(super) struct TranslateFlags {
     #[arg(long, value_name = "NAME", default_value = "nginx")]
     pub(super) ingress_class: String,
 
-    /// spec.controller of the IngressClasses that are ours; genkan.dev/ingress-controller is ours besides
-    #[arg(long, value_name = "NAME", default_value = "k8s.io/ingress-nginx")]
-    pub(super) controller_class: String,
+    /// spec.controller of the IngressClasses that are ours [default: k8s.io/ingress-nginx, and besides
+    /// genkan.dev/ingress-controller]
+    #[arg(long, value_name = "NAME")]
+    pub(super) controller_class: Option<String>,
 
     /// IngressClasses named like --ingress-class are ours too
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -111,7 +112,8 @@ impl TranslateFlags {
         let https_port = self.https_port.unwrap_or(base.https_port);
         Settings {
             ingress_class: self.ingress_class.clone(),
-            controller_class: self.controller_class.clone(),
+            controller_class: self.controller_class.clone().unwrap_or(base.controller_class),
+            own_controller_class: self.controller_class.is_none(),
             ingress_class_by_name: self.ingress_class_by_name,
             watch_ingress_without_class: self.watch_ingress_without_class.unwrap_or(base.watch_ingress_without_class),
             annotations_prefix: self.annotations_prefix.clone(),

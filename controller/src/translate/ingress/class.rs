@@ -9,7 +9,7 @@ use crate::translate::reader::Reader;
 /// The annotation that named a class before the field did.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
-/// The `spec.controller` that is ours besides the one that the flag names.
+/// The `spec.controller` that is ours while no flag names another.
 const OWN_CONTROLLER: &str = "genkan.dev/ingress-controller";
 
 /// Whose an Ingress is.
@@ -41,8 +41,9 @@ pub(super) fn of(ingress: &Ingress, object: &ObjectRef, reader: &Reader<'_>) -> 
         (Some(name), _) => match reader.ingress_class(&NamespacedName::new("", name)) {
             Some(class) => {
                 let controller = class.spec.as_ref().and_then(|spec| spec.controller.as_deref());
-                let by_controller =
-                    controller.is_some_and(|it| it == settings.controller_class || it == OWN_CONTROLLER);
+                let by_controller = controller.is_some_and(|it| {
+                    it == settings.controller_class || settings.own_controller_class && it == OWN_CONTROLLER
+                });
                 ours(by_controller || settings.ingress_class_by_name && name == settings.ingress_class)
             }
             None if name == settings.ingress_class => Class::Lost(Box::new(missing(name, object, settings))),
