@@ -53,7 +53,7 @@ Nodes are read for the status when it is written and nothing else gives an addre
 {{- define "genkan.rbac.events" -}}
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, get, patch]
+  verbs: [create, patch]
 {{- end -}}
 
 {{- define "genkan.rbac.cluster" -}}
@@ -104,8 +104,9 @@ Nodes are read for the status when it is written and nothing else gives an addre
 {{- end -}}
 
 {{/*
-With controller.scope: namespaces besides the watched one, each with rules for the single objects that flags name there.
-YAML of namespace -> rules.
+With controller.scope: namespaces besides the watched one, each with rules for the single objects that flags name there,
+and default for Events about GatewayClasses: the API takes those about what has no namespace nowhere else. YAML of
+namespace -> rules.
 */}}
 {{- define "genkan.rbac.elsewhere" -}}
 {{- $release := include "genkan.namespace" . -}}
@@ -130,6 +131,10 @@ YAML of namespace -> rules.
 {{- end -}}
 {{- $_ := set $namespaces (first $parts) (concat (get $namespaces (first $parts) | default list) $rules) -}}
 {{- end -}}
+{{- end -}}
+{{- if and (not .Values.rbac.scope) (not (has "default" (list $release $watched))) -}}
+{{- $rules := get $namespaces "default" | default list -}}
+{{- $_ := set $namespaces "default" (concat $rules (include "genkan.rbac.events" . | fromYamlArray)) -}}
 {{- end -}}
 {{- toYaml $namespaces -}}
 {{- end -}}

@@ -1,8 +1,10 @@
 //! Events (events.k8s.io/v1) about objects: what is wrong with them, and that they were taken (`Sync`).
 //!
 //! An Event's name follows from what it says, so that the same is one Event, however often and by whomever it is said:
-//! a second time counts in its series. Events are for people; nothing depends on them, and none is waited for.
+//! a second time counts in its series. Events are for people; nothing depends on them, and none is waited for. They are
+//! created and patched and never read, so that the rights to do that are enough.
 
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
@@ -30,6 +32,10 @@ const PACE: Duration = Duration::from_millis(10);
 const WRITE_TIME: Duration = Duration::from_secs(5);
 /// The longest note that the API takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
+/// The longest name that the API takes.
+const LONGEST_NAME: usize = 253;
+/// Events whose counts are remembered; beyond it all are forgotten, and asked for again.
+const REMEMBERED: usize = 10_000;
 
 /// What is said about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +67,8 @@ impl Events {
     /// Starts a writer that writes only while `leading`. `instance`: the name of our Pod.
     pub fn start(client: Client, instance: String, leading: watch::Receiver<bool>) -> Self {
         let (sender, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(write_all(client, instance, queue, leading.clone()));
+        let writer = Writer { client, instance, counts: HashMap::new() };
+        tokio::spawn(writer.run(queue, leading.clone()));
         Self { sender, leading }
     }
 
@@ -73,34 +80,78 @@ impl Events {
     }
 }
 
-async fn write_all(client: Client, instance: String, mut queue: mpsc::Receiver<Told>, leading: watch::Receiver<bool>) {
-    while let Some(told) = queue.recv().await {
-        if !*leading.borrow() {
-            continue;
-        }
-        let about = told.about.clone();
-        match timeout(WRITE_TIME, write(&client, &instance, told)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%about, %error, "no Event could be written"),
-            Err(_) => tracing::debug!(%about, "no Event could be written: the API server does not answer"),
-        }
-        sleep(PACE).await;
-    }
+/// Writes Events, and remembers how often each was said.
+struct Writer {
+    client: Client,
+    instance: String,
+    /// By the name of the Event, and its namespace.
+    counts: HashMap<(String, String), i32>,
 }
 
-async fn write(client: &Client, instance: &str, told: Told) -> kube::Result<()> {
-    let event = event(instance, &told);
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace(&told.about));
-    match events.create(&PostParams::default(), &event).await {
-        Err(kube::Error::Api(status)) if status.code == 409 && told.counts => {
-            let name = event.metadata.name.unwrap_or_default();
-            let known = events.get(&name).await?;
-            let count = known.series.map_or(2, |series| series.count.saturating_add(1));
-            let series = EventSeries { count, last_observed_time: MicroTime(Timestamp::now()) };
-            events.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"series": series}))).await.map(drop)
+impl Writer {
+    async fn run(mut self, mut queue: mpsc::Receiver<Told>, leading: watch::Receiver<bool>) {
+        while let Some(told) = queue.recv().await {
+            if !*leading.borrow() {
+                continue;
+            }
+            match timeout(WRITE_TIME, self.write(&told)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(about = %told.about, %error, "no Event could be written"),
+                Err(_) => {
+                    tracing::debug!(about = %told.about, "no Event could be written: the API server does not answer")
+                }
+            }
+            sleep(PACE).await;
         }
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        outcome => outcome.map(drop),
+    }
+
+    async fn write(&mut self, told: &Told) -> kube::Result<()> {
+        let event = event(&self.instance, told);
+        let name = event.metadata.name.clone().unwrap_or_default();
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace(&told.about));
+        let known = (namespace(&told.about).to_owned(), name.clone());
+        if told.counts
+            && let Some(count) = self.counts.get(&known).copied()
+            && self.count(&events, known.clone(), count).await?
+        {
+            return Ok(());
+        }
+        match events.create(&PostParams::default(), &event).await {
+            Ok(_) => self.remember(known, 1),
+            // Another replica said it, or we before a restart. An empty patch changes nothing and gives the Event.
+            Err(kube::Error::Api(status)) if status.code == 409 && told.counts => {
+                let there = events.patch(&name, &PatchParams::default(), &Patch::Merge(json!({}))).await?;
+                let count = there.series.map_or(1, |series| series.count);
+                self.count(&events, known, count).await?;
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Counts an Event that was said `count` times once more. `false`: it is there no more, as happens after an hour.
+    async fn count(&mut self, events: &Api<Event>, known: (String, String), count: i32) -> kube::Result<bool> {
+        let series = EventSeries { count: count.saturating_add(1), last_observed_time: MicroTime(Timestamp::now()) };
+        let patch = Patch::Merge(json!({"series": series}));
+        match events.patch(&known.1, &PatchParams::default(), &patch).await {
+            Ok(_) => {
+                self.remember(known, series.count);
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                self.counts.remove(&known);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remember(&mut self, known: (String, String), count: i32) {
+        if self.counts.len() >= REMEMBERED && !self.counts.contains_key(&known) {
+            self.counts.clear();
+        }
+        self.counts.insert(known, count);
     }
 }
 
@@ -117,7 +168,7 @@ fn event(instance: &str, told: &Told) -> Event {
     Event {
         metadata: ObjectMeta {
             namespace: Some(namespace(&told.about).to_owned()),
-            name: Some(format!("{}.{:016x}", name.name, hasher.finish())),
+            name: Some(name_of(&name.name, hasher.finish())),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(Timestamp::now())),
@@ -130,6 +181,13 @@ fn event(instance: &str, told: &Told) -> Event {
         reporting_instance: Some(cut(instance, 128).to_owned()),
         ..Event::default()
     }
+}
+
+/// The name of an Event: the object's, cut if need be, and what is said.
+fn name_of(object: &str, said: u64) -> String {
+    // A part between dots ends with a letter or a digit.
+    let object = cut(object, LONGEST_NAME - 17).trim_end_matches(['.', '-']);
+    format!("{object}.{said:016x}")
 }
 
 fn reference(kind: Kind, about: &Key, uid: &str) -> ObjectReference {
@@ -150,34 +208,5 @@ fn cut(text: &str, longest: usize) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(note: &str) -> Told {
-        Told {
-            about: Key::new(Kind::Ingress, "web", "shop"),
-            uid: "u".to_owned(),
-            warning: true,
-            reason: "ServiceNotFound",
-            field: "spec.rules[0]".to_owned(),
-            note: note.to_owned(),
-            counts: true,
-        }
-    }
-
-    #[test]
-    fn the_same_said_again_is_the_same_event() {
-        let name = |told: &Told| event("pod-0", told).metadata.name.unwrap();
-        assert_eq!(name(&told("a")), name(&told("a")));
-        assert_ne!(name(&told("a")), name(&told("b")));
-        assert_ne!(name(&told("a")), name(&Told { field: String::new(), ..told("a") }));
-        assert_ne!(name(&told("a")), name(&Told { uid: "other".to_owned(), ..told("a") }));
-    }
-
-    #[test]
-    fn long_notes_are_cut_between_characters() {
-        let note = event("pod-0", &told(&"ä".repeat(2000))).note.unwrap();
-        assert_eq!(note.len(), LONGEST_NOTE);
-        assert_eq!(event("pod-0", &told("")).action.unwrap(), "spec.rules[0]");
-    }
-}
+#[path = "events_tests.rs"]
+mod tests;
