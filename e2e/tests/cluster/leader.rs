@@ -1,11 +1,13 @@
 //! Several replicas: all serve, one writes, and another takes over when it is gone.
 
+use std::io::Write;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use genkan_e2e::Genkan;
 use genkan_e2e::load::Requests;
+use genkan_e2e::{Cluster, Genkan, http1};
 
-use crate::site::{Site, echoes, status};
+use crate::site::{Site, echoes, fixed_service, leads, status};
 
 const TTL: Duration = Duration::from_secs(6);
 
@@ -64,6 +66,62 @@ fn a_leader_that_stops_gives_its_lease_back_and_another_takes_it_at_once() {
     assert_eq!(transitions, 1);
     site.namespace.apply(&site.ingress("web", "web.test", "web", &[]));
     second.wait_until("the second writes", || site.published("web") == "1.2.3.4");
+}
+
+#[test]
+fn a_leader_that_drains_writes_nothing_after_it_gave_its_lease_back() {
+    let site = Site::new("drain-writes");
+    // A backend that answers when it is told to: so long its request is open.
+    let slow = TcpListener::bind((Cluster::shared().host_address(), 0)).unwrap();
+    let service = fixed_service("slow", slow.local_addr().unwrap());
+    site.namespace.apply(&(service + &site.ingress("web", "web.test", "slow", &[])));
+    let start = |pod: &str, address: &str| {
+        let address = format!("--publish-status-address={address}");
+        site.control_as(pod, &["--election-id=vote", "--election-ttl=10m", &address])
+    };
+    let mut first = start("genkan-0", "1.1.1.1");
+    first.wait_until("the first writes", || site.published("web") == "1.1.1.1");
+    let second = start("genkan-1", "2.2.2.2");
+    let mut client = http1::Client::connect(first.http()).unwrap();
+    client.send("GET", "web.test", "/", &[], b"").unwrap();
+    let (mut open, _) = slow.accept().unwrap();
+
+    first.terminate();
+    second.wait_until("the second writes", || site.published("web") == "2.2.2.2");
+    assert_eq!(holder(&site), "genkan-1");
+    assert!(!leads(&first) && leads(&second));
+    let version = || site.namespace.get("ingress/web").unwrap()["metadata"]["resourceVersion"].clone();
+    let written = version();
+    // The first still follows: when it knows of a later Ingress it has seen what the second wrote as well.
+    site.namespace.apply(&site.ingress("later", "later.test", "slow", &[]));
+    first.wait_until("the first follows", || first.admin_get("/snapshot").1.contains("later.test"));
+    second.wait_until("the second writes another", || site.published("later") == "2.2.2.2");
+
+    open.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    assert_eq!(client.answer("GET").unwrap().text(), "ok");
+    assert!(first.wait().success(), "{}", first.errors());
+    assert_eq!((site.published("web").as_str(), version()), ("2.2.2.2", written));
+}
+
+#[test]
+fn a_lease_that_may_not_be_written_is_told() {
+    let site = Site::new("no-lease");
+    site.namespace.kubectl(&["create", "serviceaccount", "reader"]);
+    let account = format!("--serviceaccount={}:reader", site.class());
+    let name = format!("{}-reader", site.class());
+    site.namespace.kubectl(&["create", "clusterrole", &name, "--verb=get,list,watch", "--resource=*.*"]);
+    site.namespace.kubectl(&["create", "clusterrolebinding", &name, &format!("--clusterrole={name}"), &account]);
+    let kubeconfig = site.kubeconfig_of("reader");
+    let mut options = site.options("genkan-0", &["--election-id=vote", "--election-ttl=2s"]);
+    options.arguments.push("--publish-status-address=1.2.3.4".to_owned());
+    let genkan = Genkan::control(&kubeconfig, options);
+    let told = format!("the Lease {}/vote can't be taken: ", site.class());
+    genkan.wait_until("it is told", || genkan.admin_get("/readyz").1.contains(&told));
+    assert_eq!(genkan.admin_get("/readyz").0, 200);
+    assert_eq!(genkan.errors().matches("can't be taken").count(), 1, "{}", genkan.errors());
+    for kind in ["clusterrolebinding", "clusterrole"] {
+        site.namespace.kubectl(&["delete", kind, &name]);
+    }
 }
 
 #[test]

@@ -83,6 +83,17 @@ impl<'c> Site<'c> {
         self.namespace.cluster().kubeconfig()
     }
 
+    /// A kubeconfig of a ServiceAccount in the namespace.
+    pub(crate) fn kubeconfig_of(&self, account: &str) -> PathBuf {
+        let token = self.namespace.kubectl(&["create", "token", account]);
+        let text = self.namespace.kubectl(&["config", "view", "--raw", "--output", "json"]);
+        let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        config["users"][0]["user"] = serde_json::json!({"token": token.trim()});
+        let path = self.namespace.cluster().folder().join(format!("{}-{account}.kubeconfig", self.class()));
+        std::fs::write(&path, config.to_string()).unwrap();
+        path
+    }
+
     /// An Ingress of the class for all of a host.
     pub(crate) fn ingress(&self, name: &str, host: &str, service: &str, annotations: &[(&str, &str)]) -> String {
         let annotations: String = annotations
@@ -159,6 +170,14 @@ pub(crate) fn fixed_service(name: &str, address: std::net::SocketAddr) -> String
          {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\nports: [{{port: {port}}}]\n\
          endpoints: [{{addresses: ['{ip}'], conditions: {{ready: true}}}}]\n---\n"
     )
+}
+
+/// Whether a controller says that it leads.
+pub(crate) fn leads(genkan: &Genkan) -> bool {
+    let metrics = genkan.admin_get("/metrics").1;
+    metrics
+        .lines()
+        .any(|line| line.starts_with("nginx_ingress_controller_leader_election_status{") && line.ends_with(" 1"))
 }
 
 /// The status of `GET /`; 0 when there is no answer.

@@ -2,7 +2,7 @@
 
 use genkan_e2e::manifests;
 
-use crate::site::{Site, echoes, status};
+use crate::site::{Site, echoes, leads, status};
 
 #[test]
 fn addresses_are_published_only_where_they_differ_and_taken_away_at_the_end() {
@@ -36,13 +36,6 @@ fn addresses_are_published_only_where_they_differ_and_taken_away_at_the_end() {
     genkan.terminate();
     assert!(genkan.wait().success(), "{}", genkan.errors());
     assert_eq!((site.published("ours"), site.published("later")), (String::new(), String::new()));
-}
-
-fn leads(genkan: &genkan_e2e::Genkan) -> bool {
-    let metrics = genkan.admin_get("/metrics").1;
-    metrics
-        .lines()
-        .any(|line| line.starts_with("nginx_ingress_controller_leader_election_status{") && line.ends_with(" 1"))
 }
 
 #[test]
@@ -112,8 +105,61 @@ fn addresses_of_the_nodes_of_our_pods_are_published_without_either() {
     site.namespace.kubectl(&["wait", "--for=condition=Ready", "pod/genkan-0", "--timeout=120s"]);
     let host = site.namespace.get("pod/genkan-0").unwrap()["status"]["hostIP"].as_str().unwrap().to_owned();
     site.namespace.apply(&site.ingress("web", "web.test", "web", &[]));
-    let genkan = site.control_as("genkan-0", &["--report-node-internal-ip-address"]);
+    // These nodes have no external address: then the internal one is published, asked for or not.
+    let mut asked = site.control_as("genkan-0", &["--report-node-internal-ip-address"]);
+    asked.wait_until("the node's address", || site.published("web") == host);
+    asked.terminate();
+    assert!(asked.wait().success(), "{}", asked.errors());
+    assert_eq!(site.published("web"), "");
+    let genkan = site.control_as("genkan-0", &[]);
     genkan.wait_until("the node's address", || site.published("web") == host);
+}
+
+#[test]
+fn an_address_that_another_wrote_before_is_taken_away_at_the_end() {
+    let site = Site::new("taken-over");
+    site.namespace.apply(&site.ingress("web", "web.test", "web", &[]));
+    site.namespace.apply(
+        "{apiVersion: v1, kind: Pod, metadata: {name: genkan-0, labels: {app: genkan}}, spec: {containers: [{name: main, \
+         image: host, command: [sleep, '600']}]}}",
+    );
+    let status = r#"{"status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}}"#;
+    let patch = ["patch", "ingress", "web", "--subresource=status", "--type=merge", "--field-manager=ingress-nginx"];
+    site.namespace.kubectl(&[&patch[..], &["--patch", status]].concat());
+    let mut genkan = site.control_as("genkan-0", &["--publish-status-address=1.2.3.4"]);
+    genkan.wait_until("it leads", || leads(&genkan));
+    genkan.terminate();
+    assert!(genkan.wait().success(), "{}", genkan.errors());
+    assert_eq!(site.published("web"), "", "{}", genkan.errors());
+}
+
+#[test]
+fn controllers_of_two_classes_share_no_ingress_when_one_is_our_own() {
+    let (own, other) = (Site::new("own"), Site::new("beside"));
+    let class = format!("{}-ours", own.class());
+    own.namespace.apply(&format!(
+        "{{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {{name: {class}}}, spec: {{controller: \
+         genkan.dev/ingress-controller}}}}"
+    ));
+    let of_class = |name: &str| {
+        let ingress = own.ingress(name, &format!("{name}.test"), "web", &[]);
+        ingress.replace(&format!("ingressClassName: {}", own.class()), &format!("ingressClassName: {class}"))
+    };
+    own.namespace.apply(&of_class("mine"));
+    let mut options = own.options("own-0", &["--publish-status-address=1.1.1.1"]);
+    options.arguments[0] = "--controller-class=genkan.dev/ingress-controller".to_owned();
+    let first = genkan_e2e::Genkan::control(&own.kubeconfig(), options);
+    own.namespace.apply(&own.ingress("theirs", "theirs.test", "web", &[]).replace(own.class(), other.class()));
+    let second = other.control_as("other-0", &["--publish-status-address=2.2.2.2"]);
+    first.wait_until("both are published", || {
+        own.published("mine") == "1.1.1.1" && own.published("theirs") == "2.2.2.2"
+    });
+    let served = |genkan: &genkan_e2e::Genkan| {
+        let snapshot = genkan.admin_get("/snapshot").1;
+        (snapshot.contains("mine.test"), snapshot.contains("theirs.test"))
+    };
+    assert_eq!((served(&first), served(&second)), ((true, false), (false, true)));
+    own.namespace.kubectl(&["delete", "ingressclass", &class]);
 }
 
 #[test]
