@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -97,13 +98,13 @@ def fill(api, routes, address, port):
         list(pool.map(route, range(routes)))
 
 
-def start(genkan, kubeconfig, log):
+def start(genkan, kubeconfig, log, *more):
     port, admin_port = free_port(), free_port()
     began = time.perf_counter()
     process = subprocess.Popen(
         [genkan, "controller", "--kubeconfig", kubeconfig, "--http-port", str(port), "--https-port", str(free_port()),
          "--healthz-port", str(admin_port), "--healthz-host", "127.0.0.1", "--update-status=false",
-         "--disable-leader-election", "--disable-sync-events", "--post-shutdown-grace-period", "0"],
+         "--disable-leader-election", "--disable-sync-events", "--post-shutdown-grace-period", "0", *more],
         stdout=subprocess.DEVNULL, stderr=log, env={**os.environ, "POD_NAMESPACE": "default", "POD_NAME": "bench"},
     )
     while True:
@@ -161,6 +162,82 @@ def many_changes(api, routes, changes, address, ports):
         list(pool.map(change, range(changes)))
 
 
+def review(number, turn):
+    """An AdmissionReview as the API server sends it: of a host of one's own, of one that others serve, of one changed."""
+    proposed = ingress(number, f"/new-{turn}")
+    proposed["metadata"]["name"] = ("web-{}" if turn % 3 == 2 else "new-{}").format(number)
+    if turn % 3 == 0:
+        proposed["spec"]["rules"][0]["host"] = f"new-{turn}.example.com"
+    kind = {"group": "networking.k8s.io", "version": "v1", "kind": "Ingress"}
+    return {
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": f"review-{turn}", "kind": kind, "requestKind": kind,
+            "resource": {"group": "networking.k8s.io", "version": "v1", "resource": "ingresses"},
+            "name": proposed["metadata"]["name"], "namespace": proposed["metadata"]["namespace"],
+            "operation": "UPDATE" if turn % 3 == 2 else "CREATE", "object": proposed,
+        },
+    }
+
+
+def timed_reviews(port, routes, reviews):
+    """One review after the other, on one connection."""
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=ssl._create_unverified_context(), timeout=30)
+    connection.connect()
+    # Head and body are two writes; the second must not wait for the server's delayed acknowledgement.
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    taken = []
+    for turn in range(reviews):
+        text = json.dumps(review(random.randrange(routes), turn))
+        began = time.perf_counter()
+        connection.request("POST", "/networking/v1/ingresses", text, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        body = response.read()
+        taken.append(time.perf_counter() - began)
+        answer = json.loads(body)["response"] if response.status == 200 else {}
+        if not answer.get("allowed"):
+            raise RuntimeError(f"not allowed: {response.status} {body[:300]}")
+    return taken
+
+
+def measure_webhook(cluster, genkan, routes, reviews, folder):
+    kubeconfig = f"{folder}/kubeconfig"
+    network = json.loads(pathlib.Path(folder, "cluster.json").read_text())["net"]
+    address = f"10.{network}.0.1"
+    fill(ApiServer([cluster, "kubectl"], kubeconfig), routes, address, backend("one", address))
+    print(f"{routes} Ingresses, Services and EndpointSlices; {reviews} reviews")
+    webhook = free_port()
+    # Its certificate is of its own making.
+    flags = ["--validating-webhook", f"127.0.0.1:{webhook}", "--validating-webhook-service", "default/webhook",
+             "--validating-webhook-configuration", "webhook", "--validating-webhook-secret", "default/webhook"]
+    with open(f"{folder}/genkan.log", "w") as log:
+        process, _, _ = start(genkan, kubeconfig, log, *flags)
+        try:
+            deadline = time.perf_counter() + 30
+            while True:
+                try:
+                    timed_reviews(webhook, routes, 30)
+                    break
+                except (OSError, http.client.HTTPException):
+                    # No certificate yet.
+                    if time.perf_counter() > deadline:
+                        raise
+                    time.sleep(0.1)
+            used = cpu(process.pid)
+            report("reviewed", timed_reviews(webhook, routes, reviews))
+            print(f"  {'CPU of each':<18} {(cpu(process.pid) - used) / reviews * 1000:7.2f} ms")
+        finally:
+            end(process)
+
+
+def end(process):
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
 def measure(cluster, genkan, routes, changes, more, folder):
     kubeconfig = f"{folder}/kubeconfig"
     network = json.loads(pathlib.Path(folder, "cluster.json").read_text())["net"]
@@ -189,16 +266,12 @@ def measure(cluster, genkan, routes, changes, more, folder):
             print(f"  {more} changes in {lasted:.0f} s, {used / max(1, more) * 1000:.2f} ms of CPU each: "
                   f"memory {before:.1f} -> {after:.1f} MiB ({(after / before - 1) * 100:+.1f} %)")
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            end(process)
 
 
 def main():
-    cluster, genkan = sys.argv[1:3]
-    routes, changes, more = (int(argument) for argument in sys.argv[3:6])
+    cluster, genkan, what = sys.argv[1:4]
+    numbers = [int(argument) for argument in sys.argv[4:]]
     with tempfile.TemporaryDirectory() as folder:
         # It ends with its standard input, so also when this process is killed.
         up = subprocess.Popen(
@@ -211,7 +284,7 @@ def main():
                     break
             else:
                 raise RuntimeError("the control plane did not start")
-            measure(cluster, genkan, routes, changes, more, folder)
+            {"changes": measure, "webhook": measure_webhook}[what](cluster, genkan, *numbers, folder)
         finally:
             up.stdin.close()
             up.wait(30)
