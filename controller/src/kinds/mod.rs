@@ -64,7 +64,15 @@ pub(crate) fn entry(kind: Kind) -> &'static Entry {
     ENTRIES.iter().find(|entry| entry.kind == kind).unwrap_or(&ENTRIES[0])
 }
 
+/// The groups that every API server serves, of those above.
+const BUILT_IN: [&str; 3] = ["", "networking.k8s.io", "discovery.k8s.io"];
+
 impl Entry {
+    /// Whether somebody must install the kind (by a CRD) before it is served.
+    pub(crate) fn is_custom(&self) -> bool {
+        !BUILT_IN.contains(&self.group)
+    }
+
     /// `networking.k8s.io/v1`, or `v1` in the core group.
     pub(crate) fn api_version(&self, version: &str) -> String {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }

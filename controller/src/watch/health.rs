@@ -15,10 +15,14 @@ use crate::resources::Kind;
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<Mutex<BTreeMap<Kind, State>>>);
 
+/// A kind's. Several streams may follow parts of it.
 #[derive(Debug, Default)]
 struct State {
-    /// Since when it fails, and how it failed last.
-    trouble: Option<(Instant, String)>,
+    /// The streams that fail: since when, and how they failed last.
+    troubles: BTreeMap<usize, Trouble>,
+    /// The streams that listed it once, and those that may not read it.
+    listed: BTreeSet<usize>,
+    forbidden: BTreeSet<usize>,
     errors: u64,
     lists: u64,
     absent: bool,
@@ -26,31 +30,46 @@ struct State {
     awaited: bool,
 }
 
+#[derive(Debug)]
+struct Trouble {
+    since: Instant,
+    error: String,
+}
+
 impl Health {
     /// Takes note of what happened to a kind.
-    pub(super) fn note(&self, kind: Kind, event: &Event) {
+    pub(super) fn note(&self, stream: usize, kind: Kind, event: &Event) {
         let mut states = self.0.lock();
         let state = states.entry(kind).or_default();
         match event {
+            // It is as if there were none, and likely meant so (a Role instead of a ClusterRole).
+            Event::Forbidden(error) if !kind.is_essential() && !state.listed.contains(&stream) => {
+                if state.forbidden.insert(stream) {
+                    tracing::warn!(kind = kind.as_str(), %error, "objects of this kind may not be read; none are used");
+                }
+            }
             Event::Failed(error) | Event::Forbidden(error) => {
                 state.errors += 1;
-                if state.trouble.is_none() {
+                if !state.troubles.contains_key(&stream) {
                     tracing::warn!(kind = kind.as_str(), %error, "the API server can't be followed; what is known is served");
                 }
-                let since = state.trouble.as_ref().map_or_else(Instant::now, |(since, _)| *since);
-                state.trouble = Some((since, error.clone()));
+                let since = state.troubles.get(&stream).map_or_else(Instant::now, |trouble| trouble.since);
+                state.troubles.insert(stream, Trouble { since, error: error.clone() });
                 return;
             }
             Event::Listed => {
                 state.lists += 1;
                 state.absent = false;
+                state.listed.insert(stream);
+                state.forbidden.remove(&stream);
+                return;
             }
             Event::Absent => state.absent = true,
-            // The beginning of a list says nothing about its end.
-            Event::Fetched(..) | Event::Listing => return,
-            Event::Watching | Event::Applied(_) | Event::Deleted(_) => {}
+            Event::Watching => {}
+            // A list that began may not end, and one that ended is old when it can't be watched what changes.
+            Event::Listing | Event::Applied(_) | Event::Deleted(_) | Event::Fetched(..) => return,
         }
-        if let Some((since, _)) = state.trouble.take() {
+        if let Some(Trouble { since, .. }) = state.troubles.remove(&stream) {
             tracing::info!(kind = kind.as_str(), after = ?since.elapsed(), "the API server is followed again");
         }
     }
@@ -68,8 +87,8 @@ impl Health {
     /// What is wrong, a line for each kind: `Ingress: not followed for 12 s: connection refused`.
     pub fn details(&self) -> Vec<String> {
         let states = self.0.lock();
-        let line = |(kind, state): (&Kind, &State)| match &state.trouble {
-            Some((since, error)) => {
+        let line = |(kind, state): (&Kind, &State)| match state.troubles.values().min_by_key(|trouble| trouble.since) {
+            Some(Trouble { since, error }) => {
                 Some(format!("{}: not followed for {} s: {error}", kind.as_str(), since.elapsed().as_secs()))
             }
             None => state.awaited.then(|| format!("{}: not listed yet", kind.as_str())),
@@ -87,7 +106,9 @@ impl Health {
                 let _ = writeln!(text, "{name}{{kind=\"{}\"}} {}", kind.as_str(), value(state));
             }
         };
-        let followed = |state: &State| u64::from(state.trouble.is_none() && !state.absent);
+        let followed = |state: &State| {
+            u64::from(state.troubles.is_empty() && state.forbidden.is_empty() && !state.absent && !state.awaited)
+        };
         family("genkan_watch_up", "gauge", "Whether objects of a kind are followed at the API server", &followed);
         family("genkan_watch_errors_total", "counter", "Failed lists and watches of a kind", &|state| state.errors);
         family(
@@ -104,24 +125,63 @@ impl Health {
 mod tests {
     use super::*;
 
+    fn failed() -> Event {
+        Event::Failed("connection refused".to_owned())
+    }
+
+    fn up(health: &Health, kind: Kind) -> bool {
+        health.metrics().contains(&format!("genkan_watch_up{{kind=\"{}\"}} 1\n", kind.as_str()))
+    }
+
     #[test]
-    fn trouble_is_told_until_something_is_heard_again() {
+    fn trouble_is_told_until_changes_are_heard_again() {
         let health = Health::default();
-        health.note(Kind::Ingress, &Event::Listed);
-        assert!(health.details().is_empty());
-        health.note(Kind::Ingress, &Event::Failed("connection refused".to_owned()));
-        health.note(Kind::Ingress, &Event::Listing);
+        let note = |event| health.note(0, Kind::Ingress, &event);
+        note(Event::Listed);
+        note(Event::Watching);
+        assert!(health.details().is_empty() && up(&health, Kind::Ingress));
+        note(failed());
+        note(Event::Listing);
+        note(Event::Listed);
         let details = health.details();
         assert!(
             details.len() == 1 && details[0].starts_with("Ingress: not followed for 0 s: connection"),
             "{details:?}"
         );
-        assert!(health.metrics().contains("genkan_watch_up{kind=\"Ingress\"} 0\n"));
-        health.note(Kind::Ingress, &Event::Listed);
-        assert!(health.details().is_empty());
+        assert!(!up(&health, Kind::Ingress));
+        note(Event::Watching);
+        assert!(health.details().is_empty() && up(&health, Kind::Ingress));
         let metrics = health.metrics();
-        assert!(metrics.contains("genkan_watch_up{kind=\"Ingress\"} 1\n"), "{metrics}");
         assert!(metrics.contains("genkan_watch_errors_total{kind=\"Ingress\"} 1\n"), "{metrics}");
         assert!(metrics.contains("genkan_watch_lists_total{kind=\"Ingress\"} 2\n"), "{metrics}");
+    }
+
+    #[test]
+    fn one_stream_of_a_kind_does_not_end_the_trouble_of_another() {
+        let health = Health::default();
+        health.note(0, Kind::ConfigMap, &failed());
+        health.note(1, Kind::ConfigMap, &Event::Watching);
+        assert_eq!(health.details().len(), 1);
+        health.note(0, Kind::ConfigMap, &Event::Watching);
+        assert!(health.details().is_empty());
+    }
+
+    #[test]
+    fn a_kind_that_we_never_could_read_is_no_trouble_unless_nothing_works_without_it() {
+        let health = Health::default();
+        let forbidden = || Event::Forbidden("no".to_owned());
+        health.note(0, Kind::Namespace, &failed());
+        for _ in 0..2 {
+            health.note(0, Kind::Namespace, &forbidden());
+        }
+        assert!(health.details().is_empty() && !up(&health, Kind::Namespace));
+        assert!(health.metrics().contains("genkan_watch_errors_total{kind=\"Namespace\"} 1\n"));
+        health.note(0, Kind::Namespace, &Event::Listed);
+        assert!(up(&health, Kind::Namespace));
+        // It was taken from us: what is known grows old.
+        health.note(0, Kind::Namespace, &forbidden());
+        assert_eq!(health.details().len(), 1);
+        health.note(1, Kind::Ingress, &forbidden());
+        assert_eq!(health.details().len(), 2);
     }
 }

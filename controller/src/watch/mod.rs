@@ -8,14 +8,17 @@
 //! ```
 //!
 //! An API server that is slow, gone or restarted changes nothing: what was last seen stays, and [`Health`] says so. A
-//! kind that the API server does not serve (a CRD that is not installed) counts as listed and empty, and is asked for
-//! again and again.
+//! kind that the API server says that it does not serve (a CRD that is not installed) counts as listed and empty, and is
+//! asked for again now and then.
 
+mod ask;
 mod cache;
 mod client;
 mod health;
 mod raw;
 mod scope;
+#[cfg(test)]
+mod scripted;
 mod store;
 mod stream;
 
@@ -27,13 +30,14 @@ use kube::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+pub use self::ask::get;
+use self::ask::{ANSWER_TIME, fetch};
 pub use self::client::{Access, connect};
 pub use self::health::Health;
 pub use self::scope::{Scope, Scopes};
 use self::store::Store;
 pub use self::store::{Address, Facts};
-pub use self::stream::get;
-use self::stream::{Event, Message, Stream};
+use self::stream::{Event, Message, Stream, Times};
 use crate::kinds;
 use crate::resources::{Key, Kind, Resources};
 use crate::translate::Change;
@@ -121,7 +125,8 @@ impl Watch {
             let id = self.next_stream;
             self.next_stream += 1;
             self.store.expect(id, kind, scope.clone());
-            let stream = Stream { id, entry: kinds::entry(kind), scope, client: self.client.clone() };
+            let stream =
+                Stream { id, entry: kinds::entry(kind), scope, client: self.client.clone(), times: Times::default() };
             self.tasks.spawn(stream.run(self.sender.clone()));
         }
     }
@@ -182,7 +187,7 @@ impl Watch {
             Event::Fetched(key, _) if self.fetching.remove(key) != Some(false) => return,
             _ => {}
         }
-        self.health.note(kind, &event);
+        self.health.note(stream, kind, &event);
         self.store.take(stream, kind, event, wanted, update);
     }
 
@@ -196,7 +201,7 @@ impl Watch {
         for key in missing {
             if self.store.passed_over(&key) && !self.fetching.contains_key(&key) {
                 self.fetching.insert(key.clone(), false);
-                self.tasks.spawn(stream::fetch(self.client.clone(), key, self.sender.clone()));
+                self.tasks.spawn(fetch(self.client.clone(), key, ANSWER_TIME, self.sender.clone()));
             }
         }
         while self.tasks.try_join_next().is_some() {}

@@ -284,7 +284,7 @@ impl Address {
 impl Kind {
     /// Whether nothing can be served without it. The rest of the kinds need not be readable (RBAC): ingress-nginx goes
     /// on without IngressClasses, and Gateway API need not be used.
-    fn is_essential(self) -> bool {
+    pub(super) fn is_essential(self) -> bool {
         matches!(self, Self::Ingress | Self::Service | Self::EndpointSlice | Self::Secret | Self::ConfigMap)
     }
 

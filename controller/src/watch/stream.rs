@@ -2,29 +2,22 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff};
 use futures::StreamExt;
-use kube::api::{Api, ApiResource, ListParams, WatchEvent, WatchParams};
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::ask::{self, ANSWER_TIME, AskError, MAX_WAIT, about, describe, waits, within};
 use super::raw::RawObject;
 use super::scope::Scope;
-use crate::kinds::{self, Entry};
-use crate::resources::{Key, Kind, Object};
-
-/// The first wait after an error; each further one is twice as long, up to [`MAX_WAIT`], by chance up to once more.
-const MIN_WAIT: Duration = Duration::from_millis(100);
-/// The longest wait: an API server that returns is noticed this soon.
-const MAX_WAIT: Duration = Duration::from_secs(3);
+use crate::kinds::Entry;
+use crate::resources::{Key, Kind};
 
 /// Seconds after which a watch begins anew where it was: a connection whose other end vanished without a word is
 /// noticed this soon.
 const WATCH_SECONDS: u32 = 60;
-
-/// In this time a page of a list, and the beginning of a watch, must arrive.
-const LIST_TIME: Duration = Duration::from_secs(30);
 
 /// Objects in a page of a list.
 const PAGE: u32 = 500;
@@ -72,44 +65,118 @@ pub(super) struct Stream {
     pub(super) entry: &'static Entry,
     pub(super) scope: Scope,
     pub(super) client: Client,
+    pub(super) times: Times,
+}
+
+/// How long is waited for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// In this time a page of a list, and the beginning of a watch, must arrive.
+    pub(super) answer: Duration,
+    /// A kind that is not served is asked for this seldom, and by chance up to twice as seldom: a CRD may come.
+    pub(super) absent: Duration,
+    /// The same for one that we may not read and need not.
+    pub(super) forbidden: Duration,
+}
+
+/// How far a stream came.
+struct Progress {
+    /// Which of the kind's versions is asked for.
+    version: usize,
+    /// Where to go on watching; without it everything is listed first.
+    position: Option<String>,
+    /// Whether the API server does not serve the kind, as far as we know.
+    absent: bool,
+    waits: ExponentialBackoff,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { answer: ANSWER_TIME, absent: Duration::from_secs(8), forbidden: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { version: 0, position: None, absent: false, waits: waits().build() }
+    }
 }
 
 impl Stream {
     /// Follows for as long as anybody listens.
     pub(super) async fn run(self, sender: mpsc::Sender<Message>) {
         let teller = Teller { stream: self.id, kind: self.entry.kind, sender };
-        let mut version = 0;
-        let mut waits = waits().build();
-        // Where to go on watching; `None` lists first.
-        let mut position: Option<String> = None;
+        let mut at = Progress::default();
         while !teller.sender.is_closed() {
-            let api = api(&self.client, self.entry, self.entry.versions[version], self.scope.namespace.as_deref());
-            let listed = match position.take() {
-                Some(position) => Ok(position),
-                None => self.list(&api, &teller).await,
-            };
-            let ended = match listed {
-                Ok(at) => self.watch(&api, at, &teller, &mut waits, &mut position).await,
-                Err(error) => Err(error),
-            };
-            let Err(error) = ended else { continue };
-            match error.code() {
-                Some(404) => {
-                    // Another version may be served, now or when the CRD comes.
-                    version = (version + 1) % self.entry.versions.len();
-                    position = None;
-                    teller.tell(Event::Absent).await;
-                }
-                Some(403) => {
-                    position = None;
-                    teller.tell(Event::Forbidden(describe(&error))).await;
-                }
-                // Our position is too far in the past: nothing is wrong.
-                Some(410) => position = None,
-                _ => teller.tell(Event::Failed(describe(&error))).await,
+            if let Err(error) = self.follow(&mut at, &teller).await {
+                sleep(self.judge(&error, &mut at, &teller).await).await;
             }
-            sleep(waits.next().unwrap_or(MAX_WAIT)).await;
         }
+    }
+
+    /// Lists if need be, and watches until the API server ends the watch, as it does regularly.
+    async fn follow(&self, at: &mut Progress, teller: &Teller) -> Result<(), StreamError> {
+        if at.absent {
+            self.find(at).await?;
+        }
+        let asked = at.version;
+        match self.list_and_watch(at, teller).await {
+            // Not served at all, or in another version. Without the API server's word for it the 404 may be anybody's
+            // who stands in between, and what is known stays.
+            Err(error) if error.code() == Some(404) && self.entry.is_custom() => {
+                self.find(at).await?;
+                if at.version == asked { Err(error) } else { Ok(()) }
+            }
+            ended => ended,
+        }
+    }
+
+    async fn list_and_watch(&self, at: &mut Progress, teller: &Teller) -> Result<(), StreamError> {
+        let version = self.entry.versions[at.version];
+        let api = ask::api(&self.client, self.entry, version, self.scope.namespace.as_deref());
+        let position = match at.position.take() {
+            Some(position) => position,
+            None => self.list(&api, teller).await?,
+        };
+        self.watch(&api, position, teller, at).await
+    }
+
+    /// Finds the version in which the kind is served.
+    async fn find(&self, at: &mut Progress) -> Result<(), StreamError> {
+        let served = timeout(self.times.answer, ask::served_version(&self.client, self.entry));
+        let served = served.await.map_err(|_| AskError::Silent)??;
+        at.absent = served.is_none();
+        let served = served.ok_or(StreamError::Absent)?;
+        if at.version != served {
+            (at.version, at.position) = (served, None);
+        }
+        Ok(())
+    }
+
+    /// Tells what went wrong, and how long to wait.
+    async fn judge(&self, error: &StreamError, at: &mut Progress, teller: &Teller) -> Duration {
+        match error.code() {
+            _ if matches!(error, StreamError::Absent) => {
+                at.position = None;
+                teller.tell(Event::Absent).await;
+                return about(self.times.absent);
+            }
+            Some(403) => {
+                at.position = None;
+                teller.tell(Event::Forbidden(describe(error))).await;
+                if !self.entry.kind.is_essential() {
+                    return about(self.times.forbidden);
+                }
+            }
+            // Our position is too far in the past: nothing is wrong.
+            Some(410) => at.position = None,
+            Some(404) => {
+                at.position = None;
+                teller.tell(Event::Failed(describe(error))).await;
+            }
+            _ => teller.tell(Event::Failed(describe(error))).await,
+        }
+        at.waits.next().unwrap_or(MAX_WAIT)
     }
 
     /// Tells everything there is. Returns where to go on watching.
@@ -117,7 +184,7 @@ impl Stream {
         teller.tell(Event::Listing).await;
         let mut params = ListParams { limit: Some(PAGE), field_selector: self.fields(), ..ListParams::default() };
         loop {
-            let page = timeout(LIST_TIME, api.list(&params)).await.map_err(|_| StreamError::Silent)??;
+            let page = within(self.times.answer, api.list(&params)).await?;
             for object in page.items {
                 teller.tell(Event::Applied(Box::new(object))).await;
             }
@@ -130,33 +197,32 @@ impl Stream {
     }
 
     /// Tells what changes from `at` on. Returns when the API server ends the watch, as it does regularly; where to go
-    /// on is kept in `position` as long as it is worth anything.
+    /// on is kept in `progress` as long as it is worth anything.
     async fn watch(
         &self,
         api: &Api<RawObject>,
         at: String,
         teller: &Teller,
-        waits: &mut ExponentialBackoff,
-        position: &mut Option<String>,
+        progress: &mut Progress,
     ) -> Result<(), StreamError> {
-        let at = position.insert(at);
+        let at = progress.position.insert(at);
         let params =
             WatchParams { timeout: Some(WATCH_SECONDS), field_selector: self.fields(), ..WatchParams::default() };
-        let events = timeout(LIST_TIME, api.watch(&params, at)).await.map_err(|_| StreamError::Silent)??;
+        let events = within(self.times.answer, api.watch(&params, at)).await?;
         let mut events = std::pin::pin!(events);
         teller.tell(Event::Watching).await;
         // A watch that begins and breaks at once must not be begun again and again without a pause.
         let began = Instant::now();
-        let silence = Duration::from_secs(u64::from(WATCH_SECONDS)) + LIST_TIME;
-        while let Some(event) = timeout(silence, events.next()).await.map_err(|_| StreamError::Silent)? {
-            let (object, gone) = match event? {
+        let silence = Duration::from_secs(u64::from(WATCH_SECONDS)) + self.times.answer;
+        while let Some(event) = timeout(silence, events.next()).await.map_err(|_| AskError::Silent)? {
+            let (object, gone) = match event.map_err(AskError::from)? {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
                 WatchEvent::Deleted(object) => (object, true),
                 WatchEvent::Bookmark(bookmark) => {
                     *at = bookmark.metadata.resource_version;
                     continue;
                 }
-                WatchEvent::Error(status) => return Err(StreamError::Api(kube::Error::Api(status))),
+                WatchEvent::Error(status) => return Err(AskError::Api(kube::Error::Api(status)).into()),
             };
             *at = object.meta().resource_version.clone().ok_or(StreamError::NoPosition)?;
             let object = Box::new(object);
@@ -165,7 +231,7 @@ impl Stream {
         if began.elapsed() < MAX_WAIT {
             return Err(StreamError::Short);
         }
-        *waits = self::waits().build();
+        progress.waits = waits().build();
         Ok(())
     }
 
@@ -196,9 +262,9 @@ impl Teller {
 #[derive(Debug, thiserror::Error)]
 enum StreamError {
     #[error(transparent)]
-    Api(#[from] kube::Error),
-    #[error("the API server does not answer")]
-    Silent,
+    Ask(#[from] AskError),
+    #[error("the API server does not serve the kind")]
+    Absent,
     #[error("the API server ended the watch as soon as it had begun")]
     Short,
     #[error("the API server sent an object or list without resourceVersion")]
@@ -209,74 +275,10 @@ impl StreamError {
     /// The HTTP status, if the API server gave one.
     fn code(&self) -> Option<u16> {
         match self {
-            Self::Api(kube::Error::Api(status)) => Some(status.code),
+            Self::Ask(error) => error.status().map(|status| status.code),
             _ => None,
         }
     }
-}
-
-/// Gets one object, once; `None` also when it can't be read.
-pub async fn get(client: &Client, key: &Key) -> Option<Object> {
-    let entry = kinds::entry(key.kind);
-    let namespace = key.kind.namespaced().then_some(&*key.name.namespace);
-    let raw = api(client, entry, entry.versions[0], namespace).get_opt(&key.name.name).await.ok()??;
-    (entry.decode)(raw.value()).ok().map(|(object, _)| object)
-}
-
-/// Gets one object, until the API server answers, and tells it as [`Event::Fetched`].
-pub(super) async fn fetch(client: Client, key: Key, sender: mpsc::Sender<Message>) {
-    let entry = kinds::entry(key.kind);
-    let namespace = key.kind.namespaced().then_some(&*key.name.namespace);
-    let api = api(&client, entry, entry.versions[0], namespace);
-    let mut waits = waits().build();
-    let found = loop {
-        match api.get_opt(&key.name.name).await {
-            Ok(found) => break found,
-            Err(error) => tracing::debug!(%key, %error, "can't be fetched yet"),
-        }
-        sleep(waits.next().unwrap_or(MAX_WAIT)).await;
-    };
-    let kind = key.kind;
-    // Nobody listens only at the end of the process.
-    let _ = sender.send(Message { stream: usize::MAX, kind, event: Event::Fetched(key, found.map(Box::new)) }).await;
-}
-
-fn waits() -> ExponentialBuilder {
-    ExponentialBuilder::default()
-        .with_min_delay(MIN_WAIT)
-        .with_max_delay(MAX_WAIT)
-        .with_factor(2.0)
-        .with_jitter()
-        .without_max_times()
-}
-
-fn api(client: &Client, entry: &Entry, version: &str, namespace: Option<&str>) -> Api<RawObject> {
-    let resource = ApiResource {
-        group: entry.group.to_owned(),
-        version: version.to_owned(),
-        api_version: entry.api_version(version),
-        kind: entry.kind.as_str().to_owned(),
-        plural: entry.plural.to_owned(),
-    };
-    match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    }
-}
-
-/// An error with its causes, in one line: those of the client say little by themselves.
-pub(super) fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,92 +1,71 @@
 //! Streams against an API server that answers from a script.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use serde_json::json;
+use tokio::task::JoinSet;
 
-use kube::{Client, Config};
-use parking_lot::Mutex;
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-
+use super::super::scripted::{Answer, Requests, api_server, failure, groups, kinds, list, object, seen, status};
 use super::*;
 
-/// An answer: the status and the lines of the body.
-type Answer = (u16, Vec<Value>);
+const GATEWAY: &str = "gateway.networking.k8s.io";
 
-/// An API server that gives these answers in turn, and the requests that it got so far. When nothing is left to answer,
-/// requests wait.
-async fn api_server(script: Vec<Answer>) -> (Client, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let requests = Arc::<Mutex<Vec<String>>>::default();
-    let asked = requests.clone();
-    tokio::spawn(async move {
-        let mut script = VecDeque::from(script);
-        let mut waiting = Vec::new();
+/// A stream that runs.
+struct Running {
+    messages: mpsc::Receiver<Message>,
+    requests: Requests,
+    /// Dropped with it.
+    _tasks: JoinSet<()>,
+}
+
+impl Running {
+    async fn start(kind: Kind, times: Times, script: Vec<Answer>) -> Self {
+        let (client, requests) = api_server(script).await;
+        let (sender, messages) = mpsc::channel(64);
+        let stream = Stream { id: 7, entry: crate::kinds::entry(kind), scope: Scope::default(), client, times };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(stream.run(sender));
+        Self { messages, requests, _tasks: tasks }
+    }
+
+    /// What it tells up to and with `last`.
+    async fn up_to(&mut self, last: &str) -> Vec<String> {
+        let mut told = Vec::new();
         loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(stream.read_u8().await.unwrap());
+            let message = timeout(Duration::from_secs(30), self.messages.recv()).await;
+            let message = message.unwrap_or_else(|_| panic!("{last} was not told, but {told:?}"));
+            let text = text(&message.unwrap());
+            told.push(text.clone());
+            if text == last {
+                return told;
             }
-            let line = String::from_utf8(head).unwrap().lines().next().unwrap().to_owned();
-            asked.lock().push(line.split(' ').nth(1).unwrap().to_owned());
-            let Some((status, lines)) = script.pop_front() else {
-                waiting.push(stream);
-                continue;
-            };
-            let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
-            let head = format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n");
-            stream.write_all((head + &body).as_bytes()).await.unwrap();
         }
-    });
-    (Client::try_from(Config::new(url)).unwrap(), requests)
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().clone()
+    }
 }
 
-fn failure(code: u16) -> Answer {
-    let reason = if code == 404 { "NotFound" } else { "Unknown" };
-    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
-        "reason": reason, "message": "said so"});
-    (code, vec![status])
+/// Short where it is waited for nothing.
+fn quick() -> Times {
+    let short = Duration::from_millis(1);
+    Times { absent: short, forbidden: short, ..Times::default() }
 }
 
-fn object(name: &str, version: &str) -> Value {
-    json!({"metadata": {"namespace": "n", "name": name, "resourceVersion": version}, "spec": {}})
-}
-
-fn list(names: &[&str], version: &str, more: &str) -> Answer {
-    let items: Vec<_> = names.iter().map(|name| object(name, "1")).collect();
-    let metadata = json!({"resourceVersion": version, "continue": more});
-    (200, vec![json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items})])
-}
-
-fn seen(kind: &str, object: Value) -> Value {
-    json!({"type": kind, "object": object})
-}
-
-/// Runs a stream until the script is over. Gives what it told, as text.
+/// Runs a stream until the script is over. Gives what it told, as text, and the requests.
 async fn told(kind: Kind, script: Vec<Answer>) -> (Vec<String>, Vec<String>) {
     let answers = script.len();
-    let (client, requests) = api_server(script).await;
-    let (sender, mut messages) = mpsc::channel(64);
-    let scope = Scope::default();
-    let stream = Stream { id: 7, entry: kinds::entry(kind), scope, client };
-    let task = tokio::spawn(stream.run(sender));
+    let mut running = Running::start(kind, quick(), script).await;
     let mut told = Vec::new();
-    while requests.lock().len() <= answers {
+    while running.requests().len() <= answers {
         tokio::select! {
-            Some(message) = messages.recv() => told.push(text(&message)),
+            Some(message) = running.messages.recv() => told.push(text(&message)),
             () = sleep(Duration::from_millis(5)) => {}
         }
     }
-    while let Ok(message) = messages.try_recv() {
+    while let Ok(message) = running.messages.try_recv() {
         told.push(text(&message));
     }
-    task.abort();
-    let requests = requests.lock().clone();
-    (told, requests)
+    (told, running.requests())
 }
 
 fn text(message: &Message) -> String {
@@ -98,30 +77,37 @@ fn text(message: &Message) -> String {
         Event::Listed => "listed".to_owned(),
         Event::Watching => "watching".to_owned(),
         Event::Absent => "absent".to_owned(),
-        Event::Forbidden(why) | Event::Failed(why) => {
-            assert!(why.contains("said so") || why.contains("as soon as it had begun"), "{why}");
+        Event::Forbidden(_) => "forbidden".to_owned(),
+        Event::Failed(why) if why.contains("as soon as it had begun") => "short".to_owned(),
+        Event::Failed(why) if why.contains("does not answer") => "silent".to_owned(),
+        Event::Failed(why) => {
+            assert!(why.contains("said so"), "{why}");
             "trouble".to_owned()
         }
         Event::Fetched(..) => "fetched".to_owned(),
     }
 }
 
+/// The requests' paths.
+fn paths(requests: &[String]) -> Vec<&str> {
+    requests.iter().map(|request| request.split('?').next().unwrap_or_default()).collect()
+}
+
 #[tokio::test]
 async fn a_watch_goes_on_where_it_was_and_lists_anew_only_when_it_must() {
     let bookmark = json!({"kind": "Service", "apiVersion": "v1", "metadata": {"resourceVersion": "30"}});
-    let gone = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410,
-        "reason": "Expired", "message": "too old"});
+    let gone = status(410, "Expired", "too old", json!({}));
     let (told, requests) = told(
         Kind::Service,
         vec![
             list(&["a", "b"], "", "page2"),
             list(&["c"], "10", ""),
-            (
+            Answer::lines(
                 200,
-                vec![seen("ADDED", object("d", "20")), seen("DELETED", object("a", "21")), seen("BOOKMARK", bookmark)],
+                &[seen("ADDED", object("d", "20")), seen("DELETED", object("a", "21")), seen("BOOKMARK", bookmark)],
             ),
             failure(500),
-            (200, vec![seen("ERROR", gone)]),
+            Answer::lines(200, &[seen("ERROR", gone)]),
             list(&["b"], "40", ""),
         ],
     )
@@ -142,28 +128,79 @@ async fn a_watch_goes_on_where_it_was_and_lists_anew_only_when_it_must() {
 }
 
 #[tokio::test]
-async fn a_kind_that_is_not_served_is_asked_for_in_every_version_until_it_comes() {
-    let (told, requests) =
-        told(Kind::HttpRoute, vec![failure(404), failure(404), failure(404), list(&["a"], "5", "")]).await;
-    assert_eq!(told, ["listing", "absent", "listing", "absent", "listing", "absent", "listing", "+a", "listed"]);
-    let versions: Vec<_> = requests.iter().map(|request| request.split('/').nth(3).unwrap()).collect();
-    assert_eq!(versions, ["v1", "v1beta1", "v1", "v1beta1", "v1beta1"]);
+async fn a_kind_that_is_not_served_is_asked_for_until_it_comes() {
+    let (told, requests) = told(
+        Kind::HttpRoute,
+        vec![
+            failure(404),
+            groups(&[("apps", &["v1"])]),
+            groups(&[("apps", &["v1"]), (GATEWAY, &["v1"])]),
+            kinds("gateway.networking.k8s.io/v1", &["gateways"]),
+            groups(&[(GATEWAY, &["v1"])]),
+            kinds("gateway.networking.k8s.io/v1", &["gateways", "httproutes"]),
+            list(&["a"], "5", ""),
+        ],
+    )
+    .await;
+    assert_eq!(told, ["listing", "absent", "absent", "listing", "+a", "listed"]);
+    let [list, version] = ["/apis/gateway.networking.k8s.io/v1/httproutes", "/apis/gateway.networking.k8s.io/v1"];
+    assert_eq!(paths(&requests), [list, "/apis", "/apis", version, "/apis", version, list, list]);
+}
+
+#[tokio::test]
+async fn a_kind_is_read_in_the_first_of_our_versions_that_is_served() {
+    let (told, requests) = told(
+        Kind::ReferenceGrant,
+        vec![
+            failure(404),
+            groups(&[(GATEWAY, &["v1", "v1beta1"])]),
+            kinds("gateway.networking.k8s.io/v1", &["gateways"]),
+            kinds("gateway.networking.k8s.io/v1beta1", &["referencegrants"]),
+            list(&["a"], "5", ""),
+        ],
+    )
+    .await;
+    assert_eq!(told, ["listing", "listing", "+a", "listed"]);
+    assert_eq!(paths(&requests)[4], "/apis/gateway.networking.k8s.io/v1beta1/referencegrants");
+}
+
+#[tokio::test]
+async fn a_404_for_a_kind_that_every_api_server_serves_takes_nothing_away() {
+    for answer in [failure(404)] {
+        let (told, _) = told(
+            Kind::Service,
+            vec![answer.clone(), list(&["a"], "5", ""), answer.clone(), answer, list(&["a"], "5", "")],
+        )
+        .await;
+        assert!(!told.contains(&"absent".to_owned()), "{told:?}");
+        assert_eq!(told[..2], ["listing", "trouble"]);
+        assert_eq!(told.last().unwrap(), "listed");
+    }
+}
+
+#[tokio::test]
+async fn a_404_that_the_list_of_groups_does_not_confirm_takes_nothing_away() {
+    let served = || vec![groups(&[(GATEWAY, &["v1"])]), kinds("gateway.networking.k8s.io/v1", &["httproutes"])];
+    let mut script = vec![list(&["a"], "5", ""), failure(404)];
+    script.extend(served());
+    // Whoever answers 404 to anything.
+    script.extend([failure(404), failure(404), list(&["a"], "6", "")]);
+    let (told, _) = told(Kind::HttpRoute, script).await;
+    let told: Vec<_> = told.iter().map(String::as_str).filter(|told| *told != "watching").collect();
+    assert_eq!(told, ["listing", "+a", "listed", "trouble", "listing", "trouble", "listing", "+a", "listed"]);
 }
 
 #[tokio::test]
 async fn a_kind_that_may_not_be_read_is_asked_for_until_it_may() {
-    let (told, _) = told(Kind::Secret, vec![failure(403), list(&["a"], "5", "")]).await;
-    assert_eq!(told, ["listing", "trouble", "listing", "+a", "listed"]);
+    for kind in [Kind::Secret, Kind::Namespace] {
+        let (told, _) = told(kind, vec![failure(403), list(&["a"], "5", "")]).await;
+        assert_eq!(told, ["listing", "forbidden", "listing", "+a", "listed"]);
+    }
 }
 
 #[tokio::test]
-async fn one_object_is_fetched_by_its_name() {
-    let (client, requests) = api_server(vec![failure(500), (200, vec![object("a", "5")]), failure(404)]).await;
-    let (sender, mut messages) = mpsc::channel(4);
-    for present in [true, false] {
-        fetch(client.clone(), Key::new(Kind::Secret, "n", "a"), sender.clone()).await;
-        let Event::Fetched(key, found) = messages.recv().await.unwrap().event else { panic!("something else") };
-        assert_eq!((key.name.name.as_ref(), found.is_some()), ("a", present));
-    }
-    assert_eq!(requests.lock()[0], "/api/v1/namespaces/n/secrets/a");
+async fn a_list_that_hangs_is_given_up() {
+    let times = Times { answer: Duration::from_secs(1), ..quick() };
+    let mut running = Running::start(Kind::Service, times, vec![Answer::none(), list(&["a"], "5", "")]).await;
+    assert_eq!(running.up_to("listed").await, ["listing", "silent", "listing", "+a", "listed"]);
 }

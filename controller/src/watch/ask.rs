@@ -1,0 +1,158 @@
+//! Asking: single questions to the API server, each with an end, and the waits between them.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use kube::Client;
+use kube::api::{Api, ApiResource};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::raw::RawObject;
+use super::stream::{Event, Message};
+use crate::kinds::{self, Entry};
+use crate::resources::{Key, Object};
+
+/// The first wait after an error; each further one is twice as long, up to [`MAX_WAIT`], by chance up to once more.
+const MIN_WAIT: Duration = Duration::from_millis(100);
+/// The longest wait: an API server that returns is noticed this soon.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(3);
+
+/// In this time an object, a page of a list, and the beginning of a watch must arrive.
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(30);
+
+/// Why the API server gave no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    #[error("the API server does not answer")]
+    Silent,
+    #[error("the API server names no API groups")]
+    NoGroups,
+}
+
+impl AskError {
+    /// What the API server said, if it is that which failed.
+    pub(super) fn status(&self) -> Option<&kube::core::Status> {
+        match self {
+            Self::Api(kube::Error::Api(status)) => Some(status),
+            _ => None,
+        }
+    }
+}
+
+/// An answer, if it comes within `time`.
+pub(super) async fn within<T>(time: Duration, answer: impl Future<Output = kube::Result<T>>) -> Result<T, AskError> {
+    Ok(timeout(time, answer).await.map_err(|_| AskError::Silent)??)
+}
+
+/// Gets one object, once; `None` also when it can't be read.
+pub async fn get(client: &Client, key: &Key) -> Option<Object> {
+    let raw = get_raw(client, key, ANSWER_TIME).await.ok()??;
+    (kinds::entry(key.kind).decode)(raw.value()).ok().map(|(object, _)| object)
+}
+
+/// Gets one object, until the API server answers, and tells it as [`Event::Fetched`]. An answer that takes longer than
+/// `time` is asked for again.
+pub(super) async fn fetch(client: Client, key: Key, time: Duration, sender: mpsc::Sender<Message>) {
+    let mut waits = waits().build();
+    let found = loop {
+        match get_raw(&client, &key, time).await {
+            Ok(found) => break found,
+            Err(error) => tracing::debug!(%key, %error, "can't be fetched yet"),
+        }
+        sleep(waits.next().unwrap_or(MAX_WAIT)).await;
+    };
+    let kind = key.kind;
+    // Nobody listens only at the end of the process.
+    let _ = sender.send(Message { stream: usize::MAX, kind, event: Event::Fetched(key, found.map(Box::new)) }).await;
+}
+
+/// One object; `None` when the API server says of this very object that there is none. What stands between us and the
+/// API server may answer 404 to anything.
+async fn get_raw(client: &Client, key: &Key, time: Duration) -> Result<Option<RawObject>, AskError> {
+    let entry = kinds::entry(key.kind);
+    let namespace = key.kind.namespaced().then_some(&*key.name.namespace);
+    let api = api(client, entry, entry.versions[0], namespace);
+    match within(time, api.get(&key.name.name)).await {
+        Ok(raw) => Ok(Some(raw)),
+        Err(error) => {
+            let about = error.status().filter(|status| status.code == 404).and_then(|status| status.details.as_ref());
+            let gone = about.is_some_and(|about| about.name == *key.name.name && about.kind == entry.plural);
+            if gone { Ok(None) } else { Err(error) }
+        }
+    }
+}
+
+/// In which of the versions that we read the API server serves a kind, by its index; `None` when in none.
+pub(super) async fn served_version(client: &Client, entry: &Entry) -> Result<Option<usize>, AskError> {
+    let groups = client.list_api_groups().await?.groups;
+    if groups.is_empty() {
+        return Err(AskError::NoGroups);
+    }
+    let Some(group) = groups.into_iter().find(|group| group.name == entry.group) else { return Ok(None) };
+    for (index, version) in entry.versions.iter().enumerate() {
+        if !group.versions.iter().any(|served| served.version == *version) {
+            continue;
+        }
+        match client.list_api_group_resources(&entry.api_version(version)).await {
+            Ok(list) if list.resources.iter().any(|resource| resource.name == entry.plural) => return Ok(Some(index)),
+            Ok(_) => {}
+            // It is being installed or removed: the list of groups comes before or after it.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// The waits between attempts.
+pub(super) fn waits() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(MIN_WAIT)
+        .with_max_delay(MAX_WAIT)
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+}
+
+/// One wait of at least `time`, by chance up to twice as long: replicas that began together do not stay together.
+pub(super) fn about(time: Duration) -> Duration {
+    let once = ExponentialBuilder::default().with_min_delay(time).with_max_delay(time).with_jitter();
+    once.build().next().unwrap_or(time)
+}
+
+/// The part of the API where a kind is.
+pub(super) fn api(client: &Client, entry: &Entry, version: &str, namespace: Option<&str>) -> Api<RawObject> {
+    let resource = ApiResource {
+        group: entry.group.to_owned(),
+        version: version.to_owned(),
+        api_version: entry.api_version(version),
+        kind: entry.kind.as_str().to_owned(),
+        plural: entry.plural.to_owned(),
+    };
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    }
+}
+
+/// An error with its causes, in one line: those of the client say little by themselves.
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "ask_tests.rs"]
+mod tests;

@@ -1,0 +1,132 @@
+//! An API server for tests that answers from a script.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use kube::{Client, Config};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// What a request is answered with.
+#[derive(Clone)]
+pub(super) struct Answer {
+    /// The status; without one there is no answer at all.
+    status: Option<u16>,
+    /// The lines of the body.
+    body: String,
+    /// Whether the body goes on in silence.
+    holds: bool,
+}
+
+impl Answer {
+    /// These lines and the end.
+    pub(super) fn lines(status: u16, lines: &[Value]) -> Self {
+        let body = lines.iter().map(|line| format!("{line}\n")).collect();
+        Self { status: Some(status), body, holds: false }
+    }
+
+    /// No JSON.
+    pub(super) fn text(status: u16, text: &str) -> Self {
+        Self { status: Some(status), body: text.to_owned(), holds: false }
+    }
+
+    /// Silence.
+    pub(super) fn none() -> Self {
+        Self { status: None, body: String::new(), holds: true }
+    }
+
+    /// The same, without an end.
+    pub(super) fn and_holds(self) -> Self {
+        Self { holds: true, ..self }
+    }
+}
+
+/// The requests that a server got so far: their paths and queries.
+pub(super) type Requests = Arc<Mutex<Vec<String>>>;
+
+/// An API server that gives these answers in turn. When nothing is left to answer, requests wait.
+pub(super) async fn api_server(script: Vec<Answer>) -> (Client, Requests) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = Config::new(format!("http://{}", listener.local_addr().unwrap()).parse().unwrap());
+    config.default_retry = false;
+    let requests = Requests::default();
+    let asked = requests.clone();
+    tokio::spawn(async move {
+        let mut script = VecDeque::from(script);
+        let mut open = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let line = String::from_utf8(head).unwrap().lines().next().unwrap().to_owned();
+            asked.lock().push(line.split(' ').nth(1).unwrap().to_owned());
+            let Answer { status, body, holds } = script.pop_front().unwrap_or_else(Answer::none);
+            if let Some(status) = status {
+                let head =
+                    format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n");
+                stream.write_all((head + &body).as_bytes()).await.unwrap();
+            }
+            if holds {
+                open.push(stream);
+            }
+        }
+    });
+    (Client::try_from(config).unwrap(), requests)
+}
+
+/// A failure as the API server tells it.
+pub(super) fn status(code: u16, reason: &str, message: &str, details: Value) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason,
+        "message": message, "details": details})
+}
+
+/// A failure as an answer.
+pub(super) fn failure(code: u16) -> Answer {
+    Answer::lines(code, &[status(code, "Unknown", "said so", json!({}))])
+}
+
+/// An object.
+pub(super) fn object(name: &str, version: &str) -> Value {
+    json!({"metadata": {"namespace": "n", "name": name, "resourceVersion": version}, "spec": {}})
+}
+
+/// A page of a list; `more` is the token of the next one.
+pub(super) fn list(names: &[&str], version: &str, more: &str) -> Answer {
+    let items: Vec<_> = names.iter().map(|name| object(name, "1")).collect();
+    let metadata = json!({"resourceVersion": version, "continue": more});
+    Answer::lines(200, &[json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items})])
+}
+
+/// An event of a watch.
+pub(super) fn seen(kind: &str, object: Value) -> Value {
+    json!({"type": kind, "object": object})
+}
+
+/// The API groups, each with its versions.
+pub(super) fn groups(groups: &[(&str, &[&str])]) -> Answer {
+    let version =
+        |group: &str, version: &str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
+    let groups: Vec<_> = groups
+        .iter()
+        .map(|(name, versions)| {
+            let versions: Vec<_> = versions.iter().map(|v| version(name, v)).collect();
+            json!({"name": name, "versions": versions})
+        })
+        .collect();
+    Answer::lines(200, &[json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})])
+}
+
+/// The kinds of a version of a group, by the names that their paths have.
+pub(super) fn kinds(group_version: &str, names: &[&str]) -> Answer {
+    let resources: Vec<_> = names
+        .iter()
+        .map(|name| json!({"name": name, "singularName": "", "namespaced": true, "kind": "", "verbs": []}))
+        .collect();
+    let list =
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources});
+    Answer::lines(200, &[list])
+}
