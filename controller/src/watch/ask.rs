@@ -1,10 +1,13 @@
 //! Asking: single questions to the API server, each with an end, and the waits between them.
 
+use std::io;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use futures::{AsyncBufReadExt, Stream, StreamExt};
 use kube::Client;
-use kube::api::{Api, ApiResource};
+use kube::api::{Api, ApiResource, WatchEvent, WatchParams};
+use kube::core::{Request, Status};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
@@ -30,11 +33,15 @@ pub(super) enum AskError {
     Silent,
     #[error("the API server names no API groups")]
     NoGroups,
+    #[error("the connection to the API server broke")]
+    Broken(#[source] io::Error),
+    #[error("the API server sent what is no event of a watch")]
+    Unreadable(#[source] serde_json::Error),
 }
 
 impl AskError {
     /// What the API server said, if it is that which failed.
-    pub(super) fn status(&self) -> Option<&kube::core::Status> {
+    pub(super) fn status(&self) -> Option<&Status> {
         match self {
             Self::Api(kube::Error::Api(status)) => Some(status),
             _ => None,
@@ -82,6 +89,44 @@ async fn get_raw(client: &Client, key: &Key, time: Duration) -> Result<Option<Ra
             let gone = about.is_some_and(|about| about.name == *key.name.name && about.kind == entry.plural);
             if gone { Ok(None) } else { Err(error) }
         }
+    }
+}
+
+/// What a watch brings.
+pub(super) enum Seen {
+    /// An object came or changed.
+    Applied(Box<RawObject>),
+    /// An object went.
+    Deleted(Box<RawObject>),
+    /// Nothing happened up to this version.
+    Bookmark(String),
+}
+
+/// Begins a watch after a version. The client's own tells a refusal as an event of a watch that seems to have begun.
+pub(super) async fn watch(
+    client: &Client,
+    api: &Api<RawObject>,
+    params: &WatchParams,
+    after: &str,
+) -> kube::Result<impl Stream<Item = Result<Seen, AskError>> + use<>> {
+    let request = Request::new(api.resource_url()).watch(params, after).map_err(kube::Error::BuildRequest)?;
+    let body = client.request_stream(request).await?;
+    Ok(body.lines().map(|line| Seen::read(&line.map_err(AskError::Broken)?)))
+}
+
+impl Seen {
+    fn read(line: &str) -> Result<Self, AskError> {
+        let event = serde_json::from_str(line).map_err(|error| match error.is_eof() {
+            // The last line was cut.
+            true => AskError::Broken(error.into()),
+            false => AskError::Unreadable(error),
+        })?;
+        Ok(match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => Self::Applied(Box::new(object)),
+            WatchEvent::Deleted(object) => Self::Deleted(Box::new(object)),
+            WatchEvent::Bookmark(bookmark) => Self::Bookmark(bookmark.metadata.resource_version),
+            WatchEvent::Error(status) => return Err(AskError::Api(kube::Error::Api(status))),
+        })
     }
 }
 

@@ -7,6 +7,8 @@ use anyhow::Context;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::stream::SILENCE;
+
 /// The flags that say how to reach the API server.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
@@ -21,8 +23,16 @@ pub struct Access {
 /// How long connecting may take.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
+/// No answer may be silent for longer, whoever asked: the other end of the connection is gone without a word. Who asks
+/// has time-outs of its own, watches among them, which come before.
+const READ_TIME: Duration = SILENCE.saturating_add(Duration::from_secs(10));
+
 /// A client. It connects when it is first used: an API server that can't be reached is no error here.
 pub async fn connect(access: &Access) -> anyhow::Result<Client> {
+    Client::try_from(configure(access).await?).context("the client for the API server can't be made")
+}
+
+async fn configure(access: &Access) -> anyhow::Result<Config> {
     // rustls must know whose cryptography to use when several are compiled in. Whoever was first may stay.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = match (&access.kubeconfig, &access.host) {
@@ -51,9 +61,12 @@ pub async fn connect(access: &Access) -> anyhow::Result<Client> {
         config.root_cert_file = None;
     }
     config.connect_timeout = Some(CONNECT_TIME);
-    // Watches are silent for as long as nothing changes; `stream` has time-outs of its own.
-    config.read_timeout = None;
-    Client::try_from(config).context("the client for the API server can't be made")
+    config.read_timeout = Some(READ_TIME);
+    config.write_timeout = Some(READ_TIME);
+    // Else what the API server refuses (429, 503, 504) is asked again up to 15 times before anybody hears of it. Who
+    // asks tries again by itself.
+    config.default_retry = false;
+    Ok(config)
 }
 
 /// Without credentials, as `kubectl proxy` wants it.
@@ -61,4 +74,28 @@ fn anonymous(host: &str) -> Config {
     let mut config = Config::new(host.parse().unwrap_or_default());
     config.auth_info = AuthInfo::default();
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{failure, serve};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refusal_is_heard_by_whoever_asked_and_no_answer_may_be_silent_for_ever() {
+        let (url, requests) = serve(vec![failure(503)]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeconfig");
+        let text = format!(
+            "{{current-context: a, contexts: [{{name: a, context: {{cluster: a, user: a}}}}], users: [{{name: a, user: {{}}}}], \
+             clusters: [{{name: a, cluster: {{server: '{url}'}}}}]}}"
+        );
+        std::fs::write(&path, text).unwrap();
+        let access = Access { kubeconfig: Some(path), ..Access::default() };
+        let config = configure(&access).await.unwrap();
+        assert!(config.read_timeout.is_some_and(|time| time > SILENCE) && config.write_timeout.is_some());
+        let error = connect(&access).await.unwrap().apiserver_version().await.unwrap_err();
+        assert!(matches!(error, kube::Error::Api(status) if status.code == 503));
+        assert_eq!(*requests.lock(), ["/version"]);
+    }
 }

@@ -48,9 +48,16 @@ pub(super) type Requests = Arc<Mutex<Vec<String>>>;
 
 /// An API server that gives these answers in turn. When nothing is left to answer, requests wait.
 pub(super) async fn api_server(script: Vec<Answer>) -> (Client, Requests) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut config = Config::new(format!("http://{}", listener.local_addr().unwrap()).parse().unwrap());
+    let (url, requests) = serve(script).await;
+    let mut config = Config::new(url.parse().unwrap());
     config.default_retry = false;
+    (Client::try_from(config).unwrap(), requests)
+}
+
+/// The same, by its address.
+pub(super) async fn serve(script: Vec<Answer>) -> (String, Requests) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
     let requests = Requests::default();
     let asked = requests.clone();
     tokio::spawn(async move {
@@ -75,7 +82,7 @@ pub(super) async fn api_server(script: Vec<Answer>) -> (Client, Requests) {
             }
         }
     });
-    (Client::try_from(config).unwrap(), requests)
+    (url, requests)
 }
 
 /// A failure as the API server tells it.

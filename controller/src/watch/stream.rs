@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff};
 use futures::StreamExt;
-use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use kube::api::{Api, ListParams, WatchParams};
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::ask::{self, ANSWER_TIME, AskError, MAX_WAIT, about, describe, waits, within};
+use super::ask::{self, ANSWER_TIME, AskError, MAX_WAIT, Seen, about, describe, waits, within};
 use super::raw::RawObject;
 use super::scope::Scope;
 use crate::kinds::Entry;
@@ -18,6 +18,15 @@ use crate::resources::{Key, Kind};
 /// Seconds after which a watch begins anew where it was: a connection whose other end vanished without a word is
 /// noticed this soon.
 const WATCH_SECONDS: u32 = 60;
+
+/// No watch is silent for longer.
+pub(super) const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30);
+
+/// So many watches in turn may fail before everything is listed anew.
+const REFUSALS: u32 = 3;
+
+/// The API server may want us to wait this long.
+const MAX_WANTED_WAIT: Duration = Duration::from_secs(30);
 
 /// Objects in a page of a list.
 const PAGE: u32 = 500;
@@ -47,7 +56,7 @@ pub(super) enum Event {
     Deleted(Box<RawObject>),
     /// The list is complete.
     Listed,
-    /// A watch began: what changes from now on is told.
+    /// A watch lives: what changes is heard.
     Watching,
     /// The API server does not serve the kind.
     Absent,
@@ -77,6 +86,8 @@ pub(super) struct Times {
     pub(super) absent: Duration,
     /// The same for one that we may not read and need not.
     pub(super) forbidden: Duration,
+    /// A watch that lives so long is one: changes are heard. Another one may be begun at once when it ends.
+    pub(super) settle: Duration,
 }
 
 /// How far a stream came.
@@ -87,18 +98,25 @@ struct Progress {
     position: Option<String>,
     /// Whether the API server does not serve the kind, as far as we know.
     absent: bool,
+    /// How often in turn a watch did not come about for reasons that may lie in the position.
+    refusals: u32,
     waits: ExponentialBackoff,
 }
 
 impl Default for Times {
     fn default() -> Self {
-        Self { answer: ANSWER_TIME, absent: Duration::from_secs(8), forbidden: Duration::from_secs(30) }
+        Self {
+            answer: ANSWER_TIME,
+            absent: Duration::from_secs(8),
+            forbidden: Duration::from_secs(30),
+            settle: Duration::from_secs(2),
+        }
     }
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { version: 0, position: None, absent: false, waits: waits().build() }
+        Self { version: 0, position: None, absent: false, refusals: 0, waits: waits().build() }
     }
 }
 
@@ -138,7 +156,15 @@ impl Stream {
             Some(position) => position,
             None => self.list(&api, teller).await?,
         };
-        self.watch(&api, position, teller, at).await
+        let mut position = Position { at: position, began: None, heard: false };
+        let ended = self.watch(&api, &mut position, teller).await;
+        if position.began.is_some_and(|began| began.elapsed() >= self.times.settle) {
+            (at.refusals, at.waits) = (0, waits().build());
+        }
+        // A watch that did not bring so much as a bookmark may wait for versions that never come.
+        let ahead = if ended.is_ok() && !position.heard { self.is_ahead(&api, &position.at).await } else { Ok(false) };
+        at.position = Some(position.at).filter(|_| !matches!(ahead, Ok(true)));
+        ended.and(ahead.map(drop))
     }
 
     /// Finds the version in which the kind is served.
@@ -155,28 +181,30 @@ impl Stream {
 
     /// Tells what went wrong, and how long to wait.
     async fn judge(&self, error: &StreamError, at: &mut Progress, teller: &Teller) -> Duration {
-        match error.code() {
-            _ if matches!(error, StreamError::Absent) => {
-                at.position = None;
-                teller.tell(Event::Absent).await;
-                return about(self.times.absent);
+        if matches!(error, StreamError::Absent) {
+            at.position = None;
+            teller.tell(Event::Absent).await;
+            return about(self.times.absent);
+        }
+        if error.code() == Some(403) {
+            at.position = None;
+            teller.tell(Event::Forbidden(describe(error))).await;
+            if !self.entry.kind.is_essential() {
+                return about(self.times.forbidden);
             }
-            Some(403) => {
+        } else {
+            at.refusals += u32::from(error.may_be_of_position());
+            let outdated = error.is_of_position();
+            if outdated || at.refusals >= REFUSALS {
                 at.position = None;
-                teller.tell(Event::Forbidden(describe(error))).await;
-                if !self.entry.kind.is_essential() {
-                    return about(self.times.forbidden);
-                }
             }
-            // Our position is too far in the past: nothing is wrong.
-            Some(410) => at.position = None,
-            Some(404) => {
-                at.position = None;
+            // A position may grow old; that nothing is wrong then shows in the next watch.
+            if !outdated || at.refusals > 1 {
                 teller.tell(Event::Failed(describe(error))).await;
             }
-            _ => teller.tell(Event::Failed(describe(error))).await,
         }
-        at.waits.next().unwrap_or(MAX_WAIT)
+        let wait = at.waits.next().unwrap_or(MAX_WAIT);
+        error.wanted_wait().map_or(wait, |wanted| wait.max(wanted.min(MAX_WANTED_WAIT)))
     }
 
     /// Tells everything there is. Returns where to go on watching.
@@ -196,43 +224,40 @@ impl Stream {
         }
     }
 
-    /// Tells what changes from `at` on. Returns when the API server ends the watch, as it does regularly; where to go
-    /// on is kept in `progress` as long as it is worth anything.
-    async fn watch(
-        &self,
-        api: &Api<RawObject>,
-        at: String,
-        teller: &Teller,
-        progress: &mut Progress,
-    ) -> Result<(), StreamError> {
-        let at = progress.position.insert(at);
+    /// Tells what changes from a position on, which follows it. Returns when the API server ends the watch, as it does
+    /// regularly.
+    async fn watch(&self, api: &Api<RawObject>, position: &mut Position, teller: &Teller) -> Result<(), StreamError> {
         let params =
             WatchParams { timeout: Some(WATCH_SECONDS), field_selector: self.fields(), ..WatchParams::default() };
-        let events = within(self.times.answer, api.watch(&params, at)).await?;
+        let events = within(self.times.answer, ask::watch(&self.client, api, &params, &position.at)).await?;
         let mut events = std::pin::pin!(events);
-        teller.tell(Event::Watching).await;
-        // A watch that begins and breaks at once must not be begun again and again without a pause.
-        let began = Instant::now();
-        let silence = Duration::from_secs(u64::from(WATCH_SECONDS)) + self.times.answer;
-        while let Some(event) = timeout(silence, events.next()).await.map_err(|_| AskError::Silent)? {
-            let (object, gone) = match event.map_err(AskError::from)? {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
-                WatchEvent::Deleted(object) => (object, true),
-                WatchEvent::Bookmark(bookmark) => {
-                    *at = bookmark.metadata.resource_version;
-                    continue;
-                }
-                WatchEvent::Error(status) => return Err(AskError::Api(kube::Error::Api(status)).into()),
-            };
-            *at = object.meta().resource_version.clone().ok_or(StreamError::NoPosition)?;
-            let object = Box::new(object);
-            teller.tell(if gone { Event::Deleted(object) } else { Event::Applied(object) }).await;
+        let settles = *position.began.insert(Instant::now()) + self.times.settle;
+        let mut settled = false;
+        loop {
+            if !settled && settles <= Instant::now() {
+                settled = true;
+                teller.tell(Event::Watching).await;
+            }
+            let end = if settled { Instant::now() + SILENCE } else { settles };
+            match timeout_at(end, events.next()).await {
+                Ok(Some(Ok(seen))) => position.pass(seen, teller).await?,
+                // Whoever stands in between ends what is idle.
+                Ok(None | Some(Err(AskError::Broken(_)))) if settles <= Instant::now() => return Ok(()),
+                Ok(None) => return Err(StreamError::Short),
+                Ok(Some(Err(error))) => return Err(error.into()),
+                Err(_) if settled => return Err(AskError::Silent.into()),
+                Err(_) => {}
+            }
         }
-        if began.elapsed() < MAX_WAIT {
-            return Err(StreamError::Short);
-        }
-        progress.waits = waits().build();
-        Ok(())
+    }
+
+    /// Whether a position is one that the API server has not reached: its database is an older copy of what it was.
+    async fn is_ahead(&self, api: &Api<RawObject>, position: &str) -> Result<bool, StreamError> {
+        let params = ListParams { limit: Some(1), field_selector: self.fields(), ..ListParams::default() };
+        let now = within(self.times.answer, api.list(&params)).await?.metadata.resource_version;
+        let number = |version: &str| version.parse::<u64>().ok();
+        let (now, position) = (now.as_deref().and_then(number), number(position));
+        Ok(now.zip(position).is_some_and(|(now, position)| now < position))
     }
 
     /// The field selector.
@@ -241,6 +266,34 @@ impl Stream {
             Some(name) => Some(format!("metadata.name={name}")),
             None => (self.entry.kind == Kind::Secret).then(|| SECRETS.to_owned()),
         }
+    }
+}
+
+/// Where a watch is.
+struct Position {
+    /// The version of what it brought last.
+    at: String,
+    /// Since when it is answered.
+    began: Option<Instant>,
+    /// Whether it brought anything.
+    heard: bool,
+}
+
+impl Position {
+    /// Tells what was seen, and goes on to there.
+    async fn pass(&mut self, seen: Seen, teller: &Teller) -> Result<(), StreamError> {
+        self.heard = true;
+        self.at = match &seen {
+            Seen::Bookmark(version) => Some(version.clone()),
+            Seen::Applied(object) | Seen::Deleted(object) => object.meta().resource_version.clone(),
+        }
+        .ok_or(StreamError::NoPosition)?;
+        match seen {
+            Seen::Applied(object) => teller.tell(Event::Applied(object)).await,
+            Seen::Deleted(object) => teller.tell(Event::Deleted(object)).await,
+            Seen::Bookmark(_) => {}
+        }
+        Ok(())
     }
 }
 
@@ -278,6 +331,34 @@ impl StreamError {
             Self::Ask(error) => error.status().map(|status| status.code),
             _ => None,
         }
+    }
+
+    /// Whether the API server says that it can't go on from our position: it is too far in the past, or it has not been
+    /// reached.
+    fn is_of_position(&self) -> bool {
+        let Self::Ask(error) = self else { return false };
+        error.status().is_some_and(|status| {
+            let causes = status.details.iter().flat_map(|details| &details.causes);
+            let ahead = || causes.into_iter().any(|cause| cause.reason == "ResourceVersionTooLarge");
+            let older = status.reason == "Timeout" && status.message.contains("Too large resource version");
+            status.code == 410 || older || ahead()
+        })
+    }
+
+    /// Whether another position might help. Not when nobody can be reached, or everybody is to wait.
+    fn may_be_of_position(&self) -> bool {
+        match self {
+            Self::Ask(AskError::Api(kube::Error::Api(status))) => !matches!(status.code, 429 | 503),
+            Self::Ask(AskError::Api(_)) => false,
+            _ => true,
+        }
+    }
+
+    /// How long the API server wants us to wait.
+    fn wanted_wait(&self) -> Option<Duration> {
+        let Self::Ask(error) = self else { return None };
+        let seconds = error.status()?.details.as_ref()?.retry_after_seconds;
+        Some(Duration::from_secs(seconds.into()))
     }
 }
 

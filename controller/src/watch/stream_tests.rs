@@ -96,7 +96,7 @@ fn paths(requests: &[String]) -> Vec<&str> {
 #[tokio::test]
 async fn a_watch_goes_on_where_it_was_and_lists_anew_only_when_it_must() {
     let bookmark = json!({"kind": "Service", "apiVersion": "v1", "metadata": {"resourceVersion": "30"}});
-    let gone = status(410, "Expired", "too old", json!({}));
+    let gone = status(410, "Expired", "said so: too old", json!({}));
     let (told, requests) = told(
         Kind::Service,
         vec![
@@ -113,10 +113,8 @@ async fn a_watch_goes_on_where_it_was_and_lists_anew_only_when_it_must() {
     )
     .await;
     // The first watch ended as soon as it had begun, which is worth a word besides.
-    let told: Vec<_> = told.iter().map(String::as_str).collect();
-    let expected = ["listing", "+a", "+b", "+c", "listed", "watching", "+d", "-a"];
-    assert_eq!(told[..8], expected);
-    assert_eq!(told[told.len() - 4..], ["watching", "listing", "+b", "listed"]);
+    let expected = "listing +a +b +c listed +d -a short trouble trouble listing +b listed";
+    assert_eq!(told.join(" "), expected);
     let at = |index: usize, part: &str| assert!(requests[index].contains(part), "{part} is not in {}", requests[index]);
     at(0, "limit=500");
     at(1, "continue=page2");
@@ -166,10 +164,10 @@ async fn a_kind_is_read_in_the_first_of_our_versions_that_is_served() {
 
 #[tokio::test]
 async fn a_404_for_a_kind_that_every_api_server_serves_takes_nothing_away() {
-    for answer in [failure(404)] {
+    for answer in [failure(404), Answer::text(404, "said so: 404 page not found\n")] {
         let (told, _) = told(
             Kind::Service,
-            vec![answer.clone(), list(&["a"], "5", ""), answer.clone(), answer, list(&["a"], "5", "")],
+            vec![answer.clone(), list(&["a"], "5", ""), answer.clone(), answer.clone(), answer, list(&["a"], "5", "")],
         )
         .await;
         assert!(!told.contains(&"absent".to_owned()), "{told:?}");
@@ -184,10 +182,10 @@ async fn a_404_that_the_list_of_groups_does_not_confirm_takes_nothing_away() {
     let mut script = vec![list(&["a"], "5", ""), failure(404)];
     script.extend(served());
     // Whoever answers 404 to anything.
-    script.extend([failure(404), failure(404), list(&["a"], "6", "")]);
+    script.extend(vec![failure(404); 4]);
+    script.extend([list(&["a"], "6", "")]);
     let (told, _) = told(Kind::HttpRoute, script).await;
-    let told: Vec<_> = told.iter().map(String::as_str).filter(|told| *told != "watching").collect();
-    assert_eq!(told, ["listing", "+a", "listed", "trouble", "listing", "trouble", "listing", "+a", "listed"]);
+    assert_eq!(told.join(" "), "listing +a listed trouble trouble trouble listing +a listed");
 }
 
 #[tokio::test]
@@ -203,4 +201,89 @@ async fn a_list_that_hangs_is_given_up() {
     let times = Times { answer: Duration::from_secs(1), ..quick() };
     let mut running = Running::start(Kind::Service, times, vec![Answer::none(), list(&["a"], "5", "")]).await;
     assert_eq!(running.up_to("listed").await, ["listing", "silent", "listing", "+a", "listed"]);
+}
+
+#[tokio::test]
+async fn a_watch_that_hangs_before_it_begins_is_given_up() {
+    let times = Times { answer: Duration::from_secs(1), ..quick() };
+    let mut running = Running::start(Kind::Service, times, vec![list(&["a"], "5", ""), Answer::none()]).await;
+    assert_eq!(running.up_to("silent").await, ["listing", "+a", "listed", "silent"]);
+}
+
+#[tokio::test]
+async fn a_watch_is_one_when_it_lives_for_a_while() {
+    let refusal = Answer::lines(200, &[seen("ERROR", status(500, "InternalError", "said so", json!({})))]);
+    let script = vec![
+        list(&[], "5", ""),
+        failure(500),
+        refusal,
+        Answer::lines(200, &[seen("ADDED", object("a", "6"))]).and_holds(),
+    ];
+    let times = Times { settle: Duration::from_millis(100), ..quick() };
+    let mut running = Running::start(Kind::Service, times, script).await;
+    assert_eq!(running.up_to("watching").await, ["listing", "listed", "trouble", "trouble", "+a", "watching"]);
+}
+
+#[tokio::test]
+async fn a_position_that_is_refused_again_and_again_is_given_up() {
+    for code in [400, 500, 504] {
+        let mut script = vec![list(&["a"], "5", "")];
+        script.extend(vec![failure(code); 3]);
+        script.push(list(&["b"], "6", ""));
+        let (told, requests) = told(Kind::Service, script).await;
+        assert_eq!(told.join(" "), "listing +a listed trouble trouble trouble listing +b listed");
+        assert!(requests[3].contains("resourceVersion=5") && requests[5].contains("resourceVersion=6"), "{requests:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_busy_is_not_asked_for_everything_anew() {
+    for code in [429, 503] {
+        let mut script = vec![list(&["a"], "5", "")];
+        script.extend(vec![failure(code); 4]);
+        let (told, requests) = told(Kind::Service, script).await;
+        assert_eq!(told.join(" "), "listing +a listed trouble trouble trouble trouble");
+        assert!(requests[1..].iter().all(|request| request.contains("resourceVersion=5")), "{requests:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_position_that_the_api_server_has_not_reached_is_given_up_at_once() {
+    let old = status(504, "Timeout", "Too large resource version: 10, current: 5", json!({}));
+    let new = status(504, "Timeout", "", json!({"causes": [{"reason": "ResourceVersionTooLarge"}]}));
+    for refusal in [old, new] {
+        let script = vec![list(&["a"], "10", ""), Answer::lines(504, &[refusal]), list(&["b"], "5", "")];
+        assert_eq!(told(Kind::Service, script).await.0.join(" "), "listing +a listed listing +b listed");
+    }
+}
+
+/// A watch that lives and brings nothing, and what the API server says then that it has reached.
+async fn after_silence(reached: &str) -> Vec<String> {
+    let times = Times { settle: Duration::ZERO, ..quick() };
+    // Its last line was cut.
+    let silent = Answer::text(200, "{\"type\":\"ADDED\",\"obj");
+    let script = vec![list(&["a"], "10", ""), silent, list(&["b"], reached, ""), failure(500)];
+    let mut running = Running::start(Kind::Service, times, script).await;
+    assert_eq!(running.up_to("watching").await.join(" "), "listing +a listed watching");
+    running.up_to("trouble").await;
+    running.requests()
+}
+
+#[tokio::test]
+async fn a_database_that_was_replaced_by_an_older_copy_is_listed_anew() {
+    let requests = after_silence("9").await;
+    assert!(requests[2].contains("limit=1"), "{requests:?}");
+    assert!(requests[3].contains("limit=500"), "{requests:?}");
+    for reached in ["10", "11", "opaque"] {
+        let requests = after_silence(reached).await;
+        assert!(requests[3].contains("resourceVersion=10"), "{requests:?}");
+    }
+}
+
+#[test]
+fn the_api_server_may_want_us_to_wait() {
+    let busy = status(429, "TooManyRequests", "busy", json!({"retryAfterSeconds": 7}));
+    let busy: StreamError = AskError::Api(kube::Error::Api(serde_json::from_value(busy).unwrap())).into();
+    assert_eq!(busy.wanted_wait(), Some(Duration::from_secs(7)));
+    assert_eq!(StreamError::Short.wanted_wait(), None);
 }
