@@ -67,6 +67,15 @@ impl fmt::Display for NamespacedName {
     }
 }
 
+/// A place in the cluster, as hints of EndpointSlices name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The Node's name.
+    pub node: Option<String>,
+    /// Its zone (label `topology.kubernetes.io/zone`).
+    pub zone: Option<String>,
+}
+
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident($type:ty) in $field:ident, $kind:literal, namespaced: $namespaced:literal;)*) => {
         /// The kinds of objects that Genkan reads.
@@ -113,7 +122,7 @@ macro_rules! kinds {
             }
         }
 
-        /// Every object that is known, and the addresses of names outside the cluster.
+        /// Every object that is known, the addresses of names outside the cluster, and where we are.
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Resources {
             $($(#[$doc])* pub $field: BTreeMap<NamespacedName, Arc<$type>>,)*
@@ -122,6 +131,9 @@ macro_rules! kinds {
             /// Addresses of ExternalName Services' names, as DNS last gave them. Names that were asked for and have no
             /// address are present and empty.
             pub dns: BTreeMap<Arc<str>, Vec<IpAddr>>,
+            /// Where we are, with `--enable-topology-aware-routing` and once it is known; `None` uses endpoints wherever
+            /// they are.
+            pub place: Option<Place>,
         }
 
         impl Resources {

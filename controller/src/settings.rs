@@ -55,8 +55,6 @@ pub struct Settings {
     pub disable_external_name: bool,
     /// `--enable-ssl-passthrough` (false).
     pub ssl_passthrough: bool,
-    /// Where we are, with `--enable-topology-aware-routing`; `None` uses endpoints wherever they are.
-    pub topology: Option<Place>,
     /// `--bind-address`; empty binds every address.
     pub bind_addresses: Vec<IpAddr>,
     /// `--http-port` (80; 8080 in directory mode).
@@ -68,15 +66,6 @@ pub struct Settings {
     /// Gateway listener ports that are served on another port: 80 on `http_port` and 443 on `https_port` in directory
     /// mode, where those ports need privileges.
     pub gateway_ports: BTreeMap<u16, u16>,
-}
-
-/// A place in the cluster, as hints of EndpointSlices name it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// The Node's name.
-    pub node: Option<String>,
-    /// Its zone (label `topology.kubernetes.io/zone`).
-    pub zone: Option<String>,
 }
 
 impl Default for Settings {
@@ -100,7 +89,6 @@ impl Default for Settings {
             disable_catch_all: false,
             disable_external_name: false,
             ssl_passthrough: false,
-            topology: None,
             bind_addresses: Vec::new(),
             http_port: 80,
             https_port: 443,

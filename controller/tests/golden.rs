@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use genkan_controller::files;
-use genkan_controller::resources::{NamespacedName, Resources};
+use genkan_controller::resources::{NamespacedName, Place, Resources};
 use genkan_controller::settings::Settings;
 use genkan_controller::translate::{Translation, translate};
 use genkan_routing::model::ProxySettings;
@@ -58,7 +58,9 @@ fn inputs(folder: &Path) -> Vec<PathBuf> {
 /// The output for an input.
 fn render(folder: &Path, input: &Path) -> String {
     let text = fs::read_to_string(input).unwrap();
-    let resources = load(folder, input);
+    let mut resources = load(folder, input);
+    let zone = text.lines().find_map(|line| line.strip_prefix("#: zone="));
+    resources.place = zone.map(|zone| Place { node: None, zone: Some(zone.to_owned()) });
     let translation = translate(&resources, &settings(&text));
     let shown = Shown { model: shown_model(&translation), problems: shown_problems(&translation) };
     let yaml = serde_saphyr::to_string(&shown).unwrap();
@@ -103,7 +105,8 @@ fn settings(text: &str) -> Settings {
             }
             "--tcp-services-configmap" => settings.tcp_services_config_map = name(value),
             "--udp-services-configmap" => settings.udp_services_config_map = name(value),
-            "zone" => settings.topology.get_or_insert_default().zone = Some(value.to_owned()),
+            // It is no flag.
+            "zone" => {}
             "--default-backend-service" => settings.default_backend_service = name(value),
             "--default-ssl-certificate" => settings.default_ssl_certificate = name(value),
             "--enable-ssl-passthrough" => settings.ssl_passthrough = value == "true",

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
-use genkan_controller::resources::{Key, Kind, NamespacedName, Object, Resources};
+use genkan_controller::resources::{Key, Kind, NamespacedName, Object, Place, Resources};
 use genkan_controller::settings::Settings;
 use genkan_controller::translate::{Change, Translation, Translator, translate};
 use proptest::collection::vec;
@@ -25,6 +25,8 @@ enum Step {
     Dns(&'static str, Vec<IpAddr>),
     /// The API server lets us read a kind, or no longer does.
     Readable(Kind, bool),
+    /// We learn where we are.
+    Place(Option<&'static str>),
 }
 
 fn settings() -> Settings {
@@ -181,6 +183,10 @@ fn take(resources: &mut Resources, step: Step) -> Change {
             };
             Change::Readable(kind)
         }
+        Step::Place(zone) => {
+            resources.place = zone.map(|zone| Place { node: None, zone: Some(zone.to_owned()) });
+            Change::Place
+        }
     }
 }
 
@@ -230,6 +236,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => key().prop_map(Step::Remove),
         1 => (select(vec![Kind::IngressClass, Kind::Namespace]), any::<bool>())
             .prop_map(|(kind, readable)| Step::Readable(kind, readable)),
+        1 => select(vec![None, Some("a"), Some("b")]).prop_map(Step::Place),
         1 => select(vec![vec![], vec!["192.0.2.1"], vec!["127.0.0.1"], vec!["192.0.2.2", "192.0.2.1"]])
             .prop_map(|all| Step::Dns("external.example.org", all.iter().map(|ip| ip.parse().unwrap()).collect())),
     ]
@@ -324,11 +331,13 @@ fn service() -> impl Strategy<Value = Object> {
 }
 
 fn slice() -> impl Strategy<Value = Object> {
-    let endpoint =
-        (1u8..5, select(vec![Some(true), Some(false), None]), any::<bool>()).prop_map(|(last, ready, leaving)| {
-            let conditions = json!({"ready": ready, "serving": leaving, "terminating": leaving});
-            json!({"addresses": [format!("10.0.0.{last}")], "conditions": conditions})
-        });
+    let readiness = select(vec![Some(true), Some(false), None]);
+    let zone = select(vec!["a", "b"]);
+    let endpoint = (1u8..5, readiness, any::<bool>(), zone).prop_map(|(last, ready, leaving, zone)| {
+        let conditions = json!({"ready": ready, "serving": leaving, "terminating": leaving});
+        let hints = json!({"forZones": [{"name": zone}]});
+        json!({"addresses": [format!("10.0.0.{last}")], "conditions": conditions, "hints": hints})
+    });
     let names = (namespace(), select(vec!["s1", "s2", "s3"]), option::of(select(vec!["a", "b", "c"])));
     (names, vec(endpoint, 0..3), select(vec!["http", "other"])).prop_map(|((namespace, name, of), endpoints, port)| {
         let labels: BTreeMap<_, _> = of.map(|of| ("kubernetes.io/service-name", of)).into_iter().collect();

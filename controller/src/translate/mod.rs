@@ -55,6 +55,8 @@ pub enum Change {
     Readable(Kind),
     /// The addresses of a name in [`Resources::dns`] were added, changed or removed.
     Dns(Arc<str>),
+    /// [`Resources::place`] changed.
+    Place,
 }
 
 /// Translates everything.

@@ -20,7 +20,8 @@ use rustc_hash::FxHashSet;
 use super::config::Config;
 use super::world::World;
 use crate::resources::{
-    CertificateOutcome, EndpointSlice, Ingress, Key, Kind, NamespacedName, Resources, Secret, SecretError, Service,
+    CertificateOutcome, EndpointSlice, Ingress, Key, Kind, NamespacedName, Place, Resources, Secret, SecretError,
+    Service,
 };
 use crate::settings::Settings;
 
@@ -39,6 +40,8 @@ pub enum Dependency {
     Readable(Kind),
     /// The addresses of a name outside the cluster.
     Dns(Arc<str>),
+    /// Where we are.
+    Place,
     /// The settings that the ConfigMap gives.
     Config,
     /// Whether a host of Ingresses has a certificate entry.
@@ -55,7 +58,7 @@ impl Dependency {
     /// Whether nearly every unit has it. Such are not recorded for each of them: when one changes, which is rare,
     /// everything is redone.
     pub fn is_common(&self) -> bool {
-        matches!(self, Self::Config | Self::IngressDefaultBackend)
+        matches!(self, Self::Place | Self::Config | Self::IngressDefaultBackend)
     }
 }
 
@@ -197,6 +200,12 @@ impl<'a> Reader<'a> {
     pub fn dns(&self, name: &Arc<str>) -> Option<&'a [IpAddr]> {
         self.note(Dependency::Dns(name.clone()));
         self.world.resources.dns.get(name).map(Vec::as_slice)
+    }
+
+    /// Where we are, if endpoints are chosen by that.
+    pub fn place(&self) -> Option<&'a Place> {
+        self.note(Dependency::Place);
+        self.world.resources.place.as_ref()
     }
 
     /// The certificate of a Secret.

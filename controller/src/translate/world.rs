@@ -92,6 +92,9 @@ pub(super) fn dirty(changes: &BTreeSet<Change>, resources: &Resources, slices: &
             Change::Readable(kind) => {
                 dirty.insert(Dependency::Readable(*kind));
             }
+            Change::Place => {
+                dirty.insert(Dependency::Place);
+            }
             Change::Dns(name) => {
                 dirty.insert(Dependency::Dns(name.clone()));
             }

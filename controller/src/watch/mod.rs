@@ -18,7 +18,7 @@ mod health;
 mod raw;
 mod scope;
 #[cfg(test)]
-mod scripted;
+pub(crate) mod scripted;
 mod store;
 mod stream;
 

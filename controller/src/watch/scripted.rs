@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 /// What a request is answered with.
 #[derive(Clone)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The status; without one there is no answer at all.
     status: Option<u16>,
     /// The lines of the body.
@@ -22,32 +22,32 @@ pub(super) struct Answer {
 
 impl Answer {
     /// These lines and the end.
-    pub(super) fn lines(status: u16, lines: &[Value]) -> Self {
+    pub(crate) fn lines(status: u16, lines: &[Value]) -> Self {
         let body = lines.iter().map(|line| format!("{line}\n")).collect();
         Self { status: Some(status), body, holds: false }
     }
 
     /// No JSON.
-    pub(super) fn text(status: u16, text: &str) -> Self {
+    pub(crate) fn text(status: u16, text: &str) -> Self {
         Self { status: Some(status), body: text.to_owned(), holds: false }
     }
 
     /// Silence.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { status: None, body: String::new(), holds: true }
     }
 
     /// The same, without an end.
-    pub(super) fn and_holds(self) -> Self {
+    pub(crate) fn and_holds(self) -> Self {
         Self { holds: true, ..self }
     }
 }
 
 /// The requests that a server got so far: their paths and queries.
-pub(super) type Requests = Arc<Mutex<Vec<String>>>;
+pub(crate) type Requests = Arc<Mutex<Vec<String>>>;
 
 /// An API server that gives these answers in turn. When nothing is left to answer, requests wait.
-pub(super) async fn api_server(script: Vec<Answer>) -> (Client, Requests) {
+pub(crate) async fn api_server(script: Vec<Answer>) -> (Client, Requests) {
     let (url, requests) = serve(script).await;
     let mut config = Config::new(url.parse().unwrap());
     config.default_retry = false;
@@ -55,7 +55,7 @@ pub(super) async fn api_server(script: Vec<Answer>) -> (Client, Requests) {
 }
 
 /// The same, by its address.
-pub(super) async fn serve(script: Vec<Answer>) -> (String, Requests) {
+pub(crate) async fn serve(script: Vec<Answer>) -> (String, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let requests = Requests::default();
@@ -86,35 +86,35 @@ pub(super) async fn serve(script: Vec<Answer>) -> (String, Requests) {
 }
 
 /// A failure as the API server tells it.
-pub(super) fn status(code: u16, reason: &str, message: &str, details: Value) -> Value {
+pub(crate) fn status(code: u16, reason: &str, message: &str, details: Value) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason,
         "message": message, "details": details})
 }
 
 /// A failure as an answer.
-pub(super) fn failure(code: u16) -> Answer {
+pub(crate) fn failure(code: u16) -> Answer {
     Answer::lines(code, &[status(code, "Unknown", "said so", json!({}))])
 }
 
 /// An object.
-pub(super) fn object(name: &str, version: &str) -> Value {
+pub(crate) fn object(name: &str, version: &str) -> Value {
     json!({"metadata": {"namespace": "n", "name": name, "resourceVersion": version}, "spec": {}})
 }
 
 /// A page of a list; `more` is the token of the next one.
-pub(super) fn list(names: &[&str], version: &str, more: &str) -> Answer {
+pub(crate) fn list(names: &[&str], version: &str, more: &str) -> Answer {
     let items: Vec<_> = names.iter().map(|name| object(name, "1")).collect();
     let metadata = json!({"resourceVersion": version, "continue": more});
     Answer::lines(200, &[json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items})])
 }
 
 /// An event of a watch.
-pub(super) fn seen(kind: &str, object: Value) -> Value {
+pub(crate) fn seen(kind: &str, object: Value) -> Value {
     json!({"type": kind, "object": object})
 }
 
 /// The API groups, each with its versions.
-pub(super) fn groups(groups: &[(&str, &[&str])]) -> Answer {
+pub(crate) fn groups(groups: &[(&str, &[&str])]) -> Answer {
     let version =
         |group: &str, version: &str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
     let groups: Vec<_> = groups
@@ -128,7 +128,7 @@ pub(super) fn groups(groups: &[(&str, &[&str])]) -> Answer {
 }
 
 /// The kinds of a version of a group, by the names that their paths have.
-pub(super) fn kinds(group_version: &str, names: &[&str]) -> Answer {
+pub(crate) fn kinds(group_version: &str, names: &[&str]) -> Answer {
     let resources: Vec<_> = names
         .iter()
         .map(|name| json!({"name": name, "singularName": "", "namespaced": true, "kind": "", "verbs": []}))

@@ -9,8 +9,7 @@ use k8s_openapi::api::core::v1::ServicePort;
 
 use super::topology::Choice;
 use super::{ClusterIssue, ClusterSpec};
-use crate::resources::{EndpointSlice, NamespacedName, Port, PortProtocol, Service, State};
-use crate::settings::Place;
+use crate::resources::{EndpointSlice, NamespacedName, Place, Port, PortProtocol, Service, State};
 use crate::translate::reader::Reader;
 
 /// The endpoints of a Service's port, sorted, without duplicates.
@@ -36,8 +35,7 @@ pub(super) fn of_service(
         let own = slice.metadata.name.clone().unwrap_or_default();
         issues.push(ClusterIssue::NamesAsEndpoints(NamespacedName::new(name.namespace.clone(), own)));
     }
-    let place = reader.settings().topology.as_ref();
-    let endpoints = of_slices(&slices, port.name.as_deref(), spec.usage.protocol(), place);
+    let endpoints = of_slices(&slices, port.name.as_deref(), spec.usage.protocol(), reader.place());
     if endpoints.is_empty() { Err(ClusterIssue::NoEndpoints(name.clone())) } else { Ok(endpoints) }
 }
 

@@ -4,8 +4,7 @@
 //! `service.kubernetes.io/topology-mode`). As in kube-proxy they are followed only when they say something of every
 //! ready endpoint and leave some for us; otherwise all endpoints are used, so that hints never cost availability.
 
-use crate::resources::{Endpoint, Hints, State};
-use crate::settings::Place;
+use crate::resources::{Endpoint, Hints, Place, State};
 
 /// Whether an endpoint is meant for clients here.
 pub(super) struct Choice<'p> {

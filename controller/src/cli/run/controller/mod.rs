@@ -72,10 +72,7 @@ impl Controller {
         let metrics = self.metrics.settings()?;
         let client = connect(&self.cluster.access()).await?;
         let pod = OwnPod::from_environment(client.default_namespace());
-        let mut settings = self.settings();
-        if self.cluster.enable_topology_aware_routing {
-            settings.topology = place::of_pod(&client, &pod).await;
-        }
+        let settings = self.settings();
         let mut proxy = self.process.proxy_config();
         proxy.metrics = metrics;
         proxy.metrics_labels = ConstantLabels {

@@ -11,17 +11,18 @@ use genkan_routing::report::{Problem, Report, Severity};
 use k8s_openapi::api::core::v1::Service;
 use kube::Client;
 use kube::api::Api;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, Interval, interval_at, sleep, timeout};
 
 use super::admission::{Admission, AdmissionFlags};
 use super::flags::ClusterFlags;
+use super::place;
 use super::writing::{LEAVE_TIME, Writing};
 use crate::admin::Details;
 use crate::cli::input::{LocatedProblem, Place};
 use crate::cli::run::source::{Source, touches};
 use crate::control::Control;
-use crate::resources::{Key, Kind, NamespacedName, Resources};
+use crate::resources::{Key, Kind, NamespacedName, Place as PodPlace, Resources};
 use crate::settings::Settings;
 use crate::status::{IngressState, OwnPod, Publish, Told};
 use crate::translate::Change;
@@ -29,6 +30,8 @@ use crate::watch::{Health, Scopes, Update, Watch};
 
 /// How often Secrets and ConfigMaps that nobody refers to any more are let go.
 const RELEASE: Duration = Duration::from_secs(60);
+/// In this time a Service that a flag names must be looked up, or that is tried again.
+const LOOK_TIME: Duration = Duration::from_secs(10);
 
 /// An API server, and us as one of its controllers.
 pub(super) struct Cluster {
@@ -45,6 +48,8 @@ pub(super) struct Cluster {
     /// Whether everything that is wrong is to be told once more: to a leader that is new.
     retell: bool,
     release: Interval,
+    /// Finds out where we are.
+    finding: JoinSet<PodPlace>,
     leaving: Option<JoinHandle<()>>,
 }
 
@@ -67,6 +72,10 @@ impl Cluster {
             Publish::Service(name) if flags.update_status => Some(("--publish-service", name)),
             _ => None,
         };
+        let mut finding = JoinSet::new();
+        if flags.enable_topology_aware_routing {
+            finding.spawn(place::of_pod(client.clone(), pod.clone()));
+        }
         Ok(Self {
             client,
             pod,
@@ -78,6 +87,7 @@ impl Cluster {
             revision: 0,
             retell: false,
             release: interval_at(Instant::now() + RELEASE, RELEASE),
+            finding,
             leaving: None,
         })
     }
@@ -105,13 +115,14 @@ impl Cluster {
         for (flag, name) in &self.required {
             let services: Api<Service> = Api::namespaced(self.client.clone(), &name.namespace);
             loop {
-                match services.get_opt(&name.name).await {
-                    Ok(Some(_)) => break,
-                    Ok(None) => bail!("{flag} {name}: there is no such Service"),
-                    Err(kube::Error::Api(status)) if status.code == 403 => {
+                match timeout(LOOK_TIME, services.get_opt(&name.name)).await {
+                    Ok(Ok(Some(_))) => break,
+                    Ok(Ok(None)) => bail!("{flag} {name}: there is no such Service"),
+                    Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
                         bail!("{flag} {name}: the Service may not be read: {}", status.message)
                     }
-                    Err(error) => tracing::warn!(%error, "{flag} {name} can't be looked up yet"),
+                    Err(_) => tracing::warn!("{flag} {name} can't be looked up yet: the API server does not answer"),
+                    Ok(Err(error)) => tracing::warn!(%error, "{flag} {name} can't be looked up yet"),
                 }
                 sleep(Duration::from_secs(1)).await;
             }
@@ -188,8 +199,10 @@ impl Source for Cluster {
             return Ok(());
         }
         while !self.watch.is_listed() {
-            let update = self.watch.changed(|_| false).await;
-            self.take(update);
+            tokio::select! {
+                update = self.watch.changed(|_| false) => drop(self.take(update)),
+                place = found(&mut self.finding) => self.watch.resources_mut().place = Some(place),
+            }
         }
         self.check_required().await
     }
@@ -216,6 +229,11 @@ impl Source for Cluster {
             leading = self.writing.changed() => {
                 self.retell |= leading;
                 BTreeSet::new()
+            }
+            place = found(&mut self.finding) => {
+                tracing::info!(zone = place.zone, "our zone is known");
+                self.watch.resources_mut().place = Some(place);
+                BTreeSet::from([Change::Place])
             }
             question = Admission::next(&mut self.admission) => {
                 if let Some(admission) = &mut self.admission {
@@ -299,5 +317,13 @@ impl Source for Cluster {
         {
             tracing::warn!("the API server does not answer: statuses and the Lease stay as they are");
         }
+    }
+}
+
+/// Waits until it is found where we are; for ever when nobody looks for it any more.
+async fn found(finding: &mut JoinSet<PodPlace>) -> PodPlace {
+    match finding.join_next().await {
+        Some(Ok(place)) => place,
+        _ => std::future::pending().await,
     }
 }
