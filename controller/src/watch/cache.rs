@@ -4,16 +4,18 @@
 //!
 //! It is a journal: a line for every object that came (`Kind namespace/name JSON`) or went (`Kind namespace/name`), the
 //! last line about an object being the one that counts. It is written by a thread of its own, and rewritten when most
-//! of it no longer counts. A line that was cut short by a crash is passed over.
+//! of it no longer counts. A line that was cut short by a crash is passed over. While a slow disk keeps the thread
+//! waiting, what is known of an object last takes the place of what is not written yet: never more waits than there is.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
+use std::sync::Arc;
+use std::{mem, thread};
 
+use parking_lot::{Condvar, Mutex};
 use serde_json::Value;
 
 use crate::resources::{Key, Kind};
@@ -24,8 +26,25 @@ const SLACK: u64 = 1 << 20;
 /// The writing end. Dropping it lets the thread finish and end.
 #[derive(Debug)]
 pub(super) struct Cache {
-    lines: Option<mpsc::Sender<String>>,
+    waiting: Arc<Waiting>,
     thread: Option<thread::JoinHandle<()>>,
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+struct Waiting {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The last line about each object.
+    lines: BTreeMap<Key, String>,
+    /// Whether nothing will be added.
+    closed: bool,
+    /// Whether nothing is taken any more: the disk does not take it.
+    broken: bool,
 }
 
 /// An object of the cache.
@@ -39,36 +58,53 @@ impl Cache {
     pub(super) fn open(path: &Path) -> io::Result<(Self, Vec<Cached>)> {
         let mut journal = Journal::open(path)?;
         let objects = journal.read()?;
-        let (sender, lines) = mpsc::channel::<String>();
-        let thread = thread::Builder::new().name("cache".to_owned()).spawn(move || journal.write_all(&lines))?;
-        Ok((Self { lines: Some(sender), thread: Some(thread) }, objects))
+        let waiting = Arc::<Waiting>::default();
+        let written = waiting.clone();
+        let thread = thread::Builder::new().name("cache".to_owned()).spawn(move || journal.write_all(&written))?;
+        Ok((Self { waiting, thread: Some(thread) }, objects))
     }
 
     /// An object came.
     pub(super) fn came(&self, key: &Key, value: &Value) {
-        self.line(format!("{} {}/{} {value}\n", key.kind.as_str(), key.name.namespace, key.name.name));
+        self.waiting.add(key, format!("{} {}/{} {value}\n", key.kind.as_str(), key.name.namespace, key.name.name));
     }
 
     /// An object went.
     pub(super) fn went(&self, key: &Key) {
-        self.line(format!("{} {}/{}\n", key.kind.as_str(), key.name.namespace, key.name.name));
-    }
-
-    fn line(&self, line: String) {
-        if let Some(lines) = &self.lines {
-            // The thread ends early only when the disk does not take what is written; it said so.
-            let _ = lines.send(line);
-        }
+        self.waiting.add(key, format!("{} {}/{}\n", key.kind.as_str(), key.name.namespace, key.name.name));
     }
 }
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        drop(self.lines.take());
+        self.waiting.state.lock().closed = true;
+        self.waiting.changed.notify_one();
         if let Some(thread) = self.thread.take() {
             // A panic was told when it happened.
             let _ = thread.join();
         }
+    }
+}
+
+impl Waiting {
+    fn add(&self, key: &Key, line: String) {
+        let mut state = self.state.lock();
+        if !state.broken {
+            state.lines.insert(key.clone(), line);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits for lines and takes all of them; `None` when there will be none.
+    fn next(&self) -> Option<BTreeMap<Key, String>> {
+        let mut state = self.state.lock();
+        while state.lines.is_empty() {
+            if state.closed {
+                return None;
+            }
+            self.changed.wait(&mut state);
+        }
+        Some(mem::take(&mut state.lines))
     }
 }
 
@@ -104,19 +140,24 @@ impl Journal {
         Ok(objects)
     }
 
-    fn write_all(mut self, lines: &mpsc::Receiver<String>) {
-        while let Ok(line) = lines.recv() {
-            let outcome = self.file.write_all(line.as_bytes()).and_then(|()| {
-                self.length += line.len() as u64;
-                if self.length > 2 * self.counted + SLACK { self.rewrite().map(drop) } else { Ok(()) }
-            });
-            if let Err(error) = outcome {
+    fn write_all(mut self, waiting: &Waiting) {
+        while let Some(lines) = waiting.next() {
+            if let Err(error) = lines.into_values().try_for_each(|line| self.append(&line)) {
                 tracing::error!(file = %self.path.display(), %error, "the cache can't be written; it is not kept any more");
                 // What is in it grows old, and old keys must not lie around.
                 let _ = fs::remove_file(&self.path);
+                let mut state = waiting.state.lock();
+                state.broken = true;
+                state.lines = BTreeMap::new();
                 return;
             }
         }
+    }
+
+    fn append(&mut self, line: &str) -> io::Result<()> {
+        self.file.write_all(line.as_bytes())?;
+        self.length += line.len() as u64;
+        if self.length > 2 * self.counted + SLACK { self.rewrite().map(drop) } else { Ok(()) }
     }
 
     /// Leaves only the lines that count, in a new file in place of the old one. Returns where they were.
@@ -127,7 +168,10 @@ impl Journal {
             Some((kind, name, None)) => drop(places.remove(&(kind, name.to_owned()))),
             None => {}
         })?;
-        let temporary = self.path.with_extension("new");
+        // Added to the whole name, which may end like this by itself.
+        let mut temporary = self.path.clone().into_os_string();
+        temporary.push(".new");
+        let temporary = PathBuf::from(temporary);
         // One that a crash left behind.
         let _ = fs::remove_file(&temporary);
         let new = OpenOptions::new().create_new(true).append(true).read(true).mode(0o600).open(&temporary)?;
@@ -213,6 +257,49 @@ mod tests {
         put(&cache, "e", 1);
         drop(cache);
         assert_eq!(names(&Cache::open(&path).unwrap().1), ["a", "c", "e"]);
+    }
+
+    #[test]
+    fn of_an_object_that_changes_faster_than_the_disk_writes_only_the_last_version_waits() {
+        let waiting = Arc::<Waiting>::default();
+        // Nobody writes.
+        let cache = Cache { waiting: waiting.clone(), thread: None };
+        for _ in 0..100 {
+            put(&cache, "a", 100_000);
+        }
+        cache.went(&Key::new(Kind::Ingress, "default", "a"));
+        put(&cache, "b", 1);
+        drop(cache);
+        let lines: Vec<_> = waiting.next().unwrap().into_values().collect();
+        assert!(lines.len() == 2 && lines[0] == "Ingress default/a\n", "{lines:?}");
+        assert!(waiting.next().is_none());
+    }
+
+    #[test]
+    fn what_a_disk_does_not_take_is_not_kept_in_memory_either() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        fs::write(&path, "").unwrap();
+        // It can be read only.
+        let journal = Journal { file: File::open(&path).unwrap(), path: path.clone(), length: 0, counted: 0 };
+        let waiting = Arc::<Waiting>::default();
+        let cache = Cache { waiting: waiting.clone(), thread: None };
+        put(&cache, "a", 1);
+        journal.write_all(&waiting);
+        put(&cache, "a", 1);
+        assert!(waiting.state.lock().lines.is_empty() && !path.exists());
+    }
+
+    #[test]
+    fn the_file_may_have_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["cache.new", "cache", "new", ".new"] {
+            let path = folder.path().join(name);
+            let (cache, _) = Cache::open(&path).unwrap();
+            put(&cache, "a", 1);
+            drop(cache);
+            assert_eq!(names(&Cache::open(&path).unwrap().1), ["a"], "{name}");
+        }
     }
 
     #[test]

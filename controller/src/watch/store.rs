@@ -184,14 +184,16 @@ impl Store {
         let entry = kinds::entry(key.kind);
         match (entry.decode)(raw.value()) {
             Ok((object, _)) => {
-                if let Some(cache) = &self.cache {
-                    cache.came(&key, raw.value());
-                }
                 update.problems_changed |= self.problems.remove(&key).is_some();
                 // The same key, made of the names that the object holds.
                 let key = Key::of(&object);
-                self.note_facts(&key, raw, update);
-                if self.resources.set(key.name.clone(), object) {
+                let facts_changed = self.note_facts(&key, raw, update);
+                let changed = self.resources.set(key.name.clone(), object);
+                // Whole lists come again and again.
+                if let Some(cache) = self.cache.as_ref().filter(|_| changed || facts_changed) {
+                    cache.came(&key, raw.value());
+                }
+                if changed {
                     update.changes.insert(Change::Object(key));
                 }
             }
@@ -217,19 +219,22 @@ impl Store {
         }
     }
 
-    fn note_facts(&mut self, key: &Key, raw: &RawObject, update: &mut Update) {
+    /// Whether they changed.
+    fn note_facts(&mut self, key: &Key, raw: &RawObject, update: &mut Update) -> bool {
         if !key.kind.has_facts() {
-            return;
+            return false;
         }
         let published = raw.value().pointer("/status/loadBalancer/ingress");
         let published = published.filter(|_| key.kind == Kind::Ingress).and_then(Value::as_array);
         let published = self.share(published.into_iter().flatten().filter_map(Address::read).collect());
         let generation = raw.value().pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
         let facts = Facts { uid: raw.uid().into(), generation, published };
-        if self.facts.get(key) != Some(&facts) {
+        let changed = self.facts.get(key) != Some(&facts);
+        if changed {
             self.facts.insert(key.clone(), facts);
             update.facts.insert(key.clone());
         }
+        changed
     }
 
     fn share(&mut self, addresses: Arc<[Address]>) -> Arc<[Address]> {
