@@ -34,8 +34,11 @@ pub struct Scopes {
 impl Scopes {
     /// The scopes of a kind. They do not overlap.
     pub(super) fn of(&self, kind: Kind) -> Vec<Scope> {
-        let namespace = self.namespace.clone().filter(|_| kind.namespaced());
-        let whole = Scope { namespace, name: None };
+        let whole = match &self.namespace {
+            // Of the others nothing is served.
+            Some(namespace) if kind == Kind::Namespace => Scope { namespace: None, name: Some(namespace.clone()) },
+            namespace => Scope { namespace: namespace.clone().filter(|_| kind.namespaced()), name: None },
+        };
         let mut scopes = vec![whole.clone()];
         for (named, name) in &self.named {
             let only = Some(name.name.clone()).filter(|name| !name.is_empty());
@@ -62,8 +65,11 @@ mod tests {
         let of_kind = scopes.of(Kind::ConfigMap);
         assert_eq!(of_kind.len(), 2);
         assert_eq!(of_kind[1], Scope { namespace: Some("system".into()), name: Some("config".into()) });
-        assert_eq!(scopes.of(Kind::Namespace), [Scope::default()]);
+        assert_eq!(scopes.of(Kind::IngressClass), [Scope::default()]);
+        assert_eq!(scopes.of(Kind::Namespace), [Scope { namespace: None, name: Some("web".into()) }]);
+        assert!(scopes.of(Kind::Namespace)[0].covers(&NamespacedName::new("", "web")));
         scopes.namespace = None;
+        assert_eq!(scopes.of(Kind::Namespace), [Scope::default()]);
         assert_eq!(scopes.of(Kind::ConfigMap), [Scope::default()]);
     }
 }
