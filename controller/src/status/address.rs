@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::Client;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::resources::NamespacedName;
 use crate::watch::Address;
@@ -34,6 +34,12 @@ const LABELS_OF_A_POD: [&str; 9] = [
 
 /// How soon the API server is asked again after an error.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// In this time it must answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A Service is watched no longer at a time: it is noticed this soon that the other end is gone without a word.
+const WATCH_TIME: Duration = Duration::from_secs(60);
 
 /// Where the addresses come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,22 +107,27 @@ impl Publish {
             }
             Self::Service(name) => {
                 let services: Api<Service> = Api::namespaced(client, &name.namespace);
+                let every = every.clamp(Duration::from_secs(5), WATCH_TIME);
                 while !addresses.is_closed() {
-                    if let Err(error) = follow_service(&services, &name.name, every, &set).await {
-                        tracing::debug!(service = %name, %error, "the addresses of --publish-service can't be read");
-                        sleep(RETRY).await;
+                    let began = Instant::now();
+                    if let Err(error) =
+                        within(every + PATIENCE, follow_service(&services, &name.name, every, &set)).await
+                    {
+                        tracing::debug!(service = %name, error, "the addresses of --publish-service can't be read");
                     }
+                    // Nor may a watch that ends at once be begun again without a pause.
+                    sleep_until(began + RETRY).await;
                 }
             }
             Self::Nodes { internal } => {
                 while !addresses.is_closed() {
-                    match of_nodes(&client, &pod, internal).await {
+                    match within(PATIENCE, of_nodes(&client, &pod, internal)).await {
                         Ok(found) => {
                             set(found);
                             sleep(every).await;
                         }
                         Err(error) => {
-                            tracing::debug!(%error, "the addresses of our nodes can't be read");
+                            tracing::debug!(error, "the addresses of our nodes can't be read");
                             sleep(RETRY).await;
                         }
                     }
@@ -124,6 +135,12 @@ impl Publish {
             }
         }
     }
+}
+
+/// What is said within a time.
+async fn within<T>(time: Duration, call: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+    let silent = |_| "the API server does not answer".to_owned();
+    timeout(time, call).await.map_err(silent)?.map_err(|error| error.to_string())
 }
 
 /// Tells the addresses of a Service now and whenever it changes, for a while.
@@ -138,7 +155,7 @@ async fn follow_service(
     if let Some(service) = list.items.first() {
         set(of_service(service));
     }
-    let seconds = u32::try_from(every.as_secs()).unwrap_or(u32::MAX).clamp(5, 290);
+    let seconds = u32::try_from(every.as_secs()).unwrap_or(u32::MAX);
     let params = WatchParams::default().fields(&format!("metadata.name={name}")).timeout(seconds);
     let version = list.metadata.resource_version.unwrap_or_default();
     let mut events = services.watch(&params, &version).await?.boxed();
@@ -237,6 +254,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::watch::scripted::{Answer, api_server};
 
     fn service(spec: Value, status: Value) -> Vec<Address> {
         of_service(&serde_json::from_value(json!({"spec": spec, "status": status})).unwrap()).into_iter().collect()
@@ -295,5 +313,24 @@ mod tests {
         let inside = json!([{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "ExternalIP", "address": ""}]);
         let node: Node = serde_json::from_value(json!({"status": {"addresses": inside}})).unwrap();
         assert_eq!(of_node(&node, false), [ip("10.0.0.1")], "there is no other");
+    }
+
+    #[tokio::test]
+    async fn a_watch_or_an_answer_that_hangs_is_given_up() {
+        let spec = json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "10.0.0.1"}});
+        let list =
+            json!({"kind": "ServiceList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": [spec]});
+        let script = vec![Answer::lines(200, &[list]), Answer::lines(200, &[]).and_holds()];
+        let (client, requests) = api_server(script).await;
+        let services: Api<Service> = Api::namespaced(client.clone(), "n");
+        let (found, _) = watch::channel(BTreeSet::new());
+        let set = |addresses| drop(found.send_replace(addresses));
+        let silent = Err("the API server does not answer".to_owned());
+        let short = Duration::from_secs(1);
+        assert_eq!(within(short, follow_service(&services, "s", WATCH_TIME, &set)).await, silent);
+        assert_eq!(*found.borrow(), BTreeSet::from([ip("10.0.0.1")]));
+        assert!(requests.lock()[1].contains("timeoutSeconds=60"), "{:?}", requests.lock());
+        let own = OwnPod { namespace: "n".to_owned(), name: "p".to_owned() };
+        assert_eq!(within(short, of_nodes(&client, &own, true)).await.map(drop), silent);
     }
 }
