@@ -169,7 +169,10 @@ mod tests {
         let none = controller(&[]).unwrap();
         assert_eq!(format!("{:?}", all.cluster), format!("{:?}", none.cluster));
         assert_eq!(format!("{:?}", all.admission), format!("{:?}", none.admission));
-        assert_eq!(format!("{:?}", all.settings()), format!("{:?}", none.settings().clone()));
+        // A --controller-class that is given is the only one; without it our own is ours besides.
+        assert!(none.settings().own_controller_class);
+        let expected = Settings { own_controller_class: false, ..none.settings() };
+        assert_eq!(format!("{:?}", all.settings()), format!("{expected:?}"));
         assert!(none.accepted.warnings().is_empty());
         assert!(all.accepted.warnings().iter().all(|warning| warning.contains(" has no effect: ")));
     }
