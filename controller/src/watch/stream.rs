@@ -195,13 +195,15 @@ impl Stream {
         } else {
             at.refusals += u32::from(error.may_be_of_position());
             let outdated = error.is_of_position();
-            if outdated || at.refusals >= REFUSALS {
-                at.position = None;
-            }
             // A position may grow old; that nothing is wrong then shows in the next watch.
             if !outdated || at.refusals > 1 {
                 teller.tell(Event::Failed(describe(error))).await;
             }
+            if outdated || at.refusals >= REFUSALS {
+                at.position = None;
+            }
+            // If that was not it, not every watch that fails is to cost a list of everything.
+            at.refusals %= REFUSALS;
         }
         let wait = at.waits.next().unwrap_or(MAX_WAIT);
         error.wanted_wait().map_or(wait, |wanted| wait.max(wanted.min(MAX_WANTED_WAIT)))
