@@ -41,7 +41,7 @@ pub(crate) const KEYS: &[Key] = &[
         "a time: 240s",
         "240s",
         |b, v| set(&mut b.config.proxy.client.drain_timeout, time(v.trim())),
-        "How long running requests may take at the end of the process",
+        "How long running requests may take at the end of the process; 0: as long as they want",
     ),
     Key::on(
         "large-client-header-buffers",

@@ -12,7 +12,8 @@ pub struct ProxyConfig {
     pub workers: usize,
     /// How long connections are still accepted after a drain began (`--shutdown-grace-period`, 0).
     pub drain_delay: Duration,
-    /// How long running requests may take once connections are no longer accepted; without it what the snapshot says
+    /// How long running requests may take once connections are no longer accepted, zero: as long as they want; without
+    /// it what the snapshot says
     /// ([`drain_timeout`](genkan_routing::policy::client::ClientSettings::drain_timeout)).
     pub drain_timeout: Option<Duration>,
     /// Where access log lines go.

@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use genkan_routing::model::Model;
 use genkan_routing::name::ListenerId;
@@ -149,7 +149,8 @@ impl Proxy {
         let Shared { connections, sessions, .. } = &*self.shared;
         let all_closed = futures::future::join(connections.all_closed(), sessions.all_closed());
         let configured = self.shared.table.load().snapshot.model().settings.client.drain_timeout;
-        let _ = timeout(self.shared.config.drain_timeout.unwrap_or(configured), all_closed).await;
+        let limit = self.shared.config.drain_timeout.unwrap_or(configured);
+        let _ = timeout(if limit.is_zero() { Duration::MAX } else { limit }, all_closed).await;
         self.shared.access_log.flush();
         connections.count() + sessions.count()
     }

@@ -192,7 +192,8 @@ async fn a_drain_answers_what_has_arrived_and_opens_nothing() {
 
 #[tokio::test]
 async fn a_drain_cuts_what_outlasts_the_time_out() {
-    let config = ProxyConfig { workers: 1, drain_timeout: Some(std::time::Duration::ZERO), ..ProxyConfig::default() };
+    let config =
+        ProxyConfig { workers: 1, drain_timeout: Some(std::time::Duration::from_millis(1)), ..ProxyConfig::default() };
     let proxy = Proxy::start(config).unwrap();
     let address = proxy.publish(of([at("a", 0)])).bound[0].1;
     let mut client = connect(address);

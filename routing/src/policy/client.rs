@@ -24,7 +24,8 @@ pub struct ClientSettings {
     /// Idle time before a connection is closed (`keep-alive`, 75 s); zero turns keep-alive off.
     #[serde(serialize_with = "super::duration::serialize")]
     pub keep_alive: Duration,
-    /// How long running requests may take at the end of the process (`worker-shutdown-timeout`, 240 s).
+    /// How long running requests may take at the end of the process (`worker-shutdown-timeout`, 240 s); zero: as
+    /// long as they want.
     #[serde(serialize_with = "super::duration::serialize", skip_serializing_if = "is_default_drain")]
     pub drain_timeout: Duration,
     /// Requests per connection (`keep-alive-requests`, 1000).

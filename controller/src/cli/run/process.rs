@@ -32,8 +32,8 @@ pub(super) struct ProcessFlags {
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     shutdown_grace_period: u64,
 
-    /// Seconds in which running requests may finish after that; goes before the ConfigMap's key of this name, and is
-    /// 240 without either
+    /// Seconds in which running requests may finish after that, 0: as long as they want; goes before the ConfigMap's key
+    /// of this name, and is 240 without either
     #[arg(long, value_name = "SECONDS")]
     worker_shutdown_timeout: Option<u64>,
 

@@ -1,7 +1,8 @@
 //! TLS passthrough: hosts whose TLS connections go to a Service unopened.
 //!
-//! As in ingress-nginx, one Ingress that asks for it decides for its hosts, and the Service of path `/` gets their
-//! connections. Nothing of HTTP holds for them: whoever relies on it is told.
+//! As in ingress-nginx, the oldest Ingress of a host decides, and the Service of path `/` gets the connections: a younger
+//! one, which may be another tenant's, cannot take the host's certificate and guards away. Nothing of HTTP holds for the
+//! connections: whoever relies on it is told.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ pub(super) fn not_enabled(object: &ObjectRef, settings: &Settings) -> Problem {
     Problem::warning(origin, "AnnotationWithoutEffect", message).with_mend("start with --enable-ssl-passthrough")
 }
 
-/// Where TLS connections for a host go, if one of its Ingresses asks for passthrough.
+/// Where TLS connections for a host go, if the first of its Ingresses (which are in order of rank) asks for passthrough.
 pub(super) fn of_host(
     host: &HostPattern,
     ingresses: &[Served<'_>],
@@ -31,11 +32,16 @@ pub(super) fn of_host(
     out: &mut Contribution,
 ) {
     let asks = |served: &&Served<'_>| served.body.settings.passthrough && is_for(**served, host);
-    if !settings.ssl_passthrough || !ingresses.iter().any(|served| asks(&served)) {
+    let Some(first) = ingresses.iter().find(|served| is_for(**served, host)).filter(|_| settings.ssl_passthrough)
+    else {
         return;
-    }
+    };
     if !matches!(host, HostPattern::Exact(_)) {
         out.problems.extend(ingresses.iter().filter(asks).map(|served| not_exact(host, *served, settings)));
+        return;
+    }
+    if !asks(&first) {
+        out.problems.extend(ingresses.iter().filter(asks).map(|served| not_first(host, *served, *first, settings)));
         return;
     }
     let Some(root) = root(locations) else { return };
@@ -44,7 +50,7 @@ pub(super) fn of_host(
             let want = ClusterWant::new(spec(root.served, backend), root.served.fragment.origin(root.backend_field()));
             let target = Target::Cluster(want.id.clone());
             out.clusters.push(want);
-            tell_others(host, ingresses, locations, &root, &mut out.problems);
+            tell_others(host, *first, ingresses, locations, &root, &mut out.problems);
             target
         }
         None => {
@@ -63,15 +69,16 @@ pub(super) fn of_host(
 /// Tells whoever loses something by passthrough: the Ingresses that do not ask for it, paths besides `/`, and guards.
 fn tell_others(
     host: &HostPattern,
+    first: Served<'_>,
     ingresses: &[Served<'_>],
     locations: &Locations<'_>,
     root: &Root<'_>,
     problems: &mut Vec<Problem>,
 ) {
-    let asking = ingresses.iter().find(|served| served.body.settings.passthrough && is_for(**served, host));
     for served in ingresses.iter().filter(|served| is_for(**served, host)) {
-        let asking = asking.filter(|_| !served.body.settings.passthrough);
-        problems.extend(asking.map(|asking| not_asked(host, *served, *asking)));
+        if !served.body.settings.passthrough {
+            problems.push(not_asked(host, *served, first));
+        }
         problems.extend(not_guarded(host, *served));
         let hidden = served.paths(host).filter(|rule| owns(locations, rule) && !root.is(rule));
         problems.extend(hidden.map(|rule| not_over_tls(host, *served, rule)));
@@ -165,6 +172,14 @@ fn not_asked(host: &HostPattern, served: Served<'_>, asking: Served<'_>) -> Prob
         format!("TLS connections for {host} are passed on unopened, because Ingress {by} has ssl-passthrough");
     let problem = Problem::warning(served.fragment.origin("spec.rules"), "PassthroughByAnother", message);
     problem.with_mend("have one of the two use another host")
+}
+
+fn not_first(host: &HostPattern, served: Served<'_>, first: Served<'_>, settings: &Settings) -> Problem {
+    let by = first.fragment.name();
+    let message =
+        format!("ssl-passthrough does not act for {host}: Ingress {by}, which comes first, does not ask for it");
+    let problem = Problem::warning(served.fragment.origin(field(settings)), "PassthroughNotFirst", message);
+    problem.with_mend("set it there, or use a host of your own")
 }
 
 /// What protects an Ingress's paths and can't be had without HTTP.

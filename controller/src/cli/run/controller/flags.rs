@@ -102,7 +102,7 @@ pub(super) struct ClusterFlags {
     /// Let /snapshot and /problems answer everybody who reaches --healthz-port, not only this Pod and kubectl
     /// port-forward: they show the hosts, paths and backends of all namespaces
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        default_value = "false", action = ArgAction::Set)]
+        value_parser = boolean, default_value = "false", action = ArgAction::Set)]
     pub(super) expose_configuration: bool,
 
     /// Seconds to stay after the last request ended
