@@ -160,7 +160,8 @@ impl Journal {
         if self.length > 2 * self.counted + SLACK { self.rewrite().map(drop) } else { Ok(()) }
     }
 
-    /// Leaves only the lines that count, in a new file in place of the old one. Returns where they were.
+    /// Leaves only the lines that count, in a new file in place of the old one. Returns where they were. Of one that
+    /// does not come about nothing stays: there are keys in it.
     fn rewrite(&mut self) -> io::Result<BTreeMap<(Kind, String), u64>> {
         let mut places = BTreeMap::new();
         self.each_line(|at, line| match parse(line) {
@@ -174,7 +175,19 @@ impl Journal {
         let temporary = PathBuf::from(temporary);
         // One that a crash left behind.
         let _ = fs::remove_file(&temporary);
-        let new = OpenOptions::new().create_new(true).append(true).read(true).mode(0o600).open(&temporary)?;
+        let replaced = self.write_new(&temporary, &places).and_then(|new| {
+            let length = new.metadata()?.len();
+            fs::rename(&temporary, &self.path)?;
+            Ok((new, length))
+        });
+        let (new, length) = replaced.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+        (self.file, self.length, self.counted) = (new, length, length);
+        Ok(places)
+    }
+
+    /// A new file with the lines that begin at these places.
+    fn write_new(&self, path: &Path, places: &BTreeMap<(Kind, String), u64>) -> io::Result<File> {
+        let new = OpenOptions::new().create_new(true).append(true).read(true).mode(0o600).open(path)?;
         let mut writer = BufWriter::new(&new);
         let mut outcome = Ok(());
         self.each_line(|at, line| {
@@ -185,11 +198,7 @@ impl Journal {
         })?;
         outcome.and_then(|()| writer.flush())?;
         drop(writer);
-        fs::rename(&temporary, &self.path)?;
-        self.length = new.metadata()?.len();
-        self.counted = self.length;
-        self.file = new;
-        Ok(places)
+        Ok(new)
     }
 
     /// Shows every whole line, its newline included, and where it begins.
@@ -288,6 +297,21 @@ mod tests {
         journal.write_all(&waiting);
         put(&cache, "a", 1);
         assert!(waiting.state.lock().lines.is_empty() && !path.exists());
+    }
+
+    #[test]
+    fn a_rewriting_that_fails_leaves_no_keys_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let mut journal = Journal::open(&path).unwrap();
+        // It can't be replaced by a file.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        journal.length = 3 * SLACK;
+        let error = journal.append("Secret default/a {}\n").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["cache"]);
     }
 
     #[test]
