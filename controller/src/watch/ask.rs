@@ -8,11 +8,10 @@ use futures::{AsyncBufReadExt, Stream, StreamExt};
 use kube::Client;
 use kube::api::{Api, ApiResource, WatchEvent, WatchParams};
 use kube::core::{Request, Status};
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::raw::RawObject;
-use super::stream::{Event, Message};
+use super::stream::{Event, Teller};
 use crate::kinds::{self, Entry};
 use crate::resources::{Key, Object};
 
@@ -23,6 +22,18 @@ pub(super) const MAX_WAIT: Duration = Duration::from_secs(3);
 
 /// In this time an object, a page of a list, and the beginning of a watch must arrive.
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(30);
+
+/// A fetch that failed so often is told, and at once one that is forbidden.
+const PATIENCE: u32 = 5;
+
+/// What went wrong.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    /// For everybody who may ask how we are: it names no account, object or address.
+    pub(super) brief: String,
+    /// For the log: everything that is known.
+    pub(super) detail: String,
+}
 
 /// Why the API server gave no answer that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +58,17 @@ impl AskError {
             _ => None,
         }
     }
+
+    /// What it is in short, without what the API server said, which has names of accounts and objects.
+    pub(super) fn brief(&self) -> String {
+        match self {
+            Self::Api(kube::Error::Api(status)) => format!("HTTP status {}", status.code),
+            Self::Api(kube::Error::SerdeError(_)) => "the answer can't be read".to_owned(),
+            Self::Api(_) | Self::Silent => "no answer".to_owned(),
+            // Without their sources.
+            Self::NoGroups | Self::Broken(_) | Self::Unreadable(_) => self.to_string(),
+        }
+    }
 }
 
 /// An answer, if it comes within `time`.
@@ -61,19 +83,26 @@ pub async fn get(client: &Client, key: &Key) -> Option<Object> {
 }
 
 /// Gets one object, until the API server answers, and tells it as [`Event::Fetched`]. An answer that takes longer than
-/// `time` is asked for again.
-pub(super) async fn fetch(client: Client, key: Key, time: Duration, sender: mpsc::Sender<Message>) {
+/// `time` is asked for again. That it does not come is told once, as [`Event::Unfetched`].
+pub(super) async fn fetch(client: Client, key: Key, time: Duration, teller: Teller) {
     let mut waits = waits().build();
+    let (mut failures, mut told) = (0, false);
     let found = loop {
-        match get_raw(&client, &key, time).await {
+        let error = match get_raw(&client, &key, time).await {
             Ok(found) => break found,
-            Err(error) => tracing::debug!(%key, %error, "can't be fetched yet"),
+            Err(error) => error,
+        };
+        failures += 1;
+        let detail = describe(&error);
+        tracing::debug!(%key, error = detail, "can't be fetched yet");
+        let forbidden = error.status().is_some_and(|status| status.code == 403);
+        if !told && (forbidden || failures >= PATIENCE) {
+            told = true;
+            teller.tell(Event::Unfetched(key.clone(), Failure { brief: error.brief(), detail })).await;
         }
         sleep(waits.next().unwrap_or(MAX_WAIT)).await;
     };
-    let kind = key.kind;
-    // Nobody listens only at the end of the process.
-    let _ = sender.send(Message { stream: usize::MAX, kind, event: Event::Fetched(key, found.map(Box::new)) }).await;
+    teller.tell(Event::Fetched(key, found.map(Box::new))).await;
 }
 
 /// One object; `None` when the API server says of this very object that there is none. What stands between us and the

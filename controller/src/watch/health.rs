@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::ask::Failure;
 use super::stream::Event;
-use crate::resources::Kind;
+use crate::resources::{Key, Kind};
 
 /// How the streams are doing. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,8 @@ struct State {
     /// The streams that listed it once, and those that may not read it.
     listed: BTreeSet<usize>,
     forbidden: BTreeSet<usize>,
+    /// Objects that do not come when they are fetched, and in short why.
+    unfetched: BTreeMap<Key, String>,
     errors: u64,
     lists: u64,
     absent: bool,
@@ -33,7 +36,10 @@ struct State {
 #[derive(Debug)]
 struct Trouble {
     since: Instant,
-    error: String,
+    /// How it failed last, in short.
+    brief: String,
+    /// Every way in which it failed since then: each is logged once.
+    logged: BTreeSet<String>,
 }
 
 impl Health {
@@ -43,18 +49,23 @@ impl Health {
         let state = states.entry(kind).or_default();
         match event {
             // It is as if there were none, and likely meant so (a Role instead of a ClusterRole).
-            Event::Forbidden(error) if !kind.is_essential() && !state.listed.contains(&stream) => {
+            Event::Forbidden(Failure { detail, .. }) if !kind.is_essential() && !state.listed.contains(&stream) => {
                 if state.forbidden.insert(stream) {
-                    tracing::warn!(kind = kind.as_str(), %error, "objects of this kind may not be read; none are used");
+                    tracing::warn!(
+                        kind = kind.as_str(),
+                        error = detail,
+                        "objects of this kind may not be read; none are used"
+                    );
                 }
             }
-            Event::Failed(error) | Event::Forbidden(error) => {
+            Event::Failed(failure) | Event::Forbidden(failure) => {
                 state.errors += 1;
-                if !state.troubles.contains_key(&stream) {
-                    tracing::warn!(kind = kind.as_str(), %error, "the API server can't be followed; what is known is served");
-                }
-                let since = state.troubles.get(&stream).map_or_else(Instant::now, |trouble| trouble.since);
-                state.troubles.insert(stream, Trouble { since, error: error.clone() });
+                state.troubles.entry(stream).or_insert_with(Trouble::begin).note(kind, failure);
+                return;
+            }
+            Event::Unfetched(key, Failure { brief, detail }) => {
+                tracing::warn!(%key, error = detail, "somebody refers to it, and it can't be fetched; it is tried again");
+                state.unfetched.insert(key.clone(), brief.clone());
                 return;
             }
             Event::Listed => {
@@ -74,6 +85,15 @@ impl Health {
         }
     }
 
+    /// An object came, or is not fetched any more.
+    pub(super) fn end_fetch(&self, key: &Key) {
+        if let Some(state) = self.0.lock().get_mut(&key.kind)
+            && state.unfetched.remove(key).is_some()
+        {
+            tracing::info!(%key, "it came or is not needed any more");
+        }
+    }
+
     /// Which kinds' first lists are not complete.
     pub(super) fn set_awaited(&self, kinds: impl Iterator<Item = Kind>) {
         let awaited: BTreeSet<_> = kinds.collect();
@@ -84,16 +104,11 @@ impl Health {
         states.iter_mut().for_each(|(kind, state)| state.awaited = awaited.contains(kind));
     }
 
-    /// What is wrong, a line for each kind: `Ingress: not followed for 12 s: connection refused`.
+    /// What is wrong, in lines like `Ingress: not followed for 12 s: no answer; the log says more`. Everybody may read
+    /// them: no account, object or address is named.
     pub fn details(&self) -> Vec<String> {
         let states = self.0.lock();
-        let line = |(kind, state): (&Kind, &State)| match state.troubles.values().min_by_key(|trouble| trouble.since) {
-            Some(Trouble { since, error }) => {
-                Some(format!("{}: not followed for {} s: {error}", kind.as_str(), since.elapsed().as_secs()))
-            }
-            None => state.awaited.then(|| format!("{}: not listed yet", kind.as_str())),
-        };
-        states.iter().filter_map(line).collect()
+        states.iter().flat_map(|(kind, state)| state.details(*kind)).collect()
     }
 
     /// `genkan_watch_*` in Prometheus's text format.
@@ -121,12 +136,47 @@ impl Health {
     }
 }
 
+impl State {
+    fn details(&self, kind: Kind) -> impl Iterator<Item = String> {
+        let kind = kind.as_str();
+        let followed = match self.troubles.values().min_by_key(|trouble| trouble.since) {
+            Some(Trouble { since, brief, .. }) => {
+                Some(format!("{kind}: not followed for {} s: {brief}; the log says more", since.elapsed().as_secs()))
+            }
+            None => self.awaited.then(|| format!("{kind}: not listed yet")),
+        };
+        let fetched = self.unfetched.values().next().map(|brief| {
+            let count = self.unfetched.len();
+            format!("{kind}: {count} that somebody refers to can't be fetched: {brief}; the log says more")
+        });
+        followed.into_iter().chain(fetched)
+    }
+}
+
+impl Trouble {
+    fn begin() -> Self {
+        Self { since: Instant::now(), brief: String::new(), logged: BTreeSet::new() }
+    }
+
+    fn note(&mut self, kind: Kind, Failure { brief, detail }: &Failure) {
+        self.brief.clone_from(brief);
+        if self.logged.insert(brief.clone()) {
+            let error = detail;
+            tracing::warn!(kind = kind.as_str(), error, "the API server can't be followed; what is known is served");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn failure() -> Failure {
+        Failure { brief: "no answer".to_owned(), detail: "10.0.0.1:6443: connection refused".to_owned() }
+    }
+
     fn failed() -> Event {
-        Event::Failed("connection refused".to_owned())
+        Event::Failed(failure())
     }
 
     fn up(health: &Health, kind: Kind) -> bool {
@@ -144,16 +194,28 @@ mod tests {
         note(Event::Listing);
         note(Event::Listed);
         let details = health.details();
-        assert!(
-            details.len() == 1 && details[0].starts_with("Ingress: not followed for 0 s: connection"),
-            "{details:?}"
-        );
+        assert_eq!(details, ["Ingress: not followed for 0 s: no answer; the log says more"]);
         assert!(!up(&health, Kind::Ingress));
         note(Event::Watching);
         assert!(health.details().is_empty() && up(&health, Kind::Ingress));
         let metrics = health.metrics();
         assert!(metrics.contains("genkan_watch_errors_total{kind=\"Ingress\"} 1\n"), "{metrics}");
         assert!(metrics.contains("genkan_watch_lists_total{kind=\"Ingress\"} 2\n"), "{metrics}");
+    }
+
+    #[test]
+    fn objects_that_do_not_come_are_counted_until_they_come() {
+        let health = Health::default();
+        let [a, b] = ["a", "b"].map(|name| Key::new(Kind::Secret, "n", name));
+        for key in [&a, &b] {
+            health.note(9, Kind::Secret, &Event::Unfetched(key.clone(), failure()));
+        }
+        let line = "Secret: 2 that somebody refers to can't be fetched: no answer; the log says more";
+        assert_eq!(health.details(), [line]);
+        health.end_fetch(&a);
+        assert!(health.details()[0].starts_with("Secret: 1 that"));
+        health.end_fetch(&b);
+        assert!(health.details().is_empty());
     }
 
     #[test]
@@ -169,7 +231,7 @@ mod tests {
     #[test]
     fn a_kind_that_we_never_could_read_is_no_trouble_unless_nothing_works_without_it() {
         let health = Health::default();
-        let forbidden = || Event::Forbidden("no".to_owned());
+        let forbidden = || Event::Forbidden(failure());
         health.note(0, Kind::Namespace, &failed());
         for _ in 0..2 {
             health.note(0, Kind::Namespace, &forbidden());

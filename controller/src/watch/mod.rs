@@ -28,7 +28,7 @@ use std::path::Path;
 
 use kube::Client;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 pub use self::ask::get;
 use self::ask::{ANSWER_TIME, fetch};
@@ -37,7 +37,7 @@ pub use self::health::Health;
 pub use self::scope::{Scope, Scopes};
 use self::store::Store;
 pub use self::store::{Address, Facts};
-use self::stream::{Event, Message, Stream, Times};
+use self::stream::{Event, Message, Stream, Teller, Times};
 use crate::kinds;
 use crate::resources::{Key, Kind, Resources};
 use crate::translate::Change;
@@ -60,11 +60,19 @@ pub struct Watch {
     tasks: JoinSet<()>,
     /// Kinds kept on demand are followed only when everything that may refer to them is known.
     began_on_demand: bool,
-    /// What is being fetched, and whether a newer version arrived meanwhile.
-    fetching: BTreeMap<Key, bool>,
-    next_stream: usize,
+    /// What is being fetched.
+    fetching: BTreeMap<Key, Fetching>,
+    /// The number of the next stream or fetch.
+    next: usize,
     /// Whether there is something to serve from the cache.
     restored: bool,
+}
+
+/// A fetch that runs.
+struct Fetching {
+    /// By which its answer is told from that of an earlier one.
+    id: usize,
+    task: AbortHandle,
 }
 
 /// What happened.
@@ -93,7 +101,7 @@ impl Watch {
             tasks: JoinSet::new(),
             began_on_demand: false,
             fetching: BTreeMap::new(),
-            next_stream: 0,
+            next: 0,
             restored: false,
         };
         if let Some(path) = cache {
@@ -102,6 +110,7 @@ impl Watch {
         for kind in Kind::ALL.iter().copied().filter(|kind| !kind.kept_on_demand()) {
             watch.follow(kind);
         }
+        watch.note_awaited();
         Ok(watch)
     }
 
@@ -117,18 +126,29 @@ impl Watch {
             for kind in Kind::ALL.iter().copied().filter(|kind| kind.kept_on_demand()) {
                 self.follow(kind);
             }
+            self.note_awaited();
         }
     }
 
     fn follow(&mut self, kind: Kind) {
         for scope in self.scopes.of(kind) {
-            let id = self.next_stream;
-            self.next_stream += 1;
+            let id = self.number();
             self.store.expect(id, kind, scope.clone());
             let stream =
                 Stream { id, entry: kinds::entry(kind), scope, client: self.client.clone(), times: Times::default() };
             self.tasks.spawn(stream.run(self.sender.clone()));
         }
+    }
+
+    fn number(&mut self) -> usize {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    /// Of which kinds the first list is awaited changes with what is followed and with what is told.
+    fn note_awaited(&self) {
+        self.health.set_awaited(self.store.unlisted());
     }
 
     /// Everything that is known.
@@ -143,7 +163,6 @@ impl Watch {
 
     /// Whether every kind that is followed so far was listed once.
     pub fn is_listed(&self) -> bool {
-        self.health.set_awaited(self.store.unlisted());
         self.store.is_listed()
     }
 
@@ -172,19 +191,22 @@ impl Watch {
         for message in batch {
             self.take(message, &wanted, &mut update);
         }
+        self.note_awaited();
         update
     }
 
     fn take(&mut self, message: Message, wanted: &impl Fn(&Key) -> bool, update: &mut Update) {
         let Message { stream, kind, event } = message;
         match &event {
-            Event::Applied(raw) | Event::Deleted(raw) => {
-                if let Some(overtaken) = self.fetching.get_mut(&raw.key(kind)) {
-                    *overtaken = true;
-                }
+            // This is newer than what is being fetched. If it is passed over, whoever refers to it fetches it anew.
+            Event::Applied(raw) | Event::Deleted(raw) => self.end_fetch(&raw.key(kind)),
+            // Of a fetch that was ended when this was on its way.
+            Event::Fetched(key, _) | Event::Unfetched(key, _)
+                if self.fetching.get(key).is_none_or(|fetching| fetching.id != stream) =>
+            {
+                return;
             }
-            // Overtaken by what was watched meanwhile, or not asked for.
-            Event::Fetched(key, _) if self.fetching.remove(key) != Some(false) => return,
+            Event::Fetched(key, _) => self.end_fetch(key),
             _ => {}
         }
         self.health.note(stream, kind, &event);
@@ -200,15 +222,29 @@ impl Watch {
     pub fn fetch(&mut self, missing: impl IntoIterator<Item = Key>) {
         for key in missing {
             if self.store.passed_over(&key) && !self.fetching.contains_key(&key) {
-                self.fetching.insert(key.clone(), false);
-                self.tasks.spawn(fetch(self.client.clone(), key, ANSWER_TIME, self.sender.clone()));
+                let id = self.number();
+                let teller = Teller { stream: id, kind: key.kind, sender: self.sender.clone() };
+                let task = self.tasks.spawn(fetch(self.client.clone(), key.clone(), ANSWER_TIME, teller));
+                self.fetching.insert(key, Fetching { id, task });
             }
         }
         while self.tasks.try_join_next().is_some() {}
     }
 
-    /// Lets go of Secrets and ConfigMaps that nobody refers to any more.
+    fn end_fetch(&mut self, key: &Key) {
+        if let Some(fetching) = self.fetching.remove(key) {
+            fetching.task.abort();
+            self.health.end_fetch(key);
+        }
+    }
+
+    /// Lets go of Secrets and ConfigMaps that nobody refers to any more, and fetches them no longer.
     pub fn release(&mut self, wanted: impl Fn(&Key) -> bool) {
+        let unwanted: Vec<_> = self.fetching.keys().filter(|key| !wanted(key)).cloned().collect();
+        unwanted.iter().for_each(|key| self.end_fetch(key));
         self.store.release(wanted);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,16 @@
-//! An API server for tests that answers from a script.
+//! An API server for tests that answers from a script: without a socket, so that time may stand still, or with one.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use kube::{Client, Config};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{Request, Response};
+use http_body_util::StreamBody;
+use hyper::body::{Body as HttpBody, Frame};
+use kube::Client;
+use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,6 +48,13 @@ impl Answer {
     pub(crate) fn and_holds(self) -> Self {
         Self { holds: true, ..self }
     }
+
+    async fn into_response(self) -> Result<Response<impl HttpBody<Data = Bytes, Error = Infallible>>, Infallible> {
+        let Some(status) = self.status else { return std::future::pending().await };
+        let rest = if self.holds { stream::pending().left_stream() } else { stream::empty().right_stream() };
+        let frames = stream::iter([Ok(Frame::data(Bytes::from(self.body)))]).chain(rest);
+        Ok(Response::builder().status(status).body(StreamBody::new(frames)).unwrap())
+    }
 }
 
 /// The requests that a server got so far: their paths and queries.
@@ -48,13 +62,24 @@ pub(crate) type Requests = Arc<Mutex<Vec<String>>>;
 
 /// An API server that gives these answers in turn. When nothing is left to answer, requests wait.
 pub(crate) async fn api_server(script: Vec<Answer>) -> (Client, Requests) {
-    let (url, requests) = serve(script).await;
-    let mut config = Config::new(url.parse().unwrap());
-    config.default_retry = false;
-    (Client::try_from(config).unwrap(), requests)
+    let script = Mutex::new(VecDeque::from(script));
+    api_server_that(move |_| script.lock().pop_front().unwrap_or_else(Answer::none))
 }
 
-/// The same, by its address.
+/// An API server that answers by a request's path and query.
+pub(crate) fn api_server_that(answer: impl Fn(&str) -> Answer + Send + 'static) -> (Client, Requests) {
+    let requests = Requests::default();
+    let asked = requests.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let request = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+        let answer = answer(&request);
+        asked.lock().push(request);
+        answer.into_response()
+    });
+    (Client::new(service, "default"), requests)
+}
+
+/// The first of them behind a socket: its address.
 pub(crate) async fn serve(script: Vec<Answer>) -> (String, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

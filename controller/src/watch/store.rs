@@ -132,7 +132,7 @@ impl Store {
             }
             // It was readable if it was listed before: then what is known stays.
             Event::Forbidden(_) => self.end_list(stream, false, update),
-            Event::Watching | Event::Failed(_) => {}
+            Event::Watching | Event::Failed(_) | Event::Unfetched(..) => {}
         }
     }
 
@@ -310,6 +310,7 @@ fn hash(key: &Key) -> u64 {
 mod tests {
     use serde_json::json;
 
+    use super::super::ask::Failure;
     use super::*;
 
     fn raw(value: Value) -> Box<RawObject> {
@@ -318,6 +319,10 @@ mod tests {
 
     fn service(name: &str) -> Box<RawObject> {
         raw(json!({"metadata": {"namespace": "default", "name": name}, "spec": {}}))
+    }
+
+    fn failure() -> Failure {
+        Failure { brief: "HTTP status 403".to_owned(), detail: "no".to_owned() }
     }
 
     fn key(kind: Kind, name: &str) -> Key {
@@ -368,7 +373,7 @@ mod tests {
         assert_eq!(told.services(), ["b", "c"]);
         // What stayed equal is no change.
         assert_eq!(changed(&update).len(), 2, "{:?}", update.changes);
-        let update = told.tell(Kind::Service, vec![Event::Failed("gone".to_owned()), Event::Watching]);
+        let update = told.tell(Kind::Service, vec![Event::Failed(failure()), Event::Watching]);
         assert!(update.changes.is_empty());
         assert_eq!(told.services(), ["b", "c"]);
         told.tell(Kind::Service, vec![Event::Absent]);
@@ -379,8 +384,8 @@ mod tests {
     fn a_list_that_breaks_off_takes_nothing_away() {
         let mut told = Told::new(Kind::Service);
         told.tell(Kind::Service, vec![Event::Listing, Event::Applied(service("a")), Event::Listed]);
-        told.tell(Kind::Service, vec![Event::Listing, Event::Failed("timeout".to_owned())]);
-        told.tell(Kind::Service, vec![Event::Forbidden("no".to_owned())]);
+        told.tell(Kind::Service, vec![Event::Listing, Event::Failed(failure())]);
+        told.tell(Kind::Service, vec![Event::Forbidden(failure())]);
         assert_eq!(told.services(), ["a"]);
     }
 
@@ -424,7 +429,7 @@ mod tests {
     #[test]
     fn a_kind_that_we_may_not_read_is_empty_unless_nothing_works_without_it() {
         let mut told = Told::new(Kind::IngressClass);
-        let update = told.tell(Kind::IngressClass, vec![Event::Forbidden("no".to_owned())]);
+        let update = told.tell(Kind::IngressClass, vec![Event::Forbidden(failure())]);
         assert_eq!(changed(&update), ["Readable(IngressClass)"]);
         assert!(told.store.is_listed() && told.store.resources.unreadable.contains(&Kind::IngressClass));
         let update = told.tell(Kind::IngressClass, vec![Event::Listing, Event::Listed]);
@@ -432,7 +437,7 @@ mod tests {
         assert!(told.store.resources.unreadable.is_empty());
 
         let mut told = Told::new(Kind::Ingress);
-        told.tell(Kind::Ingress, vec![Event::Forbidden("no".to_owned())]);
+        told.tell(Kind::Ingress, vec![Event::Forbidden(failure())]);
         assert!(!told.store.is_listed());
     }
 

@@ -9,7 +9,7 @@ use kube::{Client, Resource};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::ask::{self, ANSWER_TIME, AskError, MAX_WAIT, Seen, about, describe, waits, within};
+use super::ask::{self, ANSWER_TIME, AskError, Failure, MAX_WAIT, Seen, about, describe, waits, within};
 use super::raw::RawObject;
 use super::scope::Scope;
 use crate::kinds::Entry;
@@ -37,7 +37,7 @@ const SECRETS: &str = "type!=helm.sh/release.v1";
 /// What a stream tells.
 #[derive(Debug)]
 pub(super) struct Message {
-    /// The stream's number.
+    /// The number of the stream or fetch.
     pub(super) stream: usize,
     /// Its kind.
     pub(super) kind: Kind,
@@ -61,11 +61,13 @@ pub(super) enum Event {
     /// The API server does not serve the kind.
     Absent,
     /// We may not read the kind.
-    Forbidden(String),
+    Forbidden(Failure),
     /// The API server could not be asked, or said something unexpected.
-    Failed(String),
+    Failed(Failure),
     /// An object that was asked for by name; `None` when there is none.
     Fetched(Key, Option<Box<RawObject>>),
+    /// An object that was asked for by name does not come; it is asked for again and again.
+    Unfetched(Key, Failure),
 }
 
 /// Follows one kind.
@@ -188,7 +190,7 @@ impl Stream {
         }
         if error.code() == Some(403) {
             at.position = None;
-            teller.tell(Event::Forbidden(describe(error))).await;
+            teller.tell(Event::Forbidden(error.failure())).await;
             if !self.entry.kind.is_essential() {
                 return about(self.times.forbidden);
             }
@@ -197,7 +199,7 @@ impl Stream {
             let outdated = error.is_of_position();
             // A position may grow old; that nothing is wrong then shows in the next watch.
             if !outdated || at.refusals > 1 {
-                teller.tell(Event::Failed(describe(error))).await;
+                teller.tell(Event::Failed(error.failure())).await;
             }
             if outdated || at.refusals >= REFUSALS {
                 at.position = None;
@@ -299,16 +301,16 @@ impl Position {
     }
 }
 
-/// What is told, under the stream's name.
-struct Teller {
-    stream: usize,
-    kind: Kind,
-    sender: mpsc::Sender<Message>,
+/// What is told, under the number of a stream or fetch.
+pub(super) struct Teller {
+    pub(super) stream: usize,
+    pub(super) kind: Kind,
+    pub(super) sender: mpsc::Sender<Message>,
 }
 
 impl Teller {
     /// Waits while there is no room. Nobody listens only when everything ends.
-    async fn tell(&self, event: Event) {
+    pub(super) async fn tell(&self, event: Event) {
         let _ = self.sender.send(Message { stream: self.stream, kind: self.kind, event }).await;
     }
 }
@@ -327,6 +329,15 @@ enum StreamError {
 }
 
 impl StreamError {
+    /// It, for those who are told.
+    fn failure(&self) -> Failure {
+        let brief = match self {
+            Self::Ask(error) => error.brief(),
+            Self::Absent | Self::Short | Self::NoPosition => self.to_string(),
+        };
+        Failure { brief, detail: describe(self) }
+    }
+
     /// The HTTP status, if the API server gave one.
     fn code(&self) -> Option<u16> {
         match self {

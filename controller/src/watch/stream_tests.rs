@@ -51,12 +51,15 @@ fn quick() -> Times {
     Times { absent: short, forbidden: short, ..Times::default() }
 }
 
-/// Runs a stream until the script is over. Gives what it told, as text, and the requests.
+/// Runs a stream until the script is over. Gives what it told, as text, and the requests. Of the time that stands still
+/// in these tests an hour is over as soon as nothing happens any more.
 async fn told(kind: Kind, script: Vec<Answer>) -> (Vec<String>, Vec<String>) {
     let answers = script.len();
     let mut running = Running::start(kind, quick(), script).await;
     let mut told = Vec::new();
+    let end = Instant::now() + Duration::from_secs(3600);
     while running.requests().len() <= answers {
+        assert!(Instant::now() < end, "{:?}, then nothing more, after {told:?}", running.requests());
         tokio::select! {
             Some(message) = running.messages.recv() => told.push(text(&message)),
             () = sleep(Duration::from_millis(5)) => {}
@@ -78,13 +81,14 @@ fn text(message: &Message) -> String {
         Event::Watching => "watching".to_owned(),
         Event::Absent => "absent".to_owned(),
         Event::Forbidden(_) => "forbidden".to_owned(),
-        Event::Failed(why) if why.contains("as soon as it had begun") => "short".to_owned(),
-        Event::Failed(why) if why.contains("does not answer") => "silent".to_owned(),
+        Event::Failed(why) if why.detail.contains("as soon as it had begun") => "short".to_owned(),
+        Event::Failed(why) if why.detail.contains("does not answer") => "silent".to_owned(),
         Event::Failed(why) => {
-            assert!(why.contains("said so"), "{why}");
+            assert!(why.detail.contains("said so") && !why.brief.contains("said so"), "{why:?}");
             "trouble".to_owned()
         }
         Event::Fetched(..) => "fetched".to_owned(),
+        Event::Unfetched(..) => "unfetched".to_owned(),
     }
 }
 
@@ -93,7 +97,7 @@ fn paths(requests: &[String]) -> Vec<&str> {
     requests.iter().map(|request| request.split('?').next().unwrap_or_default()).collect()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_watch_goes_on_where_it_was_and_lists_anew_only_when_it_must() {
     let bookmark = json!({"kind": "Service", "apiVersion": "v1", "metadata": {"resourceVersion": "30"}});
     let gone = status(410, "Expired", "said so: too old", json!({}));
@@ -125,7 +129,7 @@ async fn a_watch_goes_on_where_it_was_and_lists_anew_only_when_it_must() {
     at(6, "resourceVersion=40");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_kind_that_is_not_served_is_asked_for_until_it_comes() {
     let (told, requests) = told(
         Kind::HttpRoute,
@@ -145,7 +149,7 @@ async fn a_kind_that_is_not_served_is_asked_for_until_it_comes() {
     assert_eq!(paths(&requests), [list, "/apis", "/apis", version, "/apis", version, list, list]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_kind_is_read_in_the_first_of_our_versions_that_is_served() {
     let (told, requests) = told(
         Kind::ReferenceGrant,
@@ -162,7 +166,7 @@ async fn a_kind_is_read_in_the_first_of_our_versions_that_is_served() {
     assert_eq!(paths(&requests)[4], "/apis/gateway.networking.k8s.io/v1beta1/referencegrants");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_404_for_a_kind_that_every_api_server_serves_takes_nothing_away() {
     for answer in [failure(404), Answer::text(404, "said so: 404 page not found\n")] {
         let (told, _) = told(
@@ -176,7 +180,7 @@ async fn a_404_for_a_kind_that_every_api_server_serves_takes_nothing_away() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_404_that_the_list_of_groups_does_not_confirm_takes_nothing_away() {
     let served = || vec![groups(&[(GATEWAY, &["v1"])]), kinds("gateway.networking.k8s.io/v1", &["httproutes"])];
     let mut script = vec![list(&["a"], "5", ""), failure(404)];
@@ -188,7 +192,7 @@ async fn a_404_that_the_list_of_groups_does_not_confirm_takes_nothing_away() {
     assert_eq!(told.join(" "), "listing +a listed trouble trouble trouble listing +a listed");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_kind_that_may_not_be_read_is_asked_for_until_it_may() {
     for kind in [Kind::Secret, Kind::Namespace] {
         let (told, _) = told(kind, vec![failure(403), list(&["a"], "5", "")]).await;
@@ -196,21 +200,21 @@ async fn a_kind_that_may_not_be_read_is_asked_for_until_it_may() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_list_that_hangs_is_given_up() {
     let times = Times { answer: Duration::from_secs(1), ..quick() };
     let mut running = Running::start(Kind::Service, times, vec![Answer::none(), list(&["a"], "5", "")]).await;
     assert_eq!(running.up_to("listed").await, ["listing", "silent", "listing", "+a", "listed"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_watch_that_hangs_before_it_begins_is_given_up() {
     let times = Times { answer: Duration::from_secs(1), ..quick() };
     let mut running = Running::start(Kind::Service, times, vec![list(&["a"], "5", ""), Answer::none()]).await;
     assert_eq!(running.up_to("silent").await, ["listing", "+a", "listed", "silent"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_watch_is_one_when_it_lives_for_a_while() {
     let refusal = Answer::lines(200, &[seen("ERROR", status(500, "InternalError", "said so", json!({})))]);
     let script = vec![
@@ -219,12 +223,11 @@ async fn a_watch_is_one_when_it_lives_for_a_while() {
         refusal,
         Answer::lines(200, &[seen("ADDED", object("a", "6"))]).and_holds(),
     ];
-    let times = Times { settle: Duration::from_millis(100), ..quick() };
-    let mut running = Running::start(Kind::Service, times, script).await;
+    let mut running = Running::start(Kind::Service, quick(), script).await;
     assert_eq!(running.up_to("watching").await, ["listing", "listed", "trouble", "trouble", "+a", "watching"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_position_that_is_refused_again_and_again_is_given_up() {
     for code in [400, 500, 504] {
         let mut script = vec![list(&["a"], "5", "")];
@@ -240,7 +243,7 @@ async fn a_position_that_is_refused_again_and_again_is_given_up() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_api_server_that_is_busy_is_not_asked_for_everything_anew() {
     for code in [429, 503] {
         let mut script = vec![list(&["a"], "5", "")];
@@ -251,7 +254,7 @@ async fn an_api_server_that_is_busy_is_not_asked_for_everything_anew() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_position_that_the_api_server_has_not_reached_is_given_up_at_once() {
     let old = status(504, "Timeout", "Too large resource version: 10, current: 5", json!({}));
     let new = status(504, "Timeout", "", json!({"causes": [{"reason": "ResourceVersionTooLarge"}]}));
@@ -273,7 +276,7 @@ async fn after_silence(reached: &str) -> Vec<String> {
     running.requests()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_database_that_was_replaced_by_an_older_copy_is_listed_anew() {
     let requests = after_silence("9").await;
     assert!(requests[2].contains("limit=1"), "{requests:?}");
@@ -282,6 +285,25 @@ async fn a_database_that_was_replaced_by_an_older_copy_is_listed_anew() {
         let requests = after_silence(reached).await;
         assert!(requests[3].contains("resourceVersion=10"), "{requests:?}");
     }
+}
+
+#[test]
+fn what_everybody_may_hear_of_a_failure_names_nobody() {
+    let told = "secrets is forbidden: User \"system:serviceaccount:web:genkan\" cannot list resource";
+    let forbidden = serde_json::from_value(status(403, "Forbidden", told, json!({}))).unwrap();
+    let refused: Box<dyn std::error::Error + Send + Sync> = "10.0.0.1:6443: connection refused".into();
+    let broken = std::io::Error::other("10.0.0.1:6443 reset the connection");
+    let failures = [
+        (AskError::Api(kube::Error::Api(forbidden)), "HTTP status 403", told),
+        (AskError::Api(kube::Error::Service(refused)), "no answer", "10.0.0.1:6443: connection refused"),
+        (AskError::Broken(broken), "the connection to the API server broke", "10.0.0.1:6443 reset"),
+    ];
+    for (error, brief, detail) in failures {
+        let failure = StreamError::from(error).failure();
+        assert_eq!(failure.brief, brief);
+        assert!(failure.detail.contains(detail), "{failure:?}");
+    }
+    assert_eq!(StreamError::Short.failure().brief, StreamError::Short.failure().detail);
 }
 
 #[test]

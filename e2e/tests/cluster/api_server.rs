@@ -16,6 +16,11 @@ fn backends(cluster: &Cluster) -> [Echo; 2] {
     ["one", "two"].map(|name| Echo::start_at(name, cluster.host_address()))
 }
 
+/// Whether Ingresses are followed, as the metrics say.
+fn up(genkan: &Genkan) -> bool {
+    genkan.admin_get("/metrics").1.contains("genkan_watch_up{kind=\"Ingress\"} 1\n")
+}
+
 /// The lines of `/readyz`.
 fn readiness(genkan: &Genkan) -> (u16, String) {
     genkan.admin_get("/readyz")
@@ -40,8 +45,7 @@ fn while_the_api_server_is_away_nothing_fails_and_afterwards_changes_are_served(
         let (status, text) = readiness(&genkan);
         status == 200 && text.contains("Ingress: not followed for")
     });
-    let up = |text: &str| text.contains("genkan_watch_up{kind=\"Ingress\"} 1");
-    assert!(!up(&genkan.admin_get("/metrics").1));
+    assert!(!up(&genkan));
     while stopped.elapsed() < AWAY {
         let done = load.done();
         genkan.wait_until("requests go on", || load.done() > done + 100);
@@ -49,7 +53,7 @@ fn while_the_api_server_is_away_nothing_fails_and_afterwards_changes_are_served(
     cluster.start_api_server();
     site.namespace.apply(&fixed_service("other", two.address()));
     genkan.wait_until("the change is served", || backend(&genkan, "other.test") == "two");
-    genkan.wait_until("all is well", || readiness(&genkan).1 == "ready\n" && up(&genkan.admin_get("/metrics").1));
+    genkan.wait_until("all is well", || readiness(&genkan).1 == "ready\n" && up(&genkan));
     load.finish();
 }
 
@@ -79,6 +83,9 @@ fn a_restart_without_the_api_server_serves_what_the_cache_holds() {
     site.namespace.apply(&fixed_service("web", two.address()));
     genkan.wait_until("the API server is heard", || backend(&genkan, "web.test") == "two");
     empty.wait_until("so it is by the other", || readiness(&empty).0 == 200);
+    for genkan in [&genkan, &empty] {
+        genkan.wait_until("all is well", || readiness(genkan).1 == "ready\n" && up(genkan));
+    }
 }
 
 #[test]
