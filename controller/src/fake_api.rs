@@ -2,10 +2,13 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -26,6 +29,21 @@ where
     A: Future<Output = (u16, Value)> + Send + 'static,
 {
     let answer = Arc::new(answer);
+    streaming_client(move |asked| {
+        let answer = answer.clone();
+        async move {
+            let (status, value) = answer(asked).await;
+            (status, value, Duration::ZERO)
+        }
+    })
+}
+
+/// The same, where an answer says besides how much later than it its end comes. `null` is no body.
+pub(crate) fn streaming_client<A>(answer: impl Fn(Asked) -> A + Send + Sync + 'static) -> Client
+where
+    A: Future<Output = (u16, Value, Duration)> + Send + 'static,
+{
+    let answer = Arc::new(answer);
     let service = tower::service_fn(move |request: Request<Body>| {
         let answer = answer.clone();
         async move {
@@ -33,9 +51,18 @@ where
             let body = body.collect_bytes().await.unwrap();
             let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
             let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
-            let (status, value) = answer(Asked { method, path, body }).await;
-            let bytes = Bytes::from(value.to_string());
-            Ok::<_, Infallible>(Response::builder().status(status).body(Full::new(bytes)).unwrap())
+            let (status, value, silence) = answer(Asked { method, path, body }).await;
+            let bytes = if value.is_null() { Bytes::new() } else { Bytes::from(value.to_string()) };
+            let parts = [(Duration::ZERO, bytes), (silence, Bytes::new())].into_iter();
+            let body = StreamBody::new(Box::pin(stream::unfold(parts, async |mut parts| {
+                let (delay, bytes) = parts.next()?;
+                // One of no length may still take a tick of the clock.
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                Some((Ok::<_, Infallible>(Frame::data(bytes)), parts))
+            })));
+            Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap())
         }
     });
     Client::new(service, "default")

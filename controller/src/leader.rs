@@ -16,7 +16,16 @@ use kube::api::{Api, ObjectMeta, PostParams, WatchEvent, WatchParams};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use crate::trouble::Trouble;
+use crate::trouble::{self, Trouble};
+
+/// Giving the Lease back takes no longer.
+pub const RELEASE_TIME: Duration = Duration::from_secs(4);
+/// One request takes no longer, however long the Lease is.
+const CALL_TIME: Duration = Duration::from_secs(10);
+/// Who does not hold it looks at the Lease again after this time, when it can't be watched. As long as client-go's.
+const PAUSE: Duration = Duration::from_secs(2);
+/// A watch that lived so long may be begun again at once.
+const LIVED: Duration = Duration::from_secs(5);
 
 /// What is voted on, and who we are.
 #[derive(Debug)]
@@ -78,7 +87,7 @@ impl Election {
                 Ok(false) => self.await_turn(&leases, &mut seen).await,
                 Err(error) => {
                     self.tell("taken", &error);
-                    sleep(self.retry()).await;
+                    self.pause(seen.as_ref()).await;
                 }
             }
         }
@@ -86,32 +95,40 @@ impl Election {
 
     /// Without the right to the Lease nobody ever writes, and only this says why.
     fn tell(&self, what: &str, error: &LeaderError) {
-        let line = format!("the Lease {}/{} can't be {what}: {error}", self.namespace, self.name);
-        if self.trouble.set(line) {
-            tracing::warn!(lease = %self.name, %error, "the Lease can't be {what}: no status and no Event is written here");
+        let line =
+            format!("the Lease by which a leader is elected can't be {what}: {}", trouble::cause(error.status()));
+        if self.trouble.set(line, error) {
+            let Self { namespace, name: lease, .. } = self;
+            tracing::warn!(
+                %namespace, %lease, %error,
+                "the Lease can't be {what}: no status and no Event is written here"
+            );
         }
     }
 
     /// Gives the Lease back if it is ours, so that another need not wait for its end.
     pub async fn release(&self, client: Client) {
         let leases: Api<Lease> = Api::namespaced(client, &self.namespace);
-        let Ok(Ok(Some(mut lease))) = timeout(self.retry(), leases.get_opt(&self.name)).await else { return };
-        if holder(&lease) != self.identity {
-            return;
-        }
-        let spec = lease.spec.get_or_insert_default();
-        spec.holder_identity = Some(String::new());
-        spec.lease_duration_seconds = Some(1);
-        if let Err(error) = leases.replace(&self.name, &PostParams::default(), &lease).await {
+        let giving = async {
+            let Some(mut lease) = leases.get_opt(&self.name).await? else { return Ok(()) };
+            if holder(&lease) != self.identity {
+                return Ok(());
+            }
+            let spec = lease.spec.get_or_insert_default();
+            spec.holder_identity = Some(String::new());
+            spec.lease_duration_seconds = Some(1);
+            leases.replace(&self.name, &PostParams::default(), &lease).await.map(drop)
+        };
+        if let Err(error) = limited(RELEASE_TIME, giving).await {
             tracing::debug!(lease = %self.name, %error, "the Lease is not given back; it ends by itself");
         }
     }
 
     /// Tries to take the Lease. `false`: somebody else holds it.
     async fn acquire(&self, leases: &Api<Lease>, seen: &mut Option<Seen>) -> Result<bool, LeaderError> {
-        let Some(lease) = limited(self.retry(), leases.get_opt(&self.name)).await? else {
+        let Some(lease) = limited(self.call(), leases.get_opt(&self.name)).await? else {
             let lease = self.lease(None);
-            let created = limited(self.retry(), leases.create(&PostParams::default(), &lease)).await;
+            let created = limited(self.call(), leases.create(&PostParams::default(), &lease)).await;
             return match created {
                 Ok(lease) => {
                     see(seen, lease);
@@ -131,7 +148,7 @@ impl Election {
     /// Writes ourselves into a Lease. `false`: somebody was faster.
     async fn write(&self, leases: &Api<Lease>, old: &Lease, seen: &mut Option<Seen>) -> Result<bool, LeaderError> {
         let lease = self.lease(Some(old));
-        match limited(self.retry(), leases.replace(&self.name, &PostParams::default(), &lease)).await {
+        match limited(self.call(), leases.replace(&self.name, &PostParams::default(), &lease)).await {
             Ok(lease) => {
                 see(seen, lease);
                 Ok(true)
@@ -190,13 +207,14 @@ impl Election {
     async fn await_turn(&self, leases: &Api<Lease>, seen: &mut Option<Seen>) {
         let version = seen.as_ref().and_then(|seen| seen.lease.metadata.resource_version.clone()).unwrap_or_default();
         let params = WatchParams::default().fields(&format!("metadata.name={}", self.name)).timeout(60);
-        let events = match limited(self.retry(), leases.watch(&params, &version)).await {
+        let events = match limited(self.call(), leases.watch(&params, &version)).await {
             Ok(events) => events,
             Err(error) => {
                 self.tell("watched", &error);
-                return sleep(self.retry()).await;
+                return self.pause(seen.as_ref()).await;
             }
         };
+        let began = Instant::now();
         let mut events = std::pin::pin!(events);
         loop {
             tokio::select! {
@@ -212,18 +230,28 @@ impl Election {
                     }
                     Some(Ok(WatchEvent::Bookmark(_))) => {}
                     Some(Ok(WatchEvent::Deleted(_))) => return,
-                    // Not at once: an API server that ends every watch must not be asked without a pause.
                     Some(Ok(WatchEvent::Error(status)) | Err(kube::Error::Api(status))) => {
                         // Too old a position is nothing wrong: it is read anew.
                         if status.code != 410 {
                             self.tell("watched", &kube::Error::Api(status).into());
                         }
-                        return sleep(self.retry()).await;
+                        return self.pause(seen.as_ref()).await;
                     }
-                    Some(Err(_)) | None => return sleep(self.retry()).await,
+                    // Each ends after a while. An API server that ends them at once is not asked without a pause.
+                    Some(Err(_)) | None if began.elapsed() >= LIVED => return,
+                    Some(Err(_)) | None => return self.pause(seen.as_ref()).await,
                 },
             }
         }
+    }
+
+    /// Waits a moment, and not beyond the end of the holder's time.
+    async fn pause(&self, seen: Option<&Seen>) {
+        let now = Instant::now();
+        let next = now + self.retry().min(PAUSE);
+        let end = expiry(seen, self.ttl);
+        // Over already, it did not help.
+        sleep_until(if end > now { next.min(end) } else { next }).await;
     }
 
     /// The Lease as we write it.
@@ -247,9 +275,23 @@ impl Election {
         lease
     }
 
-    /// Between renewals, and between attempts.
+    /// Between renewals.
     fn retry(&self) -> Duration {
         self.ttl / 4
+    }
+
+    /// How long one request may take.
+    fn call(&self) -> Duration {
+        self.retry().min(CALL_TIME)
+    }
+}
+
+impl LeaderError {
+    fn status(&self) -> u16 {
+        match self {
+            Self::Api(error) => trouble::status(error),
+            Self::Silent => 0,
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use genkan_routing::name::ObjectRef;
 use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhook, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
@@ -15,10 +14,10 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::authority::{Authority, Dated, now};
+use super::authority::{Authority, AuthorityError, Dated, now};
 use super::serving::Serving;
 use crate::resources::NamespacedName;
-use crate::trouble::Trouble;
+use crate::trouble::{self, Trouble};
 
 /// How often Secret and configuration are looked at: others may change them.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -68,13 +67,21 @@ enum Round {
 /// Why a round failed.
 #[derive(Debug, thiserror::Error)]
 enum KeeperError {
-    #[error("{0} can't be {1}: {2}")]
-    Api(String, &'static str, #[source] kube::Error),
+    #[error("{kind} {name} can't be {what}: {error}")]
+    Api {
+        kind: &'static str,
+        name: String,
+        what: &'static str,
+        #[source]
+        error: kube::Error,
+    },
     #[error(
         "Secret {0} was not made for this (it has no annotation {MARK}) and is left alone: let \
          --validating-webhook-secret name another, or give the certificate by --validating-webhook-certificate"
     )]
     Foreign(NamespacedName),
+    #[error("Secret {0} holds no certificate of ours ({1}), and only the leader makes it anew")]
+    Damaged(NamespacedName, #[source] AuthorityError),
     #[error("no certificate can be made: {0}")]
     Make(#[from] rcgen::Error),
     #[error("the API server does not answer")]
@@ -90,13 +97,16 @@ impl Keeper {
             let wait = match round {
                 Ok(Round::Done) => INTERVAL,
                 Ok(Round::Again) => SOON,
+                // Nobody but a human mends that.
+                Err(KeeperError::Foreign(_)) => INTERVAL,
                 Err(_) if !work.serving.is_shown() => SOON,
                 Err(_) => INTERVAL,
             };
             match round {
                 Ok(_) => trouble.clear(),
                 Err(error) => {
-                    if trouble.set(format!("the webhook's certificate is not looked after: {error}")) {
+                    let line = format!("the webhook's certificate is not looked after: {}", error.in_public());
+                    if trouble.set(line, &error) {
                         tracing::warn!(%error, "the webhook's certificate is not looked after; it will be tried again");
                     }
                 }
@@ -153,17 +163,27 @@ impl Work {
         if secret.as_ref().is_some_and(|secret| !is_ours(secret)) {
             return Err(KeeperError::Foreign(self.keeper.secret.clone()));
         }
-        let mut authority = self.read(secret.as_ref());
+        let (mut authority, damage) = match read(secret.as_ref()) {
+            Ok(authority) => (authority, None),
+            Err(error) => (None, Some(error)),
+        };
         if leading {
             let next = Authority::renew(authority.as_ref(), &self.cas, &self.names, now())?;
             if let Some(next) = next {
                 if !self.write(secret, &next).await? {
                     return Ok(Round::Again);
                 }
+                if let Some(error) = &damage {
+                    tracing::warn!(secret = %self.keeper.secret, %error, "the Secret held no certificate of ours");
+                }
                 authority = Some(next);
             }
         }
-        let Some(authority) = authority else { return Ok(Round::Again) };
+        let authority = match (authority, damage) {
+            (Some(authority), _) => authority,
+            (None, Some(error)) => return Err(KeeperError::Damaged(self.keeper.secret.clone(), error)),
+            (None, None) => return Ok(Round::Again),
+        };
         let trusted = self.trust(&authority, leading).await;
         // What is shown is trusted, most likely; but anything is better than nothing.
         if matches!(trusted, Ok(true)) || !self.serving.is_shown() {
@@ -181,18 +201,6 @@ impl Work {
             None => Ok(true),
             Some(configuration) if leading => self.bundle(&configuration, authority).await,
             Some(configuration) => Ok(self.is_trusted(&configuration, authority)),
-        }
-    }
-
-    /// What a Secret holds; `None` when it holds something else.
-    fn read(&self, secret: Option<&Secret>) -> Option<Authority> {
-        let data = secret?.data.as_ref().filter(|data| !data.is_empty())?;
-        match Authority::read(data) {
-            Ok(authority) => Some(authority),
-            Err(error) => {
-                tracing::warn!(secret = %self.keeper.secret, %error, "the Secret holds no certificate of ours");
-                None
-            }
         }
     }
 
@@ -277,13 +285,37 @@ impl Work {
     }
 
     fn secret_error(&self, what: &'static str, error: kube::Error) -> KeeperError {
-        KeeperError::Api(format!("Secret {}", self.keeper.secret), what, error)
+        KeeperError::Api { kind: "Secret", name: self.keeper.secret.to_string(), what, error }
     }
 
     fn configuration_error(&self, what: &'static str, error: kube::Error) -> KeeperError {
-        let object = ObjectRef::new("ValidatingWebhookConfiguration", "", self.keeper.configuration.as_str());
-        KeeperError::Api(object.to_string(), what, error)
+        KeeperError::Api {
+            kind: "ValidatingWebhookConfiguration",
+            name: self.keeper.configuration.clone(),
+            what,
+            error,
+        }
     }
+}
+
+impl KeeperError {
+    /// It without names, for everybody.
+    fn in_public(&self) -> String {
+        match self {
+            Self::Api { kind, what, error, .. } => {
+                format!("its {kind} can't be {what}: {}", trouble::cause(trouble::status(error)))
+            }
+            Self::Foreign(_) => "its Secret was not made for this; the log says more".to_owned(),
+            Self::Damaged(..) => "its Secret holds something else; the log says more".to_owned(),
+            Self::Make(_) | Self::Silent => self.to_string(),
+        }
+    }
+}
+
+/// What a Secret holds, if anything.
+fn read(secret: Option<&Secret>) -> Result<Option<Authority>, AuthorityError> {
+    let data = secret.and_then(|secret| secret.data.as_ref()).filter(|data| !data.is_empty());
+    data.map(Authority::read).transpose()
 }
 
 /// Whether a Secret is ours to write: made by us, or empty, as somebody may prepare it.

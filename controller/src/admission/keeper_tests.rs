@@ -15,25 +15,42 @@ fn names() -> NamespacedName {
 /// One round of a keeper that leads, where the API server has this Secret and no configuration. Gives what it came to,
 /// and what was written.
 async fn round(secret: Option<Secret>) -> (Result<Round, KeeperError>, Vec<Asked>) {
-    let writes = Arc::new(Mutex::new(Vec::new()));
-    let written = writes.clone();
+    let (client, asked) = api(secret);
+    let (_lead, leading) = watch::channel(true);
+    let outcome = Work::new(keeper(), &client, Serving::new(), leading).round().await;
+    let mut writes = asked.lock().clone();
+    writes.retain(|asked| asked.method != "GET");
+    (outcome, writes)
+}
+
+/// An API server with this Secret and no configuration, and what it is asked.
+fn api(secret: Option<Secret>) -> (Client, Arc<Mutex<Vec<Asked>>>) {
+    let all = Arc::new(Mutex::new(Vec::new()));
+    let kept = all.clone();
     let client = client(move |asked| {
+        kept.lock().push(asked.clone());
         let answer = match (asked.method.as_str(), &secret) {
             ("GET", Some(secret)) if asked.path == SECRET => (200, serde_json::to_value(secret).unwrap()),
             ("GET", _) => failure(404),
-            _ => {
-                written.lock().push(asked.clone());
-                (200, asked.body)
-            }
+            _ => (200, asked.body),
         };
         async { answer }
     });
+    (client, all)
+}
+
+fn keeper() -> Keeper {
     let service = NamespacedName::new("web", "webhook");
-    let keeper = Keeper { service, configuration: "webhook".to_owned(), secret: names() };
-    let (_lead, leading) = watch::channel(true);
-    let outcome = Work::new(keeper, &client, Serving::new(), leading).round().await;
-    let writes = writes.lock().clone();
-    (outcome, writes)
+    Keeper { service, configuration: "webhook".to_owned(), secret: names() }
+}
+
+/// A minute of a keeper that does not lead: how often it asks, and its trouble.
+async fn minute(client: Client, asked: &Mutex<Vec<Asked>>) -> (usize, Option<String>) {
+    let (_lead, leading) = watch::channel(false);
+    let trouble = Trouble::default();
+    let running = keeper().run(client, Serving::new(), leading, trouble.clone());
+    assert!(timeout(Duration::from_secs(60), running).await.is_err(), "it goes on");
+    (asked.lock().len(), trouble.line())
 }
 
 fn secret(mark: bool, data: &[(&str, &str)]) -> Secret {
@@ -80,4 +97,33 @@ async fn a_secret_that_is_empty_is_filled_and_marked() {
     let (outcome, writes) = round(Some(secret(false, &[]))).await;
     assert_eq!((outcome.unwrap(), writes[0].method.as_str()), (Round::Done, "PUT"));
     assert!(is_ours(&made(&writes[0])) && !made(&writes[0]).data.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_somebody_else_made_is_looked_at_without_haste() {
+    let (client, asked) = api(Some(secret(false, &[("tls.key", "their only copy of a key")])));
+    let (count, line) = minute(client, &asked).await;
+    assert!((2..=7).contains(&count), "{count}");
+    let told = "the webhook's certificate is not looked after: its Secret was not made for this; the log says more";
+    assert_eq!(line.as_deref(), Some(told));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_damaged_is_trouble_to_who_does_not_lead() {
+    let (client, asked) = api(Some(secret(true, &[("tls.crt", "x")])));
+    // The leader makes it anew any moment.
+    let (count, line) = minute(client, &asked).await;
+    assert!(count > 7, "{count}");
+    let told = "the webhook's certificate is not looked after: its Secret holds something else; the log says more";
+    assert_eq!(line.as_deref(), Some(told));
+    assert!(asked.lock().iter().all(|asked| asked.method == "GET"), "it is the leader's to write");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_that_is_missing_is_told_without_names() {
+    let client = client(|_| async { failure(403) });
+    let (_, line) = minute(client, &Mutex::default()).await;
+    let told =
+        "the webhook's certificate is not looked after: its Secret can't be read: HTTP status 403; the log says more";
+    assert_eq!(line.as_deref(), Some(told));
 }

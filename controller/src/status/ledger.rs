@@ -158,6 +158,11 @@ impl Ledger {
         again == CONTESTED
     }
 
+    /// Whether an Ingress of ours has other addresses than it is to have.
+    pub(super) fn differs(&self, name: &NamespacedName) -> bool {
+        self.entries.get(name).zip(self.wanted.as_ref()).is_some_and(|(entry, wanted)| !has(&entry.state, wanted))
+    }
+
     /// The Ingresses that have exactly these addresses.
     pub(super) fn that_have(&self, addresses: &BTreeSet<Address>) -> Vec<(NamespacedName, IngressState)> {
         let having = self.entries.iter().filter(|(_, entry)| has(&entry.state, addresses));

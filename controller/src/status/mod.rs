@@ -8,4 +8,4 @@ mod writer;
 
 pub use self::address::{OwnPod, Publish, has_siblings};
 pub use self::events::{Events, Told};
-pub use self::writer::{IngressState, StatusWriter};
+pub use self::writer::{END_TIME, IngressState, StatusWriter};

@@ -24,7 +24,7 @@ use tokio::time::{Instant, interval_at, sleep_until, timeout};
 use super::clear::clear;
 use super::ledger::{Ledger, Outcome, Write};
 use crate::resources::NamespacedName;
-use crate::trouble::Trouble;
+use crate::trouble::{self, Trouble};
 use crate::watch::Address;
 
 /// Who owns the fields that we write.
@@ -34,7 +34,7 @@ pub(super) const AT_ONCE: usize = 8;
 /// One write may take so long.
 pub(super) const WRITE_TIME: Duration = Duration::from_secs(10);
 /// The end may take so long: taking all addresses away.
-const END_TIME: Duration = Duration::from_secs(20);
+pub const END_TIME: Duration = Duration::from_secs(20);
 
 /// An Ingress as the API server has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,7 +119,7 @@ struct Writer {
     leading: watch::Receiver<bool>,
     ledger: Ledger,
     writes: JoinSet<(Write, Result<Outcome, Failure>)>,
-    /// Ingresses whose last write failed, and by which HTTP status.
+    /// Ingresses that differ and whose last write failed, and by which HTTP status.
     failing: BTreeMap<NamespacedName, u16>,
     trouble: Trouble,
     /// Whether it was told that somebody else writes the same statuses.
@@ -135,10 +135,11 @@ impl Writer {
             tokio::select! {
                 note = notes.recv() => match note {
                     Some(Note::Ingress(name, state)) => {
-                        if state.is_none() {
-                            self.failing.remove(&name);
-                        }
                         self.ledger.note(&name, state, Instant::now());
+                        // It is gone; or what seemed to fail was done.
+                        if !self.ledger.differs(&name) && self.failing.remove(&name).is_some() {
+                            self.tell();
+                        }
                     }
                     Some(Note::End { clear, done }) => {
                         self.end(clear).await;
@@ -171,10 +172,8 @@ impl Writer {
         let addresses = self.addresses.borrow_and_update().clone();
         let leading = *self.leading.borrow();
         self.ledger.want(addresses.filter(|_| leading).map(Arc::new), Instant::now());
-        if !leading {
-            self.failing.clear();
-            self.trouble.clear();
-        }
+        self.failing.retain(|name, _| self.ledger.differs(name));
+        self.tell();
     }
 
     fn write(&mut self) {
@@ -192,20 +191,18 @@ impl Writer {
     }
 
     fn written(&mut self, write: &Write, outcome: Result<Outcome, Failure>) {
-        let outcome = match outcome {
-            Ok(outcome) => {
-                self.failing.remove(&write.name);
-                outcome
-            }
-            Err(failure) => {
-                self.failed(&write.name, failure);
-                Outcome::Failed
-            }
+        let (outcome, failure) = match outcome {
+            Ok(outcome) => (outcome, None),
+            Err(failure) => (Outcome::Failed, Some(failure)),
         };
-        if self.failing.is_empty() {
-            self.trouble.clear();
+        let contested = self.ledger.done(write, outcome, Instant::now());
+        // It may have been noted since that it is gone, or has what was written though no answer came.
+        match failure.filter(|_| self.ledger.differs(&write.name)) {
+            Some(failure) => self.failed(&write.name, failure),
+            None => drop(self.failing.remove(&write.name)),
         }
-        if self.ledger.done(write, outcome, Instant::now()) && !std::mem::replace(&mut self.contested, true) {
+        self.tell();
+        if contested && !std::mem::replace(&mut self.contested, true) {
             tracing::warn!(
                 ingress = %write.name,
                 "somebody else keeps writing its status: are there two controllers of one class, or of one Lease each?"
@@ -220,11 +217,20 @@ impl Writer {
         let count = self.failing.len();
         if news {
             tracing::warn!(ingress = %name, %error, "its status is not written; it will be tried again, as will others");
-            // Without its name and the error, which has it too: whoever reaches the admin port reads this.
-            let how = if code == 0 { "no answer".to_owned() } else { format!("HTTP status {code}") };
-            self.trouble.set(format!("statuses of Ingresses are not written: {how}; the log says more"));
         } else {
             tracing::debug!(ingress = %name, %error, count, "its status is not written");
+        }
+    }
+
+    /// Says what is wrong now: how the first of those that fail does.
+    fn tell(&self) {
+        match self.failing.values().next() {
+            // The log has it already.
+            Some(code) => {
+                let line = format!("statuses of Ingresses are not written: {}", trouble::cause(*code));
+                self.trouble.set(line, &"");
+            }
+            None => self.trouble.clear(),
         }
     }
 
@@ -251,8 +257,7 @@ impl Writer {
 
 impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
-        let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
-        Self { code, error: error.to_string() }
+        Self { code: trouble::status(&error), error: error.to_string() }
     }
 }
 

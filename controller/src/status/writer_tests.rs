@@ -130,3 +130,65 @@ async fn a_right_that_is_missing_is_trouble_until_it_is_there() {
         assert_eq!(writer.trouble().line().is_none(), well, "{name}");
     }
 }
+
+/// Waits until there is trouble, or none.
+async fn troubled(writer: &StatusWriter, wanted: bool) {
+    let waiting = async {
+        while writer.trouble().line().is_some() != wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    let line = timeout(Duration::from_secs(10), waiting).await.map_err(|_| writer.trouble().line());
+    assert_eq!(line, Ok(()), "trouble: {wanted}");
+}
+
+fn published(uid: &str) -> Option<IngressState> {
+    Some(IngressState { uid: uid.into(), published: [Address::from_text("1.2.3.4")].into() })
+}
+
+#[tokio::test]
+async fn a_write_that_failed_and_was_done_all_the_same_is_no_trouble() {
+    let (writer, mut writes, _lead) = start();
+    writer.seen(named("web"), state("u"));
+    writes.recv().await.unwrap().answer.send(failure(504)).unwrap();
+    troubled(&writer, true).await;
+    writer.seen(named("web"), published("u"));
+    troubled(&writer, false).await;
+}
+
+#[tokio::test]
+async fn a_write_that_fails_after_its_effect_was_seen_is_no_trouble() {
+    let (writer, mut writes, _lead) = start();
+    writer.seen(named("web"), state("u"));
+    let late = writes.recv().await.unwrap();
+    writer.seen(named("web"), published("u"));
+    // The other one's write begins after the writer took note of both.
+    writer.seen(named("other"), state("v"));
+    let other = writes.recv().await.unwrap();
+    late.answer.send(failure(504)).unwrap();
+    other.answer.send(failure(403)).unwrap();
+    troubled(&writer, true).await;
+    assert!(writer.trouble().line().unwrap().contains("HTTP status 403"));
+    writer.seen(named("other"), None);
+    troubled(&writer, false).await;
+}
+
+#[tokio::test]
+async fn the_last_one_that_fails_takes_the_trouble_with_it() {
+    let (writer, mut writes, _lead) = start();
+    writer.seen(named("one"), state("u"));
+    writes.recv().await.unwrap().answer.send(failure(403)).unwrap();
+    troubled(&writer, true).await;
+    writer.seen(named("two"), state("v"));
+    writes.recv().await.unwrap().answer.send(failure(500)).unwrap();
+    // What is told is true of those that are left.
+    writer.seen(named("one"), None);
+    let waiting = async {
+        while !writer.trouble().line().is_some_and(|line| line.contains("HTTP status 500")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), waiting).await.expect("the other one's failure is told");
+    writer.seen(named("two"), None);
+    troubled(&writer, false).await;
+}
