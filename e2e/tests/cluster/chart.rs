@@ -159,7 +159,20 @@ fn the_chart_is_installed_upgraded_rolled_back_and_uninstalled_and_no_request_fa
     assert_eq!(published(), address, "the addresses stay while replicas follow one another");
 
     // Not by uninstalling: that takes their rights away before they have stopped.
-    namespace.kubectl(&["scale", &format!("deployment/{CONTROLLER}"), "--replicas=0"]);
+    let scale = |replicas: usize| {
+        let count = format!("--replicas={replicas}");
+        namespace.kubectl(&["scale", &format!("deployment/{CONTROLLER}"), &count]);
+    };
+    // One after the other: two that stop at once may each take the other for one that stays.
+    scale(1);
+    let lease = format!("lease/{RELEASE}-genkan-leader");
+    namespace.wait_until("the one that stays leads", || {
+        let left = pods(&namespace);
+        let lease = namespace.get(&lease).expect("the Lease");
+        left.len() == 1 && lease["spec"]["holderIdentity"] == *left[0]
+    });
+    assert_eq!(published(), address, "one is enough");
+    scale(0);
     namespace.wait_until("the last one took the addresses away", || published().is_empty());
     release.helm(&["uninstall", RELEASE, "--wait", "--timeout", "120s"]);
     let selector = format!("app.kubernetes.io/instance={RELEASE}");

@@ -69,6 +69,25 @@ fn a_leader_that_stops_gives_its_lease_back_and_another_takes_it_at_once() {
 }
 
 #[test]
+fn a_leader_that_is_stopped_before_it_serves_gives_its_lease_back() {
+    let site = Site::new("early");
+    site.namespace.kubectl(&["create", "serviceaccount", "voter"]);
+    let account = format!("--serviceaccount={}:voter", site.class());
+    // It may vote, and that is all: without Ingresses there is nothing to serve.
+    site.namespace.kubectl(&["create", "role", "voter", "--verb=*", "--resource=leases.coordination.k8s.io"]);
+    site.namespace.kubectl(&["create", "rolebinding", "voter", "--role=voter", &account]);
+    let mut options = site.options("genkan-0", &["--election-id=vote", "--election-ttl=10m"]);
+    options.unready = true;
+    let mut genkan = Genkan::control(&site.kubeconfig_of("voter"), options);
+    genkan.wait_until("it leads", || site.namespace.get("lease/vote").is_some() && holder(&site) == "genkan-0");
+    genkan.terminate();
+    assert!(genkan.wait().success(), "{}", genkan.errors());
+    let told = "told to stop before anything was served";
+    genkan.wait_until("it served nothing so far", || genkan.errors().contains(told));
+    assert_eq!(holder(&site), "");
+}
+
+#[test]
 fn a_leader_that_drains_writes_nothing_after_it_gave_its_lease_back() {
     let site = Site::new("drain-writes");
     // A backend that answers when it is told to: so long its request is open.
@@ -84,7 +103,14 @@ fn a_leader_that_drains_writes_nothing_after_it_gave_its_lease_back() {
     let second = start("genkan-1", "2.2.2.2");
     let mut client = http1::Client::connect(first.http()).unwrap();
     client.send("GET", "web.test", "/", &[], b"").unwrap();
-    let (mut open, _) = slow.accept().unwrap();
+    slow.set_nonblocking(true).unwrap();
+    let mut open = None;
+    first.wait_until("the backend is asked", || {
+        open = slow.accept().ok();
+        open.is_some()
+    });
+    let (mut open, _) = open.unwrap();
+    open.set_nonblocking(false).unwrap();
 
     first.terminate();
     second.wait_until("the second writes", || site.published("web") == "2.2.2.2");

@@ -49,14 +49,16 @@ impl Serve {
     ) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
         let (delay, linger) = (self.drain_delay, self.linger);
-        let start = Server::start(self, source);
-        let mut server = tokio::select! {
-            server = start => server?,
-            () = signals.next() => {
-                tracing::info!("told to stop before anything was served");
-                return Ok(ExitCode::SUCCESS);
-            }
+        let mut base = Base::new(self, source)?;
+        let begun = tokio::select! {
+            begun = base.begin() => begun.map(Some),
+            () = signals.next() => Ok(None),
         };
+        let (resolver, control) = match begun {
+            Ok(Some(begun)) => begun,
+            ended => return base.end(&mut signals, ended.map(drop)).await,
+        };
+        let mut server = Server::start(base, resolver, control);
         greet(&server);
         let mut drained: Option<Drain> = None;
         loop {
@@ -138,13 +140,21 @@ pub(super) struct Server<S> {
     class: String,
 }
 
-impl<S: Source> Server<S> {
-    async fn start(
+/// What runs before anything is served.
+struct Base<S> {
+    source: S,
+    settings: Settings,
+    admin_server: AdminServer,
+    proxy: Arc<Proxy>,
+    admin: Arc<AdminState>,
+}
+
+impl<S: Source> Base<S> {
+    fn new(
         serve: Serve,
         source: impl FnOnce(&Arc<Proxy>, &Arc<AdminState>) -> anyhow::Result<S>,
     ) -> anyhow::Result<Self> {
         let mut settings = serve.settings;
-        let class = settings.ingress_class.clone();
         settings.fallback_certificate = Some(Arc::new(generate_fallback()?));
         settings.healthz_port = serve.admin_at.port();
         let proxy = Arc::new(Proxy::start(serve.proxy)?);
@@ -152,12 +162,38 @@ impl<S: Source> Server<S> {
         let admin = AdminState::new(serve.health_path, serve.audience, move || metrics.encode());
         let admin_server = AdminServer::start(serve.admin_at, admin.clone())
             .with_context(|| format!("cannot listen on {}: choose another --healthz-port", serve.admin_at))?;
-        let mut source = source(&proxy, &admin)?;
+        let source = source(&proxy, &admin)?;
+        Ok(Self { source, settings, admin_server, proxy, admin })
+    }
+
+    /// Waits until there is something to serve.
+    async fn begin(&mut self) -> anyhow::Result<(Resolver, Control)> {
+        let source = &mut self.source;
         source.load().await?;
         let mut resolver = Resolver::new(crate::dns::Options::default()).context("names can't be resolved")?;
         resolver.follow(source.resources_mut());
-        let mut control = Control::new(settings, source.resources());
+        let mut control = Control::new(self.settings.clone(), source.resources());
         source.complete(&mut control).await;
+        Ok((resolver, control))
+    }
+
+    /// Ends before anything was served, told to or because of an error. What is ours by now, a Lease for example, is
+    /// given back.
+    async fn end(mut self, signals: &mut Signals, why: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+        self.source.leave(Duration::ZERO);
+        tokio::select! {
+            () = self.source.left() => {}
+            () = signals.next() => return Ok(ExitCode::FAILURE),
+        }
+        why?;
+        tracing::info!("told to stop before anything was served");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl<S: Source> Server<S> {
+    fn start(base: Base<S>, resolver: Resolver, control: Control) -> Self {
+        let Base { source, settings, admin_server, proxy, admin } = base;
         let published = Published::default();
         let problems = BTreeSet::new();
         let mut server = Self {
@@ -172,12 +208,12 @@ impl<S: Source> Server<S> {
             generation: 0,
             // No source begins there.
             told: (Arc::default(), u64::MAX, Vec::new()),
-            class,
+            class: settings.ingress_class,
         };
         server.admin.set(Condition::SourcesListed, true);
         server.publish();
         server.tell_problems(false);
-        Ok(server)
+        server
     }
 
     /// Takes changes of the resources (none: only the source's problems) to the proxy.

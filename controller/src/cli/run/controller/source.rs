@@ -313,7 +313,7 @@ impl Source for Cluster {
         // From here on nobody answers: the API server is to ask another replica.
         self.admission = None;
         if let Some(leaving) = self.leaving.take()
-            && timeout(LEAVE_TIME * 3, leaving).await.is_err()
+            && timeout(LEAVE_TIME, leaving).await.is_err()
         {
             tracing::warn!("the API server does not answer: statuses and the Lease stay as they are");
         }

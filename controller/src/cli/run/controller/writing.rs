@@ -11,12 +11,16 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::flags::ClusterFlags;
-use crate::leader::Election;
-use crate::status::{Events, OwnPod, StatusWriter, has_siblings};
+use crate::leader::{Election, RELEASE_TIME};
+use crate::status::{END_TIME, Events, OwnPod, StatusWriter, has_siblings};
 use crate::watch::Address;
 
-/// The end does not wait longer for the API server, besides taking addresses away.
-pub(super) const LEAVE_TIME: Duration = Duration::from_secs(10);
+/// The end does not wait longer for the API server.
+pub(super) const LEAVE_TIME: Duration = Duration::from_secs(30);
+/// Of it, finding out whether we are the last.
+const SIBLINGS_TIME: Duration = Duration::from_secs(5);
+// However long each of its parts takes: the Lease is given back.
+const _: () = assert!(SIBLINGS_TIME.as_secs() + END_TIME.as_secs() + RELEASE_TIME.as_secs() < LEAVE_TIME.as_secs());
 
 /// What is written.
 pub(super) struct Writing {
@@ -81,7 +85,7 @@ impl Writing {
         let (lead, election, electing) = (self.lead.clone(), self.election.clone(), self.electing.take());
         async move {
             if let Some(status) = status {
-                let few = addresses.borrow().as_ref().is_none_or(|addresses| addresses.len() <= 1);
+                let few = addresses.borrow().as_ref().is_some_and(|addresses| addresses.len() <= 1);
                 let leads = *leading.borrow();
                 let clear = clear && leads && few && is_last(&client, &pod).await;
                 if clear {
@@ -122,12 +126,15 @@ async fn measure(name: String, mut leading: Receiver<bool>, proxy: Arc<Proxy>) {
 
 /// Whether no other Pod of our workload runs. When that can't be told, the statuses stay.
 async fn is_last(client: &Client, pod: &OwnPod) -> bool {
-    match timeout(LEAVE_TIME, has_siblings(client, pod)).await {
+    match timeout(SIBLINGS_TIME, has_siblings(client, pod)).await {
         Ok(Ok(siblings)) => !siblings,
         Ok(Err(error)) => {
             tracing::warn!(%error, "whether we are the last replica can't be told: statuses stay as they are");
             false
         }
-        Err(_) => false,
+        Err(_) => {
+            tracing::warn!("the API server does not say whether we are the last replica: statuses stay as they are");
+            false
+        }
     }
 }
