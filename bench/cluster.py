@@ -127,7 +127,7 @@ def cpu(pid):
 
 
 def settle(process):
-    """Waits until nothing is done any more: after the start, statuses and Events are written."""
+    """Waits until nothing is done any more: after the start, statuses are written."""
     used = cpu(process.pid)
     while True:
         time.sleep(1)
@@ -274,7 +274,7 @@ def measure(cluster, genkan, routes, changes, more, folder):
             print(f"  {'CPU until then':<18} {cpu(process.pid):7.2f} s")
             settle(process)
             published(api, routes)
-            print(f"  {'CPU with statuses':<18} {cpu(process.pid):7.2f} s, {routes} written, and an Event for each")
+            print(f"  {'CPU with statuses':<18} {cpu(process.pid):7.2f} s, {routes} written")
             print(f"  {'memory':<18} {memory(process.pid):7.1f} MiB (highest {memory(process.pid, 'VmHWM'):.1f})")
             for what, seconds in timed_changes(api, port, routes, changes, address, ports).items():
                 report(f"{what} changed", seconds)

@@ -23,6 +23,7 @@ pub mod label_selector;
 pub mod leader;
 pub mod resources;
 pub mod settings;
+mod side_server;
 pub mod small_map;
 pub mod status;
 pub mod translate;

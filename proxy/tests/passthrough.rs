@@ -243,22 +243,8 @@ async fn a_drain_lets_a_connection_finish() {
     assert_eq!((cut_off, &last[..]), (0, &b"last"[..]));
 }
 
-/// Waits until the metrics have, or no longer have, a line of what Ingress `default/passing` has passed on.
-async fn until_counted(running: &Running, name: &str, status: &str, value: Option<u64>) {
-    let own = format!("protocol=\"tls\",port=\"443\",namespace=\"default\",name=\"passing\"{status}}} ");
-    let count = || {
-        let text = running.proxy.metrics().encode();
-        let line = text.lines().find(|line| line.starts_with(name) && line.contains(&own)).map(str::to_owned);
-        line.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())
-    };
-    let counted = async {
-        while count() != value {
-            tokio::task::yield_now().await;
-        }
-    };
-    let counted = tokio::time::timeout(PATIENCE, counted).await;
-    assert!(counted.is_ok(), "{name} {own}:\n{}", running.proxy.metrics().encode());
-}
+/// The metrics of what Ingress `default/passing` passes on.
+const COUNTED: &str = "protocol=\"tls\",port=\"443\",namespace=\"default\",name=\"passing\"";
 
 #[tokio::test]
 async fn connections_are_counted_by_object_as_long_as_it_has_a_name() {
@@ -268,18 +254,18 @@ async fn connections_are_counted_by_object_as_long_as_it_has_a_name() {
     let length = u64::try_from(hello.len()).unwrap();
     let mut client = TcpStream::connect(https(&running)).await.unwrap();
     client.write_all(&hello).await.unwrap();
-    until_counted(&running, "genkan_stream_received_bytes_total", "", Some(length)).await;
-    until_counted(&running, "genkan_stream_active_sessions", "", Some(1)).await;
+    running.until_counted("genkan_stream_received_bytes_total", COUNTED, "", Some(length)).await;
+    running.until_counted("genkan_stream_active_sessions", COUNTED, "", Some(1)).await;
     client.shutdown().await.unwrap();
     assert_eq!(rest(&mut client).await, hello);
     running.log_line();
     // With no connection left, other names of the object keep the counts.
     running.proxy.publish(plain(&[backend.address]).passthrough("more.test", "a", |_| {}).snapshot());
-    until_counted(&running, "genkan_stream_sessions_total", ",status=\"200\"", Some(1)).await;
-    until_counted(&running, "genkan_stream_sent_bytes_total", "", Some(length)).await;
-    until_counted(&running, "genkan_stream_active_sessions", "", Some(0)).await;
+    running.until_counted("genkan_stream_sessions_total", COUNTED, ",status=\"200\"", Some(1)).await;
+    running.until_counted("genkan_stream_sent_bytes_total", COUNTED, "", Some(length)).await;
+    running.until_counted("genkan_stream_active_sessions", COUNTED, "", Some(0)).await;
     running.proxy.publish(Site::new().https(&OURS.certificate("ours")).snapshot());
-    until_counted(&running, "genkan_stream_sessions_total", "", None).await;
+    running.until_counted("genkan_stream_sessions_total", COUNTED, "", None).await;
 }
 
 #[tokio::test]

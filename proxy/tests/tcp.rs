@@ -303,20 +303,8 @@ async fn a_drain_lets_a_connection_finish() {
     assert_eq!((cut_off, last.as_str()), (0, "b"));
 }
 
-/// Waits until the metrics have this line, of the port of these tests.
-async fn until_counted(running: &Running, name: &str, status: &str, value: u64) {
-    let own = "protocol=\"tcp\",port=\"9000\",namespace=\"default\",name=\"services\"";
-    let end = format!("{own}{status}}} {value}");
-    let is = |line: &str| line.starts_with(name) && line.ends_with(&end);
-    // What a client has may be counted a moment later.
-    let counted = async {
-        while !running.proxy.metrics().encode().lines().any(is) {
-            tokio::task::yield_now().await;
-        }
-    };
-    let counted = tokio::time::timeout(PATIENCE, counted).await;
-    assert!(counted.is_ok(), "{name} {end}:\n{}", running.proxy.metrics().encode());
-}
+/// The metrics of the port of these tests.
+const COUNTED: &str = "protocol=\"tcp\",port=\"9000\",namespace=\"default\",name=\"services\"";
 
 #[tokio::test]
 async fn connections_are_counted_by_port() {
@@ -325,15 +313,15 @@ async fn connections_are_counted_by_port() {
     let mut client = connect(&running).await;
     client.write_all(b"abc").await.unwrap();
     exactly(&mut client, 3).await;
-    until_counted(&running, "genkan_stream_active_sessions", "", 1).await;
-    until_counted(&running, "genkan_stream_received_bytes_total", "", 3).await;
-    until_counted(&running, "genkan_stream_sent_bytes_total", "", 3).await;
+    running.until_counted("genkan_stream_active_sessions", COUNTED, "", Some(1)).await;
+    running.until_counted("genkan_stream_received_bytes_total", COUNTED, "", Some(3)).await;
+    running.until_counted("genkan_stream_sent_bytes_total", COUNTED, "", Some(3)).await;
     client.shutdown().await.unwrap();
     rest(&mut client).await;
     running.log_line();
     // With no connection left, a publish of the same listener still keeps the counts.
     running.proxy.publish(plain(&[backend.address]).snapshot());
-    until_counted(&running, "genkan_stream_sessions_total", ",status=\"200\"", 1).await;
-    until_counted(&running, "genkan_stream_received_bytes_total", "", 3).await;
-    until_counted(&running, "genkan_stream_active_sessions", "", 0).await;
+    running.until_counted("genkan_stream_sessions_total", COUNTED, ",status=\"200\"", Some(1)).await;
+    running.until_counted("genkan_stream_received_bytes_total", COUNTED, "", Some(3)).await;
+    running.until_counted("genkan_stream_active_sessions", COUNTED, "", Some(0)).await;
 }

@@ -22,7 +22,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -34,13 +33,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Connections at the same time; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 128;
+use crate::side_server::SideServer;
+
 /// A request's head must arrive within this time, also on a kept connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// No connection is older, so that a client that reads slowly or not at all gives its place back.
@@ -103,11 +100,7 @@ pub struct Details {
 
 /// A running admin server. Dropping it ends it.
 #[derive(Debug)]
-pub struct AdminServer {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct AdminServer(SideServer);
 
 impl AdminState {
     /// A state in which nothing holds yet; `metrics` gives the text of `/metrics` whenever it is asked for. `/healthz`
@@ -195,65 +188,20 @@ impl fmt::Debug for AdminState {
 impl AdminServer {
     /// Binds an address and serves it on a thread of its own. Errors are those of binding and of making the thread.
     pub fn start(address: SocketAddr, state: Arc<AdminState>) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = {
-            let _inside = runtime.enter();
-            TcpListener::from_std(listener)?
-        };
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = serve(listener, state) => {}
-                    _ = stopped => {}
+        SideServer::start("admin", address, move |stream, peer| {
+            let state = state.clone();
+            async move {
+                if timeout(MAX_AGE, connection(stream, peer.ip(), state)).await.is_err() {
+                    tracing::debug!(%peer, "admin connection is too old");
                 }
-            });
-        })?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+            }
+        })
+        .map(Self)
     }
 
     /// The address that is bound.
     pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for AdminServer {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic was told when it happened.
-            let _ = thread.join();
-        }
-    }
-}
-
-async fn serve(listener: TcpListener, state: Arc<AdminState>) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        // The semaphore is never closed.
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let state = state.clone();
-                connections.spawn(async move {
-                    let _permit = permit;
-                    if timeout(MAX_AGE, connection(stream, peer.ip(), state)).await.is_err() {
-                        tracing::debug!(%peer, "admin connection is too old");
-                    }
-                });
-            }
-            Err(error) => {
-                // Out of descriptors, most likely; accepting again at once would spin.
-                tracing::warn!(%error, "cannot accept an admin connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-        while connections.try_join_next().is_some() {}
+        self.0.address()
     }
 }
 

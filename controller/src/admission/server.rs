@@ -1,12 +1,10 @@
-//! The server: HTTPS on a listener, a thread and a runtime of its own, so that a flood of reviews costs the proxy and
-//! the probes nothing.
+//! The server: HTTPS beside the proxy, so that a flood of reviews costs the proxy and the probes nothing.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -16,18 +14,15 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::desk::Desk;
 use super::review::Review;
 use super::serving::Serving;
+use crate::side_server::SideServer;
 
-/// Connections at the same time; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 128;
 /// A handshake must be over, a request's head and its body be there within this time.
 const CLIENT_TIME: Duration = Duration::from_secs(10);
 /// No connection is older: then it takes no further request, and ends when those that run are answered.
@@ -62,11 +57,7 @@ type Observer = dyn Fn(&Observation) + Send + Sync;
 
 /// A running server. Dropping it ends it.
 #[derive(Debug)]
-pub struct AdmissionServer {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct AdmissionServer(SideServer);
 
 /// What every request needs.
 struct Shared {
@@ -87,63 +78,15 @@ impl AdmissionServer {
         let config = serving.config().map_err(io::Error::other)?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let shared = Arc::new(Shared { desk, observe: Box::new(observe), bodies: AtomicUsize::new(0) });
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = {
-            let _inside = runtime.enter();
-            TcpListener::from_std(listener)?
-        };
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("admission".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = serve(listener, acceptor, shared) => {}
-                    _ = stopped => {}
-                }
-            });
-        })?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        SideServer::start("admission", address, move |stream, peer| {
+            connection(stream, peer, acceptor.clone(), shared.clone())
+        })
+        .map(Self)
     }
 
     /// The address that is bound.
     pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for AdmissionServer {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic was told when it happened.
-            let _ = thread.join();
-        }
-    }
-}
-
-async fn serve(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared>) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        // The semaphore is never closed.
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let (acceptor, shared) = (acceptor.clone(), shared.clone());
-                connections.spawn(async move {
-                    let _permit = permit;
-                    connection(stream, peer, acceptor, shared).await;
-                });
-            }
-            Err(error) => {
-                // Out of descriptors, most likely; accepting again at once would spin.
-                tracing::warn!(%error, "cannot accept a connection to the webhook");
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
-        while connections.try_join_next().is_some() {}
+        self.0.address()
     }
 }
 

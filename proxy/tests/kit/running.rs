@@ -54,4 +54,23 @@ impl Running {
     pub fn log_line(&self) -> String {
         self.log.lock().unwrap().recv_timeout(super::client::PATIENCE).expect("a log line")
     }
+
+    /// Waits until the metrics have a line with this name, these first labels and this status, and this value; or, for
+    /// `None`, until they no longer have it.
+    pub async fn until_counted(&self, name: &str, labels: &str, status: &str, value: Option<u64>) {
+        let labels = format!("{labels}{status}}} ");
+        let count = || {
+            let text = self.proxy.metrics().encode();
+            let line = text.lines().find(|line| line.starts_with(name) && line.contains(&labels)).map(str::to_owned);
+            line.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())
+        };
+        // What a client has may be counted a moment later.
+        let counted = async {
+            while count() != value {
+                tokio::task::yield_now().await;
+            }
+        };
+        let counted = tokio::time::timeout(super::client::PATIENCE, counted).await;
+        assert!(counted.is_ok(), "{name} {labels}:\n{}", self.proxy.metrics().encode());
+    }
 }
