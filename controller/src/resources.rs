@@ -6,19 +6,26 @@
 
 mod endpoint_slice;
 mod ingress;
+mod metadata;
 mod secret;
 mod service;
+mod stream_route;
+mod x_backend;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-// The experimental channel's HTTPRoute has every field of the standard one, and those that would else be dropped unread:
-// `retry`, `sessionPersistence`, external authentication.
+// The experimental channel's types have every field of the standard ones, and those that would else be dropped unread:
+// `retry`, `sessionPersistence`, external authentication, `defaultScope`.
+use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
+use gateway_api::apis::experimental::gateways::Gateway;
+use gateway_api::apis::experimental::grpcroutes::GrpcRoute;
 use gateway_api::apis::experimental::httproutes::HttpRoute;
-use gateway_api::apis::standard::gatewayclasses::GatewayClass;
-use gateway_api::apis::standard::gateways::Gateway;
+use gateway_api::apis::experimental::listenersets::ListenerSet;
+use gateway_api::apis::experimental::xbackendtrafficpolicies::XBackendTrafficPolicy;
+use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicy;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
 use genkan_routing::name::ObjectRef;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -27,8 +34,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use self::endpoint_slice::{Endpoint, EndpointSlice, Hints, Port, PortProtocol, State};
 pub use self::ingress::{Ingress, IngressMetadata};
+pub use self::metadata::Metadata;
+pub(crate) use self::metadata::slim;
 pub use self::secret::{CertificateOutcome, Secret, SecretError};
 pub use self::service::Service;
+pub use self::stream_route::{BackendReference, ParentReference, StreamRoute, StreamRouteSpec, StreamRule};
+pub use self::x_backend::{XBackend, XBackendExternalHostname, XBackendPort, XBackendSpec, XBackendTls};
 
 /// A namespace and a name. The namespace is empty for cluster-scoped kinds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -201,6 +212,22 @@ kinds! {
     HttpRoute(HttpRoute) in http_routes, "HTTPRoute", namespaced: true;
     /// gateway.networking.k8s.io/v1 (or v1beta1) ReferenceGrant.
     ReferenceGrant(ReferenceGrant) in reference_grants, "ReferenceGrant", namespaced: true;
+    /// gateway.networking.k8s.io/v1 ListenerSet.
+    ListenerSet(ListenerSet) in listener_sets, "ListenerSet", namespaced: true;
+    /// gateway.networking.k8s.io/v1 GRPCRoute.
+    GrpcRoute(GrpcRoute) in grpc_routes, "GRPCRoute", namespaced: true;
+    /// gateway.networking.k8s.io/v1 (or v1alpha3, v1alpha2) TLSRoute.
+    TlsRoute(StreamRoute) in tls_routes, "TLSRoute", namespaced: true;
+    /// gateway.networking.k8s.io/v1 (or v1alpha2) TCPRoute.
+    TcpRoute(StreamRoute) in tcp_routes, "TCPRoute", namespaced: true;
+    /// gateway.networking.k8s.io/v1 (or v1alpha2) UDPRoute.
+    UdpRoute(StreamRoute) in udp_routes, "UDPRoute", namespaced: true;
+    /// gateway.networking.k8s.io/v1 (or v1alpha3) BackendTLSPolicy.
+    BackendTlsPolicy(BackendTlsPolicy) in backend_tls_policies, "BackendTLSPolicy", namespaced: true;
+    /// gateway.networking.x-k8s.io/v1alpha1 XBackendTrafficPolicy.
+    XBackendTrafficPolicy(XBackendTrafficPolicy) in x_backend_traffic_policies, "XBackendTrafficPolicy", namespaced: true;
+    /// gateway.networking.x-k8s.io/v1alpha1 XBackend.
+    XBackend(XBackend) in x_backends, "XBackend", namespaced: true;
 }
 
 impl Resources {

@@ -40,11 +40,37 @@ Nodes are read for the status when it is written and nothing else gives an addre
   resources: [ingresses]
   verbs: [get, list, watch]
 - apiGroups: [gateway.networking.k8s.io]
-  resources: [gateways, httproutes, referencegrants]
+  resources:
+    - backendtlspolicies
+    - gateways
+    - grpcroutes
+    - httproutes
+    - listenersets
+    - referencegrants
+    - tcproutes
+    - tlsroutes
+    - udproutes
+  verbs: [get, list, watch]
+- apiGroups: [gateway.networking.x-k8s.io]
+  resources: [xbackends, xbackendtrafficpolicies]
   verbs: [get, list, watch]
 {{- if eq (include "genkan.rbac.writesStatus" .) "true" }}
 - apiGroups: [networking.k8s.io]
   resources: [ingresses/status]
+  verbs: [patch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources:
+    - backendtlspolicies/status
+    - gateways/status
+    - grpcroutes/status
+    - httproutes/status
+    - listenersets/status
+    - tcproutes/status
+    - tlsroutes/status
+    - udproutes/status
+  verbs: [patch]
+- apiGroups: [gateway.networking.x-k8s.io]
+  resources: [xbackends/status, xbackendtrafficpolicies/status]
   verbs: [patch]
 {{- end }}
 {{ include "genkan.rbac.events" . }}
@@ -63,6 +89,11 @@ Nodes are read for the status when it is written and nothing else gives an addre
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gatewayclasses]
   verbs: [get, list, watch]
+{{- if eq (include "genkan.rbac.writesStatus" .) "true" }}
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gatewayclasses/status]
+  verbs: [patch]
+{{- end }}
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get, list, watch]

@@ -7,12 +7,14 @@ mod typed;
 
 use std::sync::Arc;
 
+use kube::Resource;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(crate) use self::path::{Step, display};
 use self::typed::typed;
 pub(crate) use self::typed::{TypeError, Unknown};
-use crate::resources::{Kind, Object};
+use crate::resources::{Kind, Object, slim};
 
 /// An object and the fields of its value that its type does not know.
 pub(crate) type Known = (Object, Vec<Unknown>);
@@ -32,31 +34,55 @@ pub(crate) struct Entry {
 }
 
 macro_rules! entry {
-    ($kind:ident, $group:literal, [$($version:literal),+], $plural:literal) => {
+    ($kind:ident, $group:expr, [$($version:literal),+], $plural:literal, $decode:ident) => {
         Entry {
             kind: Kind::$kind,
             group: $group,
             versions: &[$($version),+],
             plural: $plural,
-            decode: |value| typed(value).map(|(object, unknown)| (Object::$kind(Arc::new(object)), unknown)),
+            decode: |value| $decode(value).map(|(object, unknown)| (Object::$kind(Arc::new(object)), unknown)),
         }
     };
 }
 
-/// Every kind that is read. The v1beta1 types of Gateway API are the v1 types.
+const GATEWAY: &str = "gateway.networking.k8s.io";
+const GATEWAY_X: &str = "gateway.networking.x-k8s.io";
+
+/// Every kind that is read. The types of Gateway API read older versions too.
 pub(crate) const ENTRIES: &[Entry] = &[
-    entry!(Ingress, "networking.k8s.io", ["v1"], "ingresses"),
-    entry!(IngressClass, "networking.k8s.io", ["v1"], "ingressclasses"),
-    entry!(Service, "", ["v1"], "services"),
-    entry!(EndpointSlice, "discovery.k8s.io", ["v1"], "endpointslices"),
-    entry!(Secret, "", ["v1"], "secrets"),
-    entry!(ConfigMap, "", ["v1"], "configmaps"),
-    entry!(Namespace, "", ["v1"], "namespaces"),
-    entry!(GatewayClass, "gateway.networking.k8s.io", ["v1", "v1beta1"], "gatewayclasses"),
-    entry!(Gateway, "gateway.networking.k8s.io", ["v1", "v1beta1"], "gateways"),
-    entry!(HttpRoute, "gateway.networking.k8s.io", ["v1", "v1beta1"], "httproutes"),
-    entry!(ReferenceGrant, "gateway.networking.k8s.io", ["v1", "v1beta1"], "referencegrants"),
+    entry!(Ingress, "networking.k8s.io", ["v1"], "ingresses", own),
+    entry!(IngressClass, "networking.k8s.io", ["v1"], "ingressclasses", slimmed),
+    entry!(Service, "", ["v1"], "services", own),
+    entry!(EndpointSlice, "discovery.k8s.io", ["v1"], "endpointslices", own),
+    entry!(Secret, "", ["v1"], "secrets", own),
+    entry!(ConfigMap, "", ["v1"], "configmaps", slimmed),
+    entry!(Namespace, "", ["v1"], "namespaces", slimmed),
+    entry!(GatewayClass, GATEWAY, ["v1", "v1beta1"], "gatewayclasses", slimmed),
+    entry!(Gateway, GATEWAY, ["v1", "v1beta1"], "gateways", slimmed),
+    entry!(HttpRoute, GATEWAY, ["v1", "v1beta1"], "httproutes", slimmed),
+    entry!(ReferenceGrant, GATEWAY, ["v1", "v1beta1"], "referencegrants", slimmed),
+    entry!(ListenerSet, GATEWAY, ["v1"], "listenersets", slimmed),
+    entry!(GrpcRoute, GATEWAY, ["v1"], "grpcroutes", slimmed),
+    entry!(TlsRoute, GATEWAY, ["v1", "v1alpha3", "v1alpha2"], "tlsroutes", own),
+    entry!(TcpRoute, GATEWAY, ["v1", "v1alpha2"], "tcproutes", own),
+    entry!(UdpRoute, GATEWAY, ["v1", "v1alpha2"], "udproutes", own),
+    entry!(BackendTlsPolicy, GATEWAY, ["v1", "v1alpha3"], "backendtlspolicies", slimmed),
+    entry!(XBackendTrafficPolicy, GATEWAY_X, ["v1alpha1"], "xbackendtrafficpolicies", slimmed),
+    entry!(XBackend, GATEWAY_X, ["v1alpha1"], "xbackends", own),
 ];
+
+/// Decodes a type that keeps what is read.
+fn own<T: DeserializeOwned>(value: &Value) -> Result<(T, Vec<Unknown>), TypeError> {
+    typed(value, &[])
+}
+
+/// Decodes a type of the API. Its status is written by us and others and read elsewhere: here it would make every
+/// write of it a change, and an odd one would spoil the object.
+fn slimmed<T: DeserializeOwned + Resource>(value: &Value) -> Result<(T, Vec<Unknown>), TypeError> {
+    let (mut object, unknown): (T, _) = typed(value, &["status"])?;
+    *object.meta_mut() = slim(std::mem::take(object.meta_mut()));
+    Ok((object, unknown))
+}
 
 /// The entry of a kind.
 pub(crate) fn entry(kind: Kind) -> &'static Entry {
@@ -94,14 +120,4 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_has_one_entry() {
-        for kind in Kind::ALL {
-            assert_eq!(ENTRIES.iter().filter(|entry| entry.kind == *kind).count(), 1, "{kind:?}");
-            assert_eq!(entry(*kind).kind, *kind);
-        }
-    }
-}
+mod tests;

@@ -30,9 +30,12 @@ pub(crate) struct TypeError {
     pub(super) error: Error,
 }
 
-/// Decodes a value.
-pub(super) fn typed<T: DeserializeOwned>(value: &Value) -> Result<(T, Vec<Unknown>), TypeError> {
-    let notes = RefCell::new(Notes::default());
+/// Decodes a value, except these of its fields.
+pub(super) fn typed<T: DeserializeOwned>(
+    value: &Value,
+    except: &'static [&'static str],
+) -> Result<(T, Vec<Unknown>), TypeError> {
+    let notes = RefCell::new(Notes { except, ..Notes::default() });
     let result = T::deserialize(Noting { value, notes: &notes });
     let notes = notes.into_inner();
     match result {
@@ -43,6 +46,8 @@ pub(super) fn typed<T: DeserializeOwned>(value: &Value) -> Result<(T, Vec<Unknow
 
 #[derive(Default)]
 struct Notes {
+    /// Fields of the whole value that are passed over.
+    except: &'static [&'static str],
     path: Vec<Step>,
     unknown: Vec<Unknown>,
     failed: Option<Vec<Step>>,
@@ -176,7 +181,10 @@ impl<'a> MapAccess<'a> for Entries<'a> {
     type Error = Error;
 
     fn next_key_seed<S: DeserializeSeed<'a>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        let Some((key, value)) = self.entries.next() else { return Ok(None) };
+        let notes = self.whole.notes.borrow();
+        let except = if notes.path.is_empty() { notes.except } else { &[] };
+        drop(notes);
+        let Some((key, value)) = self.entries.find(|(key, _)| !except.contains(&key.as_str())) else { return Ok(None) };
         self.value = Some((key, value));
         seed.deserialize(StrDeserializer::<Error>::new(key)).map(Some)
     }
@@ -201,7 +209,7 @@ mod tests {
     use super::*;
 
     fn unknown(value: Value) -> Vec<(String, Option<&'static str>)> {
-        let (_, unknown) = typed::<Ingress>(&value).unwrap();
+        let (_, unknown) = typed::<Ingress>(&value, &[]).unwrap();
         unknown.into_iter().map(|unknown| (display(&unknown.path), unknown.nearest)).collect()
     }
 
@@ -220,7 +228,7 @@ mod tests {
 
     #[test]
     fn errors_say_where() {
-        let error = typed::<Ingress>(&json!({"spec": {"rules": [{"host": "a"}, {"host": 5}]}})).unwrap_err();
+        let error = typed::<Ingress>(&json!({"spec": {"rules": [{"host": "a"}, {"host": 5}]}}), &[]).unwrap_err();
         assert_eq!(display(&error.path), "spec.rules[1].host");
         assert_eq!(error.to_string(), "invalid type: integer `5`, expected a string");
     }

@@ -7,8 +7,7 @@ use k8s_openapi::api::networking::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
-/// What `kubectl apply` notes down: the whole manifest once more.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+use super::metadata::LAST_APPLIED;
 
 /// An Ingress.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

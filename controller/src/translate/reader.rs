@@ -8,9 +8,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
+use gateway_api::apis::experimental::gateways::Gateway;
+use gateway_api::apis::experimental::grpcroutes::GrpcRoute;
 use gateway_api::apis::experimental::httproutes::HttpRoute;
-use gateway_api::apis::standard::gatewayclasses::GatewayClass;
-use gateway_api::apis::standard::gateways::Gateway;
+use gateway_api::apis::experimental::listenersets::ListenerSet;
+use gateway_api::apis::experimental::xbackendtrafficpolicies::XBackendTrafficPolicy;
+use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicy;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
 use genkan_routing::name::HostPattern;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -21,7 +25,7 @@ use super::config::Config;
 use super::world::World;
 use crate::resources::{
     CertificateOutcome, EndpointSlice, Ingress, Key, Kind, NamespacedName, Place, Resources, Secret, SecretError,
-    Service,
+    Service, StreamRoute, XBackend,
 };
 use crate::settings::Settings;
 
@@ -128,6 +132,22 @@ getters! {
     gateway: Gateway, gateways, Gateway;
     /// An HTTPRoute.
     http_route: HttpRoute, http_routes, HttpRoute;
+    /// A ListenerSet.
+    listener_set: ListenerSet, listener_sets, ListenerSet;
+    /// A GRPCRoute.
+    grpc_route: GrpcRoute, grpc_routes, GrpcRoute;
+    /// A TLSRoute.
+    tls_route: StreamRoute, tls_routes, TlsRoute;
+    /// A TCPRoute.
+    tcp_route: StreamRoute, tcp_routes, TcpRoute;
+    /// A UDPRoute.
+    udp_route: StreamRoute, udp_routes, UdpRoute;
+    /// A BackendTLSPolicy.
+    backend_tls_policy: BackendTlsPolicy, backend_tls_policies, BackendTlsPolicy;
+    /// An XBackendTrafficPolicy.
+    x_backend_traffic_policy: XBackendTrafficPolicy, x_backend_traffic_policies, XBackendTrafficPolicy;
+    /// An XBackend.
+    x_backend: XBackend, x_backends, XBackend;
 }
 
 impl<'a> Reader<'a> {

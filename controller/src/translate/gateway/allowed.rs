@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gateway_api::apis::standard::gateways::{
+use gateway_api::apis::experimental::gateways::{
     GatewayListenersAllowedRoutes, GatewayListenersAllowedRoutesNamespaces, GatewayListenersAllowedRoutesNamespacesFrom,
 };
 

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use gateway_api::apis::standard::gatewayclasses::GatewayClass;
-use gateway_api::apis::standard::gateways::Gateway;
+use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
+use gateway_api::apis::experimental::gateways::Gateway;
 use genkan_routing::model::{Certificate, Protocol};
 use genkan_routing::name::HostPattern;
 

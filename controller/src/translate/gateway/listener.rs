@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gateway_api::apis::standard::gateways::{
+use gateway_api::apis::experimental::gateways::{
     Gateway, GatewayListeners, GatewayListenersTls, GatewayListenersTlsCertificateRefs, GatewayListenersTlsMode,
 };
 use genkan_routing::model::{Certificate, Protocol};

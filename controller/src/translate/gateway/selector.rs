@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gateway_api::apis::standard::gateways::GatewayListenersAllowedRoutesNamespacesSelector;
+use gateway_api::apis::experimental::gateways::GatewayListenersAllowedRoutesNamespacesSelector;
 
 /// The label that every namespace has: its own name. The API server sets it; namespaces in files may lack it.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -79,7 +79,7 @@ impl Selector {
 
 #[cfg(test)]
 mod tests {
-    use gateway_api::apis::standard::gateways::GatewayListenersAllowedRoutesNamespacesSelectorMatchExpressions;
+    use gateway_api::apis::experimental::gateways::GatewayListenersAllowedRoutesNamespacesSelectorMatchExpressions;
 
     use super::*;
 

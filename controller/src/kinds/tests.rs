@@ -1,0 +1,122 @@
+use serde_json::json;
+
+use super::*;
+use crate::resources::Key;
+
+#[test]
+fn every_kind_has_one_entry() {
+    for kind in Kind::ALL {
+        assert_eq!(ENTRIES.iter().filter(|entry| entry.kind == *kind).count(), 1, "{kind:?}");
+        assert_eq!(entry(*kind).kind, *kind);
+    }
+}
+
+/// A spec of each kind of Gateway API with fields that only the newest or the experimental types have, and the least
+/// that the oldest version that is read demands.
+fn specs(kind: Kind) -> [Value; 2] {
+    let parents = json!([{"name": "g", "sectionName": "s", "port": 80}]);
+    let backends = json!([{"name": "b", "port": 80, "weight": 2}]);
+    let streams = json!({"parentRefs": parents, "rules": [{"name": "r", "backendRefs": backends}],
+                         "useDefaultGateways": "All"});
+    let validation = json!({"hostname": "b.test", "wellKnownCACertificates": "System",
+                            "subjectAltNames": [{"type": "URI", "uri": "spiffe://b.test/b"}]});
+    let targets = json!([{"group": "", "kind": "Service", "name": "b"}]);
+    let listener = json!({"name": "l", "port": 80, "protocol": "HTTP"});
+    match kind {
+        Kind::GatewayClass => {
+            let parameters = json!({"group": "a.test", "kind": "P", "name": "p"});
+            [json!({"controllerName": "a.test/b", "parametersRef": parameters}), json!({"controllerName": "a.test/b"})]
+        }
+        Kind::Gateway => [
+            json!({
+                "gatewayClassName": "c", "listeners": [listener], "defaultScope": "All",
+                "allowedListeners": {"namespaces": {"from": "Same"}},
+                "tls": {"backend": {"clientCertificateRef": {"name": "s"}},
+                        "frontend": {"default": {"validation": {"mode": "AllowInsecureFallback", "caCertificateRefs":
+                            [{"group": "", "kind": "ConfigMap", "name": "ca"}]}}}},
+            }),
+            json!({"gatewayClassName": "c", "listeners": []}),
+        ],
+        Kind::ListenerSet => [
+            json!({"parentRef": {"name": "g"}, "listeners": [listener]}),
+            json!({"parentRef": {"name": "g"}, "listeners": []}),
+        ],
+        Kind::HttpRoute => [json!({"rules": [{"name": "r", "retry": {"attempts": 2, "backoff": "1s"}}]}), json!({})],
+        Kind::GrpcRoute => {
+            let method = json!({"type": "RegularExpression", "service": "s", "method": "m"});
+            let persistence = json!({"sessionName": "s", "type": "Header"});
+            [json!({"rules": [{"matches": [{"method": method}], "sessionPersistence": persistence}]}), json!({})]
+        }
+        Kind::TlsRoute => {
+            let mut spec = streams;
+            spec["hostnames"] = json!(["a.test"]);
+            [spec, json!({"rules": [{}]})]
+        }
+        Kind::TcpRoute | Kind::UdpRoute => [streams, json!({"rules": [{}]})],
+        Kind::ReferenceGrant => {
+            let from = json!([{"group": "", "kind": "Service", "namespace": "n"}]);
+            [json!({"from": from, "to": [{"group": "", "kind": "Secret", "name": "s"}]}), json!({"from": [], "to": []})]
+        }
+        Kind::BackendTlsPolicy => [
+            json!({"targetRefs": targets, "validation": validation, "options": {"a.test/b": "c"}}),
+            json!({"targetRefs": [], "validation": {"hostname": "b.test"}}),
+        ],
+        Kind::XBackendTrafficPolicy => {
+            let budget = json!({"budget": {"percent": 20, "interval": "10s"}, "minRetryRate": {"count": 3}});
+            let persistence = json!({"type": "Cookie", "cookieConfig": {"lifetimeType": "Permanent"}});
+            [
+                json!({"targetRefs": targets, "retryConstraint": budget, "sessionPersistence": persistence}),
+                json!({"targetRefs": []}),
+            ]
+        }
+        Kind::XBackend => {
+            let tls =
+                json!({"mode": "ClientAndServer", "validation": validation, "clientCertificateRef": {"name": "s"}});
+            let port = json!({"name": "https", "port": 443});
+            [
+                json!({"type": "ExternalHostname", "externalHostname": {"hostname": "b.test"}, "port": port,
+                       "protocol": "HTTP2", "tls": tls}),
+                json!({"type": "Later", "port": {"port": 1}}),
+            ]
+        }
+        Kind::Ingress
+        | Kind::IngressClass
+        | Kind::Service
+        | Kind::EndpointSlice
+        | Kind::Secret
+        | Kind::ConfigMap
+        | Kind::Namespace => unreachable!("{kind:?} is built in"),
+    }
+}
+
+#[test]
+fn every_served_version_of_a_kind_of_gateway_api_is_read() {
+    for entry in ENTRIES.iter().filter(|entry| entry.is_custom()) {
+        for version in entry.versions {
+            for spec in specs(entry.kind) {
+                let metadata = json!({"namespace": "n", "name": "a"});
+                let value = json!({"apiVersion": entry.api_version(version), "kind": entry.kind.as_str(),
+                                   "metadata": metadata, "spec": spec});
+                let (object, unknown) = (entry.decode)(&value).unwrap_or_else(|error| panic!("{value}: {error}"));
+                assert_eq!(unknown, [], "{value}");
+                let namespace = if entry.kind.namespaced() { "n" } else { "" };
+                assert_eq!(Key::of(&object), Key::new(entry.kind, namespace, "a"));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_told_by_controllers_is_no_part_of_an_object() {
+    for entry in ENTRIES.iter().filter(|entry| entry.is_custom()) {
+        let [spec, _] = specs(entry.kind);
+        let of = |version: &str, status: Value| {
+            let metadata = json!({"name": "a", "resourceVersion": version, "generation": 1});
+            (entry.decode)(&json!({"metadata": metadata, "spec": spec, "status": status})).unwrap().0
+        };
+        let written = json!({"conditions": [], "parents": [], "ancestors": []});
+        assert_eq!(of("1", json!(null)), of("2", written), "{:?}", entry.kind);
+        // Also one that is of another form than the one we know.
+        assert_eq!(of("1", json!({"parents": 5})), of("2", json!({})), "{:?}", entry.kind);
+    }
+}
