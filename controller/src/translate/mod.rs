@@ -31,6 +31,7 @@ use std::sync::Arc;
 use genkan_routing::model::Model;
 use genkan_routing::report::Report;
 
+pub use gateway::status::Statuses;
 pub use ingress::{Overlap, Trial};
 pub use translator::Translator;
 
@@ -44,6 +45,8 @@ pub struct Translation {
     pub model: Arc<Model>,
     /// What is wrong.
     pub report: Arc<Report>,
+    /// What the objects' statuses are to say.
+    pub statuses: Arc<Statuses>,
 }
 
 /// A change of [`Resources`] since the last translation.

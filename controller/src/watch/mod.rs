@@ -19,6 +19,7 @@ mod raw;
 mod scope;
 #[cfg(test)]
 pub(crate) mod scripted;
+mod seen;
 mod store;
 mod stream;
 
@@ -35,6 +36,7 @@ use self::ask::{ANSWER_TIME, fetch};
 pub use self::client::{Access, connect};
 pub use self::health::Health;
 pub use self::scope::{Scope, Scopes};
+pub use self::seen::SeenStatus;
 use self::store::Store;
 pub use self::store::{Address, Facts};
 use self::stream::{Event, Message, Stream, Teller, Times};
@@ -88,13 +90,14 @@ pub struct Update {
 
 impl Watch {
     /// Begins to follow what `scopes` say. Nothing is known yet, see [`Self::is_listed`]; or what the cache in a file
-    /// knows, see [`Self::is_restored`]. An error is one of that file.
-    pub fn begin(client: Client, scopes: Scopes, cache: Option<&Path>) -> io::Result<Self> {
+    /// knows, see [`Self::is_restored`]. An error is one of that file. `controller` is the `controllerName` under which we
+    /// write statuses of Gateway API.
+    pub fn begin(client: Client, scopes: Scopes, controller: &str, cache: Option<&Path>) -> io::Result<Self> {
         let (sender, messages) = mpsc::channel(QUEUE);
         let mut watch = Self {
             client,
             scopes,
-            store: Store::default(),
+            store: Store::new(controller),
             health: Health::default(),
             sender,
             messages,

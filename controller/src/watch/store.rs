@@ -15,6 +15,7 @@ use super::Update;
 use super::cache::{Cache, Cached};
 use super::raw::RawObject;
 use super::scope::Scope;
+use super::seen::SeenStatus;
 use super::stream::Event;
 use crate::kinds::{self, display};
 use crate::resources::{Key, Kind, NamespacedName, Resources};
@@ -29,6 +30,8 @@ pub struct Facts {
     pub generation: i64,
     /// `status.loadBalancer.ingress` of an Ingress, in its order.
     pub published: Arc<[Address]>,
+    /// The status of an object of Gateway API.
+    pub status: Option<Arc<SeenStatus>>,
 }
 
 /// An entry of `status.loadBalancer.ingress`.
@@ -54,6 +57,8 @@ pub(super) struct Store {
     /// Of most Ingresses the published addresses are the same.
     addresses: FxHashSet<Arc<[Address]>>,
     cache: Option<Cache>,
+    /// The `controllerName` that is ours.
+    controller: Arc<str>,
 }
 
 /// A stream's state.
@@ -68,6 +73,11 @@ struct State {
 }
 
 impl Store {
+    /// Knows nothing yet; `controller` is the `controllerName` that is ours.
+    pub(super) fn new(controller: &str) -> Self {
+        Self { controller: controller.into(), ..Self::default() }
+    }
+
     /// A stream that will tell something.
     pub(super) fn expect(&mut self, stream: usize, kind: Kind, scope: Scope) {
         self.streams.insert(stream, State { kind, scope, listed: false, unseen: BTreeSet::new() });
@@ -228,7 +238,9 @@ impl Store {
         let published = published.filter(|_| key.kind == Kind::Ingress).and_then(Value::as_array);
         let published = self.share(published.into_iter().flatten().filter_map(Address::read).collect());
         let generation = raw.value().pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
-        let facts = Facts { uid: raw.uid().into(), generation, published };
+        let status = || Arc::new(SeenStatus::read(raw.value(), &self.controller));
+        let status = key.kind.has_status().then(status);
+        let facts = Facts { uid: raw.uid().into(), generation, published, status };
         let changed = self.facts.get(key) != Some(&facts);
         if changed {
             self.facts.insert(key.clone(), facts);
@@ -291,6 +303,11 @@ impl Kind {
     /// on without IngressClasses, and Gateway API need not be used.
     pub(super) fn is_essential(self) -> bool {
         matches!(self, Self::Ingress | Self::Service | Self::EndpointSlice | Self::Secret | Self::ConfigMap)
+    }
+
+    /// Whether it is of Gateway API, or attached to it, and has a status that we write.
+    fn has_status(self) -> bool {
+        matches!(self, Self::GatewayClass | Self::Gateway | Self::HttpRoute)
     }
 
     /// Whether we write its objects' status, or Events about them.

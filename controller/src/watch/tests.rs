@@ -34,7 +34,7 @@ impl Followed {
             Some((_, query)) if !query.contains("watch=") => list(&[], "5", ""),
             _ => Answer::lines(200, &[]).and_holds(),
         });
-        Self { watch: Watch::begin(client, Scopes::default(), cache).unwrap(), requests, get }
+        Self { watch: Watch::begin(client, Scopes::default(), "genkan.dev/test", cache).unwrap(), requests, get }
     }
 
     /// The Secret was passed over and is being fetched in vain: this is the status of the answers.

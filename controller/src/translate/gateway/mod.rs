@@ -34,6 +34,7 @@ mod rank;
 mod reason;
 mod route;
 mod selector;
+pub mod status;
 mod timing;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -63,7 +63,8 @@ impl Cluster {
         proxy: &Arc<Proxy>,
     ) -> anyhow::Result<Self> {
         let cache = flags.cache_file.as_deref();
-        let watch = Watch::begin(client.clone(), scopes(settings, flags), cache)
+        let controller = &settings.gateway_controller_name;
+        let watch = Watch::begin(client.clone(), scopes(settings, flags), controller, cache)
             .with_context(|| format!("--cache-file {}", cache.unwrap_or(Path::new("")).display()))?;
         let writing = Writing::start(&client, &pod, flags, proxy);
         let admission = admission.start(&client, flags.watch_namespace.clone(), &writing.leading, proxy)?;
