@@ -307,7 +307,20 @@ impl Kind {
 
     /// Whether it is of Gateway API, or attached to it, and has a status that we write.
     fn has_status(self) -> bool {
-        matches!(self, Self::GatewayClass | Self::Gateway | Self::HttpRoute)
+        matches!(
+            self,
+            Self::GatewayClass
+                | Self::Gateway
+                | Self::ListenerSet
+                | Self::HttpRoute
+                | Self::GrpcRoute
+                | Self::TlsRoute
+                | Self::TcpRoute
+                | Self::UdpRoute
+                | Self::BackendTlsPolicy
+                | Self::XBackendTrafficPolicy
+                | Self::XBackend
+        )
     }
 
     /// Whether we write its objects' status, or Events about them.
