@@ -221,6 +221,9 @@ fn model(hosts: Vec<(HostPattern, Vec<Match>)>) -> Model {
         certificates: Default::default(),
         default_certificate: None,
         passthrough: Default::default(),
+        terminated: Default::default(),
+        client_auth: None,
+        unknown_name: Default::default(),
         stream: None,
     };
     let hosts = hosts.into_iter().map(|(pattern, matches)| (pattern, Arc::new(Host { matches }))).collect();

@@ -11,7 +11,7 @@ use genkan_routing::snapshot::{Handshake, Snapshot};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// By search: exact, one label, longest suffix, any, default; of one name passthrough first.
+/// By search: exact, one label, longest suffix, any, default; of one name passthrough first, then what is terminated.
 fn handshake_by_search<'m>(model: &'m Model, listener: &ListenerId, name: Option<&str>) -> Option<Handshake<'m>> {
     let listener = model.listeners.get(listener)?;
     let specificity = |pattern: &HostPattern| match pattern {
@@ -22,12 +22,13 @@ fn handshake_by_search<'m>(model: &'m Model, listener: &ListenerId, name: Option
     };
     let certificates = listener.certificates.iter().filter(|(_, ids)| !ids.is_empty());
     let opened = certificates.map(|(pattern, ids)| (pattern, 0, Handshake::Opened(ids)));
-    let passed_on = listener.passthrough.iter().map(|(pattern, stream)| (pattern, 1, Handshake::PassedOn(stream)));
-    let covering = opened.chain(passed_on).filter(|(pattern, passthrough, _)| match name {
+    let terminated = listener.terminated.iter().map(|(pattern, to)| (pattern, 1, Handshake::Terminated(to)));
+    let passed_on = listener.passthrough.iter().map(|(pattern, stream)| (pattern, 2, Handshake::PassedOn(stream)));
+    let covering = opened.chain(terminated).chain(passed_on).filter(|(pattern, kind, _)| match name {
         Some(name) => pattern.matches(name),
-        None => *passthrough == 1 && **pattern == HostPattern::Any,
+        None => *kind > 0 && **pattern == HostPattern::Any,
     });
-    let best = covering.max_by_key(|(pattern, passthrough, _)| (specificity(pattern), *passthrough));
+    let best = covering.max_by_key(|(pattern, kind, _)| (specificity(pattern), *kind));
     let default = listener.default_certificate.as_ref().map(std::slice::from_ref).map(Handshake::Opened);
     best.map(|(.., handshake)| handshake).or(default)
 }

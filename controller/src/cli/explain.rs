@@ -50,6 +50,9 @@ struct Explained<'m> {
     /// Then the rest is for whoever got here by another server name.
     #[serde(skip_serializing_if = "Option::is_none")]
     passthrough: Option<PassedOn<'m>>,
+    /// The same, but the TLS connection is opened first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terminated: Option<PassedOn<'m>>,
     #[serde(flatten)]
     explanation: Explanation,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,11 +79,13 @@ impl Explain {
         let winner = explanation.winner.as_ref().and_then(|winner| snapshot.model().rules.get(&winner.rule));
         let served = winner.map(|rule| Served::by(rule, snapshot.model()));
         let handshake = snapshot.handshake(&listener.id, Some(&host));
-        let passthrough = match handshake.filter(|_| listener.protocol == Protocol::Https) {
-            Some(Handshake::PassedOn(stream)) => Some(PassedOn::to(stream, snapshot.model())),
-            Some(Handshake::Opened(_)) | None => None,
+        let model = snapshot.model();
+        let (passthrough, terminated) = match handshake.filter(|_| listener.protocol == Protocol::Https) {
+            Some(Handshake::PassedOn(stream)) => (Some(PassedOn::unopened(stream, model)), None),
+            Some(Handshake::Terminated(to)) => (None, Some(PassedOn::opened(&to.stream, model))),
+            Some(Handshake::Opened(_)) | None => (None, None),
         };
-        self.print(&Explained { passthrough, explanation, served })?;
+        self.print(&Explained { passthrough, terminated, explanation, served })?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -88,8 +93,8 @@ impl Explain {
         let mut out = std::io::stdout().lock();
         match self.output {
             Output::Text => {
-                if let Some(passthrough) = &explained.passthrough {
-                    writeln!(out, "{passthrough}so what follows is for connections with another server name")?;
+                if let Some(passed_on) = explained.passthrough.as_ref().or(explained.terminated.as_ref()) {
+                    writeln!(out, "{passed_on}so what follows is for connections with another server name")?;
                 }
                 writeln!(out, "{}", explained.explanation.to_string().trim_end())?;
                 if let Some(served) = &explained.served {

@@ -1,5 +1,5 @@
 //! What a rule does with a request that it won: filters in their order, backends with their shares and endpoints. And
-//! where a TLS connection goes that is passed on unopened.
+//! where a TLS connection goes that is passed on, unopened or opened.
 
 use std::fmt;
 
@@ -21,9 +21,11 @@ pub(super) struct Served<'m> {
     canary: Option<Canary<'m>>,
 }
 
-/// Where a TLS connection goes unopened.
+/// Where a TLS connection goes, or what it carries.
 #[derive(Debug, Serialize)]
 pub(super) struct PassedOn<'m> {
+    #[serde(skip)]
+    how: &'static str,
     backends: Vec<Share<'m>>,
 }
 
@@ -83,11 +85,20 @@ impl<'m> Served<'m> {
 }
 
 impl<'m> PassedOn<'m> {
-    /// Where `stream` leads to.
-    pub(super) fn to(stream: &'m Stream, model: &'m Model) -> Self {
+    /// Where `stream` leads unopened connections.
+    pub(super) fn unopened(stream: &'m Stream, model: &'m Model) -> Self {
+        Self::to("passed on unopened", stream, model)
+    }
+
+    /// Where `stream` leads what is left of connections when they are opened.
+    pub(super) fn opened(stream: &'m Stream, model: &'m Model) -> Self {
+        Self::to("opened and passed on", stream, model)
+    }
+
+    fn to(how: &'static str, stream: &'m Stream, model: &'m Model) -> Self {
         let of = stream.backends.iter().map(|backend| u64::from(backend.weight)).sum();
         let share = |weight, target| Share { weight, of, destination: Destination::of(target, model) };
-        Self { backends: stream.backends.iter().map(|backend| share(backend.weight, &backend.target)).collect() }
+        Self { how, backends: stream.backends.iter().map(|backend| share(backend.weight, &backend.target)).collect() }
     }
 }
 
@@ -122,7 +133,7 @@ impl fmt::Display for Destination<'_> {
 impl fmt::Display for PassedOn<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Share { weight, of, destination } in &self.backends {
-            write!(f, "tls: passed on unopened, {weight} of {of}: ")?;
+            write!(f, "tls: {}, {weight} of {of}: ", self.how)?;
             let endpoints: Vec<_> = destination.endpoints.iter().map(ToString::to_string).collect();
             match destination.invalid {
                 Some(reason) => writeln!(f, "to nothing (closes: {reason})")?,

@@ -103,7 +103,9 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
         };
         for table in listener.sections.iter().filter_map(|section| model.tables.get(&section.table)) {
             let opened = |pattern: &HostPattern| {
-                has_certificate(listener, pattern) && !listener.passthrough.contains_key(pattern)
+                has_certificate(listener, pattern)
+                    && !listener.passthrough.contains_key(pattern)
+                    && !listener.terminated.contains_key(pattern)
             };
             let served = |pattern: &&HostPattern| scheme == Scheme::Http || opened(pattern);
             for (pattern, host) in table.hosts.iter().filter(|(pattern, _)| served(pattern)) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use genkan_routing::model::Listener;
+use genkan_routing::model::{Listener, UnknownName};
 use genkan_routing::name::ListenerId;
 
 /// Joins the listeners of all front ends, those of the first in front. A listener equal to one of `previous` keeps its
@@ -28,11 +28,28 @@ pub(super) fn join<'l>(
 
 fn add(listener: &mut Listener, part: &Listener) {
     listener.sections.extend(part.sections.iter().cloned());
+    // Whoever comes first has the name, whatever becomes of its connections.
+    let taken = |listener: &Listener, name| {
+        listener.certificates.contains_key(name)
+            || listener.passthrough.contains_key(name)
+            || listener.terminated.contains_key(name)
+    };
     for (name, stream) in &part.passthrough {
-        // Whoever comes first has the name, whatever becomes of its connections.
-        if !listener.certificates.contains_key(name) && !listener.passthrough.contains_key(name) {
+        if !taken(listener, name) {
             listener.passthrough.insert(name.clone(), Arc::clone(stream));
         }
+    }
+    for (name, terminated) in &part.terminated {
+        if !taken(listener, name) {
+            listener.terminated.insert(name.clone(), Arc::clone(terminated));
+        }
+    }
+    // Front ends give no port away that asks its clients for certificates, so at most one part does.
+    if listener.client_auth.is_none() {
+        listener.client_auth.clone_from(&part.client_auth);
+    }
+    if part.unknown_name == UnknownName::Alert {
+        listener.unknown_name = UnknownName::Alert;
     }
     for (name, ids) in &part.certificates {
         let mut all = listener.certificates.get(name).cloned().unwrap_or_default();

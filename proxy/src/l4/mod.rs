@@ -1,8 +1,8 @@
-//! TCP and UDP, passed on as they are; and TLS whose server name is to be passed through.
+//! TCP and UDP, passed on as they are; and TLS whose server name is to be passed on, unopened or opened.
 //!
 //! ```text
 //!  accept loop --> tcp: PROXY header -> endpoint -> PROXY header -> bytes both ways
-//!  establish ----> tcp: ClientHello ------^
+//!  establish ----> tcp: ClientHello ------^   or what TLS carries
 //!  UDP socket ---> udp: client's address -> session: endpoint, its own socket, datagrams both ways
 //!                            +-- datagrams: which of our addresses a client means, and answers from there
 //! ```

@@ -1,20 +1,23 @@
-//! TCP: one connection's life, from its acceptance, or the ClientHello of TLS that is passed through, to the end of both
-//! directions.
+//! TCP: one connection's life, from its acceptance, or the ClientHello of TLS that is passed through, or the handshake of
+//! TLS whose content is passed on, to the end of both directions.
 //!
 //! Each direction ends by itself: when one side has closed its sending half, the other side is told so and may go on
 //! sending (nginx with `proxy_half_close on`). No buffer is kept while nothing moves.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use genkan_routing::model::Stream;
 use genkan_routing::policy::stream::StreamSettings;
 use smallvec::SmallVec;
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout};
@@ -23,6 +26,7 @@ use super::record::{BAD_REQUEST, Identity, OK, Running};
 use crate::listener::establish::{Accept, EstablishError, Passage, read_proxy_header};
 use crate::listener::proxy_protocol;
 use crate::listener::socket;
+use crate::listener::stream::Transport;
 use crate::metrics::StreamMetrics;
 use crate::random;
 use crate::shared::Shared;
@@ -41,17 +45,15 @@ thread_local! {
 enum Moved {
     /// What there was has been passed on; how many bytes.
     All(usize),
-    /// This was read, and only the first bytes of it could be passed on at once.
+    /// This was read, and only so many bytes of it could be passed on at once.
     Some(usize, Vec<u8>),
-    /// Nothing was there after all.
-    Nothing,
     /// The sender has closed its half.
     End,
 }
 
 /// A connection of which it is known where it goes.
 struct Passing {
-    client: TcpStream,
+    client: Transport,
     table: Arc<ProxyTable>,
     stream: Arc<Stream>,
     /// Source and destination that a PROXY header announced.
@@ -75,14 +77,14 @@ pub(crate) async fn serve(accept: Accept, stream: Arc<Stream>, shared: Arc<Share
             return running.set_status(BAD_REQUEST);
         }
     };
-    Passing { client, table, stream, announced, early, running }.run().await;
+    Passing { client: Transport::Plain(client), table, stream, announced, early, running }.run().await;
 }
 
-/// Passes a TLS connection on, unopened. Its place in the count is held to its end.
+/// Passes a TLS connection on, unopened, or what an opened one carries. Its place in the count is held to its end.
 pub(crate) async fn pass_through(passage: Passage, shared: Arc<Shared>) {
-    let Passage { tcp: client, open, table, peer, stream, metrics, announced, early } = passage;
+    let Passage { transport: client, open, table, peer, stream, metrics, announced, early } = passage;
     // Ends before `open`, as above.
-    let running = begin(&client, peer, open.id(), metrics, &shared);
+    let running = begin(client.tcp(), peer, open.id(), metrics, &shared);
     Passing { client, table, stream, announced, early, running }.run().await;
 }
 
@@ -113,17 +115,26 @@ impl Passing {
             return;
         }
         drop(early);
-        pass_on(&client, &upstream, settings.timeout, &mut running).await;
+        let idle = settings.timeout;
+        match client {
+            Transport::Plain(mut tcp) => pass_on(tcp.split(), upstream, idle, &mut running).await,
+            Transport::Tls(tls) => pass_on(tokio::io::split(tls), upstream, idle, &mut running).await,
+        }
     }
 }
 
 /// Moves bytes both ways until both ends are done, one breaks off, or nothing moves for too long.
-async fn pass_on(client: &TcpStream, upstream: &TcpStream, idle: Duration, running: &mut Running) {
+async fn pass_on<R, W>(client: (R, W), mut upstream: TcpStream, idle: Duration, running: &mut Running)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
     running.set_status(OK);
+    let upstream = upstream.split();
     let both = async {
         tokio::try_join!(
-            pump(client, upstream, |bytes| running.received(bytes)),
-            pump(upstream, client, |bytes| running.sent(bytes)),
+            pump(client.0, upstream.1, |bytes| running.received(bytes)),
+            pump(upstream.0, client.1, |bytes| running.sent(bytes)),
         )
     };
     tokio::select! {
@@ -192,49 +203,57 @@ fn tries_again(settings: &StreamSettings, tried: usize, elapsed: Duration) -> bo
         && settings.next_upstream_timeout.is_none_or(|limit| elapsed < limit)
 }
 
-/// Moves what `from` sends to `to` until `from` has closed its half, and then closes ours.
-async fn pump(from: &TcpStream, to: &TcpStream, moved: impl Fn(usize)) -> io::Result<()> {
+/// Moves what `from` sends to `to` until `from` has closed its half, and then closes ours: with a FIN, in TLS after
+/// `close_notify`.
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    moved: impl Fn(usize),
+) -> io::Result<()> {
     loop {
-        from.readable().await?;
-        match BUFFER.with_borrow_mut(|buffer| try_move(from, to, buffer))? {
+        let step = poll_fn(|cx| BUFFER.with_borrow_mut(|buffer| poll_move(&mut from, &mut to, cx, buffer)));
+        match step.await? {
             Moved::All(bytes) => moved(bytes),
-            Moved::Nothing => {}
             Moved::Some(mut bytes, rest) => {
                 moved(bytes);
                 let mut left = rest.get(bytes..).unwrap_or_default();
                 while !left.is_empty() {
-                    to.writable().await?;
-                    bytes = match to.try_write(left) {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                        written => written?,
-                    };
-                    left = left.get(bytes..).unwrap_or_default();
+                    bytes = to.write(left).await?;
+                    left = left.get(bytes..).filter(|_| bytes > 0).ok_or(io::ErrorKind::WriteZero)?;
                     moved(bytes);
                 }
             }
             Moved::End => {
                 // A side that is gone needs not be told.
-                let _ = SockRef::from(to).shutdown(Shutdown::Write);
+                let _ = to.shutdown().await;
                 return Ok(());
             }
         }
+        // TLS may have taken more than it could send.
+        to.flush().await?;
         // Where both sides are always ready, others get their turn.
         consume_budget().await;
     }
 }
 
-fn try_move(from: &TcpStream, to: &TcpStream, buffer: &mut [u8]) -> io::Result<Moved> {
-    let would_block = |result: io::Result<usize>| match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        result => result.map(Some),
+/// Nothing stays in `buffer`: other connections use it next.
+fn poll_move(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<Moved>> {
+    let mut read = ReadBuf::new(buffer);
+    ready!(Pin::new(from).poll_read(cx, &mut read))?;
+    let read = read.filled();
+    if read.is_empty() {
+        return Poll::Ready(Ok(Moved::End));
+    }
+    let written = match Pin::new(to).poll_write(cx, read) {
+        Poll::Ready(written) => written?,
+        Poll::Pending => 0,
     };
-    let read = match would_block(from.try_read(buffer))? {
-        None => return Ok(Moved::Nothing),
-        Some(0) => return Ok(Moved::End),
-        Some(read) => buffer.get(..read).unwrap_or_default(),
-    };
-    let written = would_block(to.try_write(read))?.unwrap_or(0);
-    Ok(if written == read.len() { Moved::All(written) } else { Moved::Some(written, read.to_vec()) })
+    Poll::Ready(Ok(if written == read.len() { Moved::All(written) } else { Moved::Some(written, read.to_vec()) }))
 }
 
 #[cfg(test)]

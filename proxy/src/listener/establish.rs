@@ -1,4 +1,4 @@
-//! Establishing: from an accepted TCP connection to a client stream, or to a TLS connection that is passed on unopened.
+//! Establishing: from an accepted TCP connection to a client stream, or to a TLS connection that is passed on.
 //!
 //! PROXY header, ClientHello, handshake and HTTP/2 preface have one deadline together. Bytes are read into a buffer of
 //! ours and looked at there, so nothing that the client sent is lost whichever way the connection goes.
@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use genkan_routing::model::{Protocol, Stream};
+use genkan_routing::model::{Protocol, Stream, UnknownName};
 use genkan_routing::name::ListenerId;
 use http::StatusCode;
 use rustls::server::Accepted;
@@ -54,8 +54,8 @@ pub(crate) enum EstablishError {
     /// The ClientHello is malformed.
     #[error("the ClientHello is malformed: {0}")]
     ClientHello(rustls::Error),
-    /// No certificate covers the server name, and there is no default.
-    #[error("no certificate for the server name {0:?}")]
+    /// Nothing is here for the server name, and there is no default.
+    #[error("nothing is here for the server name {0:?}")]
     UnknownName(Option<String>),
 }
 
@@ -83,11 +83,11 @@ pub(crate) enum Established {
     Passage(Box<Passage>),
 }
 
-/// A TLS connection that is passed on unopened.
+/// A TLS connection that is passed on, unopened or opened.
 #[derive(Debug)]
 pub(crate) struct Passage {
-    /// The connection.
-    pub(crate) tcp: TcpStream,
+    /// The connection; what is read of an opened one is what TLS carries.
+    pub(crate) transport: Transport,
     /// Its place in the count.
     pub(crate) open: OpenConnection,
     /// The table that says so.
@@ -100,7 +100,7 @@ pub(crate) struct Passage {
     pub(crate) metrics: Arc<StreamMetrics>,
     /// Source and destination that a PROXY header announced.
     pub(crate) announced: Option<(SocketAddr, SocketAddr)>,
-    /// What the client has sent, from the first byte of its ClientHello.
+    /// What the client of an unopened one has sent, from the first byte of its ClientHello.
     pub(crate) early: Vec<u8>,
 }
 
@@ -110,8 +110,8 @@ enum Secured {
     Not(TcpStream, ClientProtocol),
     /// It was ours.
     Opened(Box<TlsStream<TcpStream>>, ClientProtocol, TlsInfo),
-    /// It is the endpoint's.
-    PassedOn { tcp: TcpStream, table: Arc<ProxyTable>, stream: Arc<Stream>, metrics: Arc<StreamMetrics> },
+    /// It is the endpoint's, or what it carries is.
+    PassedOn { transport: Transport, table: Arc<ProxyTable>, stream: Arc<Stream>, metrics: Arc<StreamMetrics> },
 }
 
 /// Finds out what a connection is.
@@ -138,8 +138,8 @@ pub(crate) async fn establish(accept: Accept, shared: Arc<Shared>) -> Result<Est
     let (transport, protocol, tls) = match secured {
         Secured::Not(tcp, protocol) => (Transport::Plain(tcp), protocol, None),
         Secured::Opened(tls, protocol, info) => (Transport::Tls(tls), protocol, Some(info)),
-        Secured::PassedOn { tcp, table, stream, metrics } => {
-            let passage = Passage { tcp, open, table, peer, stream, metrics, announced: proxied, early };
+        Secured::PassedOn { transport, table, stream, metrics } => {
+            let passage = Passage { transport, open, table, peer, stream, metrics, announced: proxied, early };
             return Ok(Established::Passage(Box::new(passage)));
         }
     };
@@ -206,18 +206,26 @@ async fn handshake(
     let latest = shared.table.load_full();
     let table = if latest.listeners.tls.serves(listener) { latest } else { accepted_with };
     let hello = accepted.client_hello();
-    let config = match table.listeners.tls.next(&table.snapshot, listener, &hello, &shared.metrics) {
-        Some(Next::Open(config)) => config,
-        Some(Next::PassOn(stream, metrics)) => return Ok(Secured::PassedOn { tcp, table, stream, metrics }),
-        None => {
+    let (config, goes_on) = match table.listeners.tls.next(&table.snapshot, listener, &hello, &shared.metrics) {
+        Next::Open(config) => (config, None),
+        Next::OpenStream(config, stream, metrics) => (config, Some((stream, metrics))),
+        Next::PassOn(stream, metrics) => {
+            return Ok(Secured::PassedOn { transport: Transport::Plain(tcp), table, stream, metrics });
+        }
+        Next::Refuse(how) => {
             let name = hello.server_name().map(str::to_owned);
-            say_last(&mut tcp, UNRECOGNIZED_NAME).await;
+            say_last(&mut tcp, last_words(how)).await;
             return Err(EstablishError::UnknownName(name));
         }
     };
-    drop(table);
     early.clear();
-    let mut stream = StartHandshake::from_parts(accepted, tcp).into_stream(config).await?;
+    let opening = StartHandshake::from_parts(accepted, tcp).into_stream(config);
+    if let Some((stream, metrics)) = goes_on {
+        let transport = Transport::Tls(Box::new(opening.await?));
+        return Ok(Secured::PassedOn { transport, table, stream, metrics });
+    }
+    drop(table);
+    let mut stream = opening.await?;
     let session = stream.get_ref().1;
     let tls = tls::describe(session);
     let is_http2 = session.alpn_protocol() == Some(b"h2");
@@ -227,6 +235,13 @@ async fn handshake(
         sniff(&mut stream, early, true).await?;
     }
     Ok(Secured::Opened(Box::new(stream), protocol, tls))
+}
+
+fn last_words(how: UnknownName) -> &'static [u8] {
+    match how {
+        UnknownName::Alert => UNRECOGNIZED_NAME,
+        UnknownName::Close => &[],
+    }
 }
 
 /// Reads a ClientHello into `early`, where all its bytes stay.

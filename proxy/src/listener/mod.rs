@@ -3,7 +3,7 @@
 //! ```text
 //!  ports -> socket (one per worker) -> accept -> establish: PROXY header, TLS by SNI, HTTP version -> ClientStream
 //!              ^ opened and closed by publish       ^ one ListenerTable per connection          to the engine
-//!                                                   +--> a server name that is passed through --> Passage, to l4
+//!                                                   +--> a server name that is passed on --> Passage, to l4
 //! ```
 //!
 //! Nothing here knows what a request means: it hands the engine complete, strictly checked HTTP/1 heads or HTTP/2, and
@@ -11,6 +11,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod body;
+mod client_auth;
 pub(crate) mod client_hello;
 pub(crate) mod establish;
 pub(crate) mod head;

@@ -4,19 +4,20 @@
 //!  publish:    snapshot -> TlsTable { loaded certificates (what changed, is loaded), one policy per listener }
 //!  handshake:  ClientHello -> snapshot's certificates of its server name -> the one that the client can check
 //!                          -> the policy's ServerConfig, with this certificate
+//!                          -> HTTP, or the snapshot's stream of what is terminated for the name
 //!              or none:    -> snapshot's stream of its server name: the connection is passed on unopened
 //! ```
 //!
 //! Thousands of hosts cost one loaded certificate each and nothing else. Tickets belong to the listener: rustls resumes
 //! a session only for the server name that it was made for, and no listener accepts another's, nor those of an earlier
 //! policy. So a session never gets anywhere that its handshake could not (compare CVE-2025-23419), and resumption
-//! keeps no memory on our side. What a client is asked to prove, once it is asked, belongs to the policy for the same
-//! reason. The crypto provider is always ring, whatever the process has installed.
+//! keeps no memory on our side. What a client is asked to prove belongs to the policy for the same reason: a resumed
+//! session is not asked again, so whoever was let in by other roots makes a full handshake. The crypto provider is always ring, whatever the process has installed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use genkan_routing::model::{Certificate, Protocol, SharedMap, Stream};
+use genkan_routing::model::{Certificate, ClientAuth, Listener, Protocol, SharedMap, Stream, UnknownName};
 use genkan_routing::name::{CertificateId, ListenerId};
 use genkan_routing::snapshot::{Handshake, Snapshot};
 use rustls::crypto::{CryptoProvider, ring};
@@ -25,6 +26,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ServerConfig, ServerConnection, SignatureAlgorithm};
 
+use super::client_auth;
 use super::passthrough::Passages;
 use crate::connection::TlsInfo;
 use crate::metrics::{Metrics, StreamMetrics};
@@ -37,23 +39,28 @@ pub(crate) struct TlsTable {
     /// With their keys, as the TLS library wants them.
     certificates: SharedMap<CertificateId, Arc<CertifiedKey>>,
     policies: HashMap<ListenerId, Policy>,
-    /// Of listeners that pass something on unopened.
+    /// Of listeners that pass something on.
     passages: HashMap<ListenerId, Arc<Passages>>,
 }
 
 /// What follows from a ClientHello.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// The handshake goes on with this configuration.
+    /// The handshake goes on with this configuration, and then it is HTTP.
     Open(Arc<ServerConfig>),
+    /// The handshake goes on with this configuration, and what the connection carries is passed on and counted here.
+    OpenStream(Arc<ServerConfig>, Arc<Stream>, Arc<StreamMetrics>),
     /// The connection is passed on as it is, and counted here.
     PassOn(Arc<Stream>, Arc<StreamMetrics>),
+    /// Nothing is here for the server name.
+    Refuse(UnknownName),
 }
 
 /// What all handshakes of a listener have in common.
 #[derive(Clone, Debug)]
 struct Policy {
     http2: bool,
+    client_auth: Option<Arc<ClientAuth>>,
     config: ServerConfig,
 }
 
@@ -82,7 +89,8 @@ impl TlsTable {
             .filter(|listener| listener.protocol == Protocol::Https)
             .filter_map(|listener| {
                 let kept = previous.and_then(|table| table.policies.get(&listener.id));
-                match kept.filter(|kept| kept.http2 == http2).cloned().map_or_else(|| Policy::new(http2), Ok) {
+                let kept = kept.filter(|kept| kept.http2 == http2 && kept.client_auth == listener.client_auth);
+                match kept.cloned().map_or_else(|| Policy::new(http2, listener), Ok) {
                     Ok(policy) => Some((listener.id.clone(), policy)),
                     Err(error) => {
                         tracing::error!(listener = %listener.id, %error, "TLS can't be set up");
@@ -103,23 +111,34 @@ impl TlsTable {
         self.policies.contains_key(listener)
     }
 
-    /// What follows from a ClientHello; `None` when the listener has nothing for the server name, which is to be refused
-    /// with `unrecognized_name`.
+    /// What follows from a ClientHello.
     pub(crate) fn next(
         &self,
         snapshot: &Snapshot,
         listener: &ListenerId,
         hello: &ClientHello<'_>,
         metrics: &Metrics,
-    ) -> Option<Next> {
-        let ids = match snapshot.handshake(listener, hello.server_name())? {
-            Handshake::Opened(ids) => ids,
-            Handshake::PassedOn(stream) => {
-                let metrics = self.passages.get(listener)?.metrics(stream, metrics);
-                return Some(Next::PassOn(Arc::clone(stream), metrics));
+    ) -> Next {
+        let next = snapshot.handshake(listener, hello.server_name()).and_then(|handshake| {
+            let default = snapshot.default_certificate(listener);
+            let count = |stream| Some(self.passages.get(listener)?.metrics(stream, metrics));
+            match handshake {
+                Handshake::Opened(ids) => self.config(ids, default, listener, hello).map(Next::Open),
+                Handshake::PassedOn(stream) => Some(Next::PassOn(Arc::clone(stream), count(stream)?)),
+                // It ends before anybody proves anything.
+                Handshake::Terminated(to) if to.stream.leads_nowhere() => {
+                    Some(Next::PassOn(Arc::clone(&to.stream), count(&to.stream)?))
+                }
+                Handshake::Terminated(to) => {
+                    let mut config = self.config(&to.certificates, default, listener, hello)?;
+                    // What the connection carries is for the endpoint to know.
+                    Arc::make_mut(&mut config).alpn_protocols.clear();
+                    Some(Next::OpenStream(config, Arc::clone(&to.stream), count(&to.stream)?))
+                }
             }
-        };
-        self.config(ids, snapshot.default_certificate(listener), listener, hello).map(Next::Open)
+        });
+        let unknown = || snapshot.model().listeners.get(listener).map(|listener| listener.unknown_name);
+        next.unwrap_or_else(|| Next::Refuse(unknown().unwrap_or_default()))
     }
 
     /// The configuration for a handshake with one of these certificates, else with the default one.
@@ -144,16 +163,17 @@ impl TlsTable {
 }
 
 impl Policy {
-    fn new(http2: bool) -> Result<Self, rustls::Error> {
+    fn new(http2: bool, listener: &Listener) -> Result<Self, rustls::Error> {
+        let client_auth = listener.client_auth.clone();
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(client_auth::verifier(client_auth.as_deref(), &PROVIDER)?)
             .with_cert_resolver(Arc::new(NoCertificate));
         config.ticketer = ring::Ticketer::new()?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.alpn_protocols =
             if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
-        Ok(Self { http2, config })
+        Ok(Self { http2, client_auth, config })
     }
 }
 

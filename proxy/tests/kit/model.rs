@@ -7,7 +7,7 @@ use std::sync::Arc;
 use genkan_routing::model::{
     Action, Backend, Certificate, Cluster, DirectResponse, Endpoint, Filter, Filters, Forward, Host, HttpVersion,
     Listener, Match, Model, PathMatch, PathPrefix, Protocol, ProxySettings, Rule, RuleLabels, Section, ServiceRef,
-    SharedMap, Stream, StreamBackend, Table, Target, UpstreamTls,
+    SharedMap, Stream, StreamBackend, Table, Target, Terminated, UpstreamTls,
 };
 use genkan_routing::name::{ClusterId, HostPattern, ListenerId, ObjectRef, Origin, RuleId, TableId};
 use genkan_routing::policy::load_balance::LoadBalance;
@@ -106,6 +106,9 @@ fn bound(id: &str, public_port: u16, protocol: Protocol, sections: Vec<Section>)
         certificates: SharedMap::default(),
         default_certificate: None,
         passthrough: SharedMap::default(),
+        terminated: SharedMap::default(),
+        client_auth: None,
+        unknown_name: Default::default(),
         stream: None,
     }
 }
@@ -212,6 +215,34 @@ impl Site {
         let listener = self.model.listeners.get_mut(&ListenerId::new("https")).expect("call https() before");
         let name = HostPattern::parse_suffix(name).unwrap();
         Arc::make_mut(listener).passthrough.insert(name, Arc::new(stream));
+        self
+    }
+
+    /// Opens TLS connections for a server name with this certificate, and passes what they carry on to a cluster.
+    pub fn terminated(self, name: &str, certificate: &Arc<Certificate>, cluster: &str) -> Self {
+        self.terminated_with(name, certificate, cluster, |_| {})
+    }
+
+    pub fn terminated_with(
+        mut self,
+        name: &str,
+        certificate: &Arc<Certificate>,
+        cluster: &str,
+        change: impl FnOnce(&mut Stream),
+    ) -> Self {
+        let origin = Origin::new(ObjectRef::new("TLSRoute", "default", "opened"), "spec.rules[0]");
+        let mut stream = stream(origin, cluster);
+        change(&mut stream);
+        let terminated = Terminated { certificates: vec![certificate.id.clone()], stream: Arc::new(stream) };
+        self.model.certificates.insert(certificate.id.clone(), Arc::clone(certificate));
+        let name = HostPattern::parse_suffix(name).unwrap();
+        self.https_listener(|listener| drop(listener.terminated.insert(name, Arc::new(terminated))))
+    }
+
+    /// Changes the HTTPS listener.
+    pub fn https_listener(mut self, change: impl FnOnce(&mut Listener)) -> Self {
+        let listener = self.model.listeners.get_mut(&ListenerId::new("https")).expect("call https() before");
+        change(Arc::make_mut(listener));
         self
     }
 

@@ -38,6 +38,17 @@ pub struct Listener {
     /// decides, at the same name these; [`HostPattern::Any`] also stands for clients that send no name. HTTPS only.
     #[serde(skip_serializing_if = "SharedMap::is_empty")]
     pub passthrough: SharedMap<HostPattern, Arc<Stream>>,
+    /// Server names whose TLS connections are opened here and passed on as what they carry. Among `passthrough` and
+    /// `certificates` the most specific name decides as well; at the same name this comes between them. HTTPS only.
+    #[serde(skip_serializing_if = "SharedMap::is_empty")]
+    pub terminated: SharedMap<HostPattern, Arc<Terminated>>,
+    /// What clients have to prove about themselves, whatever their server name leads to, unless it is passed on
+    /// unopened; `None`: nothing. HTTPS only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_auth: Option<Arc<ClientAuth>>,
+    /// What clients are told whose server name nothing here is for. HTTPS only.
+    #[serde(skip_serializing_if = "UnknownName::is_alert")]
+    pub unknown_name: UnknownName,
     /// Where connections or sessions go as they are; TCP and UDP, which without it serve nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<Arc<Stream>>,
@@ -55,6 +66,50 @@ pub enum Protocol {
     Tcp,
     /// UDP sessions, passed on as they are.
     Udp,
+}
+
+/// Where TLS connections for a server name go that are opened here and carry something else than HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terminated {
+    /// What they are opened with; several differ in key type. Empty: the listener's default certificate.
+    pub certificates: Vec<CertificateId>,
+    /// Where what they carry goes.
+    pub stream: Arc<Stream>,
+}
+
+/// What clients prove with a certificate of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientAuth {
+    /// What becomes of those who can't.
+    pub mode: ClientAuthMode,
+    /// SHA-256 of each root's DER, in hex.
+    pub fingerprints: Vec<String>,
+    /// The certificates, in DER, that a client's must lead to.
+    #[serde(skip)]
+    pub roots: Vec<Arc<[u8]>>,
+}
+
+/// What becomes of clients without a valid certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClientAuthMode {
+    /// Their handshake is refused.
+    Require,
+    /// They are served as if they had one: they are asked for it, and nothing depends on it.
+    AcceptAny,
+}
+
+/// What clients are told whose server name nothing is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum UnknownName {
+    /// A TLS alert, `unrecognized_name`.
+    #[default]
+    Alert,
+    /// Nothing: the connection is closed.
+    Close,
 }
 
 /// A part of a listener: the hosts of one Gateway listener, or those of all Ingresses.
@@ -82,4 +137,10 @@ pub struct Host {
     /// In order of rank: the first that matches wins. Front ends sort; see [`PathMatch`](super::PathMatch) for the
     /// usual order.
     pub matches: Vec<Match>,
+}
+
+impl UnknownName {
+    fn is_alert(&self) -> bool {
+        *self == Self::Alert
+    }
 }

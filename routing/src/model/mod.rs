@@ -5,7 +5,7 @@
 //!   +- listeners: port, protocol, sections -----> tables: hosts -> matches in order of rank -> RuleId
 //!   |                 +- certificates by host                                                   |
 //!   |                 +- stream: backends of TCP and UDP --------+                              |
-//!   |                 +- passthrough: the same by server name ---+                              |
+//!   |                 +- passthrough, terminated: by server name +                              |
 //!   +- rules: filters, policies, backends <---------------------------------------------------+
 //!   |                               +-------> ClusterId <--------+
 //!   +- clusters: endpoints, protocol, balancing
@@ -31,7 +31,7 @@ use serde::Serialize;
 
 pub use certificate::{Certificate, PrivateKey};
 pub use cluster::{Cluster, Endpoint, HttpVersion, ServiceRef, UpstreamTls};
-pub use listener::{Host, Listener, Protocol, Section, Table};
+pub use listener::{ClientAuth, ClientAuthMode, Host, Listener, Protocol, Section, Table, Terminated, UnknownName};
 pub use matching::{HeaderMatch, Match, PathMatch, PathPrefix, PathPrefixError, QueryMatch, ValueMatch};
 pub use rule::{Action, Backend, Deny, DirectResponse, Filter, Filters, Forward, Rule, RuleLabels, Stage, Target};
 pub use shared_map::{Iter, SharedMap, Unshared};

@@ -31,3 +31,11 @@ pub struct StreamBackend {
     /// What it refers to.
     pub target: Target,
 }
+
+impl Stream {
+    /// Whether no connection can get anywhere, whichever backend is chosen.
+    pub fn leads_nowhere(&self) -> bool {
+        let leads = |backend: &StreamBackend| backend.weight > 0 && matches!(backend.target, Target::Cluster(_));
+        !self.backends.iter().any(leads)
+    }
+}

@@ -13,7 +13,7 @@ use super::changes::{RuleChanges, RuleMarks};
 use super::host::CompiledHost;
 use super::hosts::HostIndex;
 use super::{CompileStats, Snapshot};
-use crate::model::{Host, Listener, Model, Stream, Table};
+use crate::model::{Host, Listener, Model, Stream, Table, Terminated};
 use crate::name::{CertificateId, HostPattern, ListenerId, TableId};
 
 /// The hosts of a table.
@@ -49,6 +49,8 @@ pub(super) enum ServerName {
     Certificates(SmallVec<[CertificateId; 1]>),
     /// Connections are passed on unopened.
     Passthrough(Arc<Stream>),
+    /// Connections are opened, and what they carry is passed on.
+    Terminated(Arc<Terminated>),
 }
 
 pub(super) type Tables = FxHashMap<TableId, Arc<CompiledTable>>;
@@ -168,8 +170,9 @@ fn assemble(listener: &Listener, tables: &Tables, names: Arc<HostIndex<ServerNam
 }
 
 fn names(listener: &Listener) -> HostIndex<ServerName> {
-    let mut index = HostIndex::with_capacity(listener.certificates.len() + listener.passthrough.len());
-    for pattern in listener.certificates.keys().chain(listener.passthrough.keys()) {
+    let Listener { certificates, passthrough, terminated, .. } = listener;
+    let mut index = HostIndex::with_capacity(certificates.len() + passthrough.len() + terminated.len());
+    for pattern in certificates.keys().chain(passthrough.keys()).chain(terminated.keys()) {
         if let Some(name) = server_name(listener, pattern) {
             index.insert(pattern.clone(), name);
         }
@@ -183,6 +186,9 @@ fn server_name(listener: &Listener, pattern: &HostPattern) -> Option<ServerName>
     if let Some(stream) = listener.passthrough.get(pattern) {
         return Some(ServerName::Passthrough(Arc::clone(stream)));
     }
+    if let Some(terminated) = listener.terminated.get(pattern) {
+        return Some(ServerName::Terminated(Arc::clone(terminated)));
+    }
     let ids = listener.certificates.get(pattern).filter(|ids| !ids.is_empty())?;
     Some(ServerName::Certificates(ids.iter().cloned().collect()))
 }
@@ -192,7 +198,9 @@ fn patched_names(old: &Listener, compiled: &Arc<HostIndex<ServerName>>, new: &Li
     let certificates = certificates.filter(|(_, old, new)| old != new).map(|(pattern, ..)| pattern);
     let passthrough = old.passthrough.unshared(&new.passthrough);
     let passthrough = passthrough.filter(|(_, old, new)| old != new).map(|(pattern, ..)| pattern);
-    let mut changed = certificates.chain(passthrough).peekable();
+    let terminated = old.terminated.unshared(&new.terminated);
+    let terminated = terminated.filter(|(_, old, new)| old != new).map(|(pattern, ..)| pattern);
+    let mut changed = certificates.chain(passthrough).chain(terminated).peekable();
     if changed.peek().is_none() {
         return Arc::clone(compiled);
     }

@@ -28,7 +28,7 @@ use http::{HeaderMap, Method};
 use self::compile::{Listeners, ServerName, Tables};
 pub use self::explain::{Candidate, Explanation, Loser};
 use self::hosts::steps;
-use crate::model::{Match, Model, Rule, Stream};
+use crate::model::{Match, Model, Rule, Stream, Terminated};
 use crate::name::{CertificateId, HostPattern, ListenerId};
 
 /// What routing looks at.
@@ -65,6 +65,8 @@ pub enum Handshake<'s> {
     Opened(&'s [CertificateId]),
     /// It is passed on unopened.
     PassedOn(&'s Arc<Stream>),
+    /// It is opened here, and what it carries is passed on.
+    Terminated(&'s Arc<Terminated>),
 }
 
 /// What compiling a snapshot took, for logs, metrics and tests.
@@ -140,22 +142,23 @@ impl Snapshot {
     /// `server_name` is the name of the ClientHello as it came; `None` when the client sent none.
     pub fn handshake(&self, listener: &ListenerId, server_name: Option<&str>) -> Option<Handshake<'_>> {
         let listener = self.listeners.get(listener)?;
-        let default = || listener.default_certificate.as_ref().map(|id| Handshake::Opened(std::slice::from_ref(id)));
-        let Some(name) = server_name else {
-            return match listener.names.most_specific("") {
-                Some(ServerName::Passthrough(stream)) => Some(Handshake::PassedOn(stream)),
-                Some(ServerName::Certificates(_)) | None => default(),
-            };
+        let found = match server_name {
+            // Certificates for every name are not for none: that is what the default is for.
+            None => listener.names.most_specific("").filter(|name| !matches!(name, ServerName::Certificates(_))),
+            Some(name) => {
+                let name = name.strip_suffix('.').unwrap_or(name);
+                let lower = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                    true => Cow::Owned(name.to_ascii_lowercase()),
+                    false => Cow::Borrowed(name),
+                };
+                listener.names.most_specific(&lower)
+            }
         };
-        let name = name.strip_suffix('.').unwrap_or(name);
-        let lower = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            true => Cow::Owned(name.to_ascii_lowercase()),
-            false => Cow::Borrowed(name),
-        };
-        match listener.names.most_specific(&lower) {
+        match found {
             Some(ServerName::Passthrough(stream)) => Some(Handshake::PassedOn(stream)),
+            Some(ServerName::Terminated(terminated)) => Some(Handshake::Terminated(terminated)),
             Some(ServerName::Certificates(ids)) => Some(Handshake::Opened(ids)),
-            None => default(),
+            None => listener.default_certificate.as_ref().map(|id| Handshake::Opened(std::slice::from_ref(id))),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use genkan_routing::model::{
     Action, DirectResponse, Filters, HeaderMatch, Host, Listener, Match, Model, PathMatch, PathPrefix, Protocol,
-    QueryMatch, Rule, RuleLabels, Section, SharedMap, Stream, Table, ValueMatch,
+    QueryMatch, Rule, RuleLabels, Section, SharedMap, Stream, Table, Terminated, ValueMatch,
 };
 use genkan_routing::name::{CertificateId, HostPattern, Hostname, ListenerId, ObjectRef, Origin, RuleId, TableId};
 use genkan_routing::policy::pattern::Pattern;
@@ -136,6 +136,9 @@ pub(crate) fn listener(id: &str, table: &str) -> Listener {
         certificates: SharedMap::default(),
         default_certificate: None,
         passthrough: SharedMap::default(),
+        terminated: SharedMap::default(),
+        client_auth: None,
+        unknown_name: Default::default(),
         stream: None,
     }
 }
@@ -269,15 +272,21 @@ fn any_listener() -> impl Strategy<Value = Listener> {
     let certificate = (0..4).prop_map(|number| CertificateId::new(format!("c{number}")));
     let certificates = btree_map(host_pattern(), vec(certificate.clone(), 0..3), 0..4);
     let passthrough = btree_map(host_pattern(), (0..3_u32).prop_map(stream), 0..3);
-    (listener_id(), vec(section, 0..5), certificates, option::of(certificate), passthrough).prop_map(
-        |(id, sections, certificates, default_certificate, passthrough)| Listener {
+    let terminated = btree_map(host_pattern(), (vec(certificate.clone(), 0..2), 3..6_u32).prop_map(terminated), 0..3);
+    (listener_id(), vec(section, 0..5), certificates, option::of(certificate), passthrough, terminated).prop_map(
+        |(id, sections, certificates, default_certificate, passthrough, terminated)| Listener {
             sections,
             certificates: certificates.into_iter().collect(),
             default_certificate,
             passthrough: passthrough.into_iter().collect(),
+            terminated: terminated.into_iter().collect(),
             ..listener(id.as_str(), "t0")
         },
     )
+}
+
+fn terminated((certificates, number): (Vec<CertificateId>, u32)) -> Arc<Terminated> {
+    Arc::new(Terminated { certificates, stream: stream(number) })
 }
 
 /// A stream of this number, that leads nowhere.

@@ -246,6 +246,9 @@ impl<'s> Ports<'s> {
                 certificates: port.certificates,
                 default_certificate: port.default_certificate,
                 passthrough: SharedMap::default(),
+                terminated: SharedMap::default(),
+                client_auth: None,
+                unknown_name: Default::default(),
                 stream: None,
             })
             .collect()

@@ -263,6 +263,9 @@ impl IngressFrontEnd {
             certificates: SharedMap::default(),
             default_certificate: None,
             passthrough: SharedMap::default(),
+            terminated: SharedMap::default(),
+            client_auth: None,
+            unknown_name: Default::default(),
             stream: None,
         };
         let http = listener("http", settings.http_port, 80, Protocol::Http);

@@ -134,6 +134,9 @@ fn listener(
         certificates: SharedMap::default(),
         default_certificate: None,
         passthrough: SharedMap::default(),
+        terminated: SharedMap::default(),
+        client_auth: None,
+        unknown_name: Default::default(),
         stream: Some(Arc::new(stream)),
     }
 }

@@ -1,5 +1,6 @@
 //! Listeners over real sockets.
 
+mod client_auth;
 mod establish;
 mod http1;
 pub(crate) mod support;

@@ -38,6 +38,9 @@ pub(crate) fn listener(id: &str, protocol: Protocol) -> Listener {
         certificates: SharedMap::default(),
         default_certificate: None,
         passthrough: SharedMap::default(),
+        terminated: SharedMap::default(),
+        client_auth: None,
+        unknown_name: Default::default(),
         stream: None,
     }
 }
@@ -61,7 +64,7 @@ pub(crate) fn certificate(id: &str, names: &[&str]) -> Arc<Certificate> {
     certificate_with(id, names, &rcgen::PKCS_ECDSA_P256_SHA256)
 }
 
-fn signing_key(key: &rcgen::KeyPair) -> PrivateKey {
+pub(super) fn signing_key(key: &rcgen::KeyPair) -> PrivateKey {
     let der = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     PrivateKey::new(rustls::crypto::ring::sign::any_supported_type(&der).unwrap())
 }

@@ -23,8 +23,8 @@ use super::support::{certificate, certificate_with, listener, read_all, snapshot
 use crate::Proxy;
 use crate::config::ProxyConfig;
 
-static TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
-static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+pub(super) static TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+pub(super) static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
 /// Takes every certificate, so that tests see which one was served; signatures of `schemes` only.
 #[derive(Debug)]
@@ -70,9 +70,12 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-const EC: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
+pub(super) const EC: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
 
-fn client(versions: &'static [&'static SupportedProtocolVersion], schemes: &[SignatureScheme]) -> ClientConfig {
+pub(super) fn client(
+    versions: &'static [&'static SupportedProtocolVersion],
+    schemes: &[SignatureScheme],
+) -> ClientConfig {
     ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_protocol_versions(versions)
         .unwrap()
@@ -81,7 +84,11 @@ fn client(versions: &'static [&'static SupportedProtocolVersion], schemes: &[Sig
         .with_no_client_auth()
 }
 
-async fn connect(address: SocketAddr, name: &'static str, config: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
+pub(super) async fn connect(
+    address: SocketAddr,
+    name: &'static str,
+    config: ClientConfig,
+) -> io::Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(address).await?;
     let name = ServerName::try_from(name).unwrap();
     soon(TlsConnector::from(Arc::new(config)).connect(name, tcp)).await
@@ -94,7 +101,7 @@ async fn served(address: SocketAddr, name: &'static str, config: ClientConfig) -
 }
 
 /// An HTTPS listener with certificates for names.
-fn https(named: &[(&str, &[&Arc<Certificate>])], default: Option<&Arc<Certificate>>) -> Listener {
+pub(super) fn https(named: &[(&str, &[&Arc<Certificate>])], default: Option<&Arc<Certificate>>) -> Listener {
     let mut listener = listener("https", Protocol::Https);
     let ids = |certificates: &[&Arc<Certificate>]| certificates.iter().map(|one| one.id.clone()).collect();
     listener.certificates = named
@@ -105,7 +112,7 @@ fn https(named: &[(&str, &[&Arc<Certificate>])], default: Option<&Arc<Certificat
     listener
 }
 
-fn start(snapshot: Arc<Snapshot>) -> (Proxy, SocketAddr) {
+pub(super) fn start(snapshot: Arc<Snapshot>) -> (Proxy, SocketAddr) {
     let proxy = Proxy::start(ProxyConfig { workers: 2, ..ProxyConfig::default() }).unwrap();
     let published = proxy.publish(snapshot);
     assert!(published.failed.is_empty(), "{:?}", published.failed);
