@@ -148,7 +148,8 @@ fn general_name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-fn sha256_hex(data: &[u8]) -> String {
+/// SHA-256 of some bytes, in hex.
+pub(crate) fn sha256_hex(data: &[u8]) -> String {
     use std::fmt::Write;
     let rustls::SupportedCipherSuite::Tls13(suite) = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256
     else {
@@ -162,7 +163,7 @@ fn sha256_hex(data: &[u8]) -> String {
 }
 
 /// A PEM error in words that repeat nothing of the text.
-fn describe(error: &pem::Error) -> &'static str {
+pub(crate) fn describe(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "a BEGIN line has no matching END line",
         pem::Error::IllegalSectionStart { .. } => "a BEGIN line is malformed",

@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod admission;
+pub mod authorities;
 pub mod certificate;
 pub mod cli;
 pub mod control;

@@ -36,7 +36,7 @@ pub use self::endpoint_slice::{Endpoint, EndpointSlice, Hints, Port, PortProtoco
 pub use self::ingress::{Ingress, IngressMetadata};
 pub use self::metadata::Metadata;
 pub(crate) use self::metadata::slim;
-pub use self::secret::{CertificateOutcome, Secret, SecretError};
+pub use self::secret::{AuthoritiesOutcome, CertificateOutcome, Secret, SecretError};
 pub use self::service::Service;
 pub use self::stream_route::{BackendReference, ParentReference, StreamRoute, StreamRouteSpec, StreamRule};
 pub use self::x_backend::{XBackend, XBackendExternalHostname, XBackendPort, XBackendSpec, XBackendTls};

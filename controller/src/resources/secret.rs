@@ -1,5 +1,5 @@
-//! Secrets: of a v1 Secret what is read, which is its certificate. It is parsed when the Secret is: so the key exists
-//! once, as what can sign, and its text is gone.
+//! Secrets: of a v1 Secret what is read, which is its certificate, or without one its authorities. Both are parsed when
+//! the Secret is: so a key exists once, as what can sign, and its text is gone.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use genkan_routing::report::Problem;
 use k8s_openapi::api::core::v1;
 use serde::Deserialize;
 
-use super::{Names, NamespacedName};
+use super::{Kind, Names, NamespacedName};
+use crate::authorities::{self, Authorities, AuthoritiesError};
 use crate::certificate::{CertificateError, parse_pem};
 
 /// A Secret.
@@ -20,7 +21,12 @@ pub struct Secret {
     pub metadata: Names,
     /// What `tls.crt` and `tls.key` hold.
     pub certificate: CertificateOutcome,
+    /// What `ca.crt` holds, where there is no `tls.crt`.
+    pub authorities: AuthoritiesOutcome,
 }
+
+/// The authorities of an object, or why there are none.
+pub type AuthoritiesOutcome = Result<Authorities, AuthoritiesError>;
 
 /// The certificate of a Secret, or why there is none.
 pub type CertificateOutcome = Result<Arc<Certificate>, SecretError>;
@@ -72,6 +78,9 @@ impl Secret {
         if self.certificate == old.certificate {
             self.certificate.clone_from(&old.certificate);
         }
+        if self.authorities == old.authorities {
+            self.authorities.clone_from(&old.authorities);
+        }
         self
     }
 }
@@ -86,18 +95,23 @@ impl From<v1::Secret> for Secret {
             metadata.name.clone().unwrap_or_default(),
         );
         let (texts, data) = (secret.string_data.unwrap_or_default(), secret.data.unwrap_or_default());
-        let field = |key: &'static str| {
+        let written = |key: &str| {
             let text = texts.get(key).map(String::as_bytes);
             let found = text.or_else(|| data.get(key).map(|bytes| bytes.0.as_slice()));
-            found.filter(|bytes| !bytes.is_empty()).ok_or_else(|| SecretError::NoField { secret: name.clone(), key })
+            found.filter(|bytes| !bytes.is_empty())
         };
+        let field = |key| written(key).ok_or_else(|| SecretError::NoField { secret: name.clone(), key });
         let certificate = field("tls.crt").and_then(|chain| Ok((chain, field("tls.key")?))).and_then(|(chain, key)| {
             let id = CertificateId::new(name.to_string());
             parse_pem(id, Some(origin(&name, String::new())), chain, key)
                 .map(Arc::new)
                 .map_err(|error| SecretError::Broken { secret: name.clone(), error })
         });
-        Self { metadata, certificate }
+        let authorities = match written("tls.crt") {
+            None => authorities::of_field(Kind::Secret, &name, written(authorities::FIELD)),
+            Some(_) => Err(AuthoritiesError::OfCertificate(name)),
+        };
+        Self { metadata, certificate, authorities }
     }
 }
 
@@ -157,6 +171,22 @@ mod tests {
         object.data = None;
         let error = Secret::from(object).certificate.unwrap_err();
         assert_eq!(error.to_string(), "Secret default/tls has no tls.key");
+    }
+
+    #[test]
+    fn authorities_are_read_where_there_is_no_certificate() {
+        let mut object = secret(&["a.example.com"]);
+        let texts = object.string_data.as_mut().unwrap();
+        let pem = texts["tls.crt"].clone();
+        texts.insert("ca.crt".to_owned(), pem);
+        let name = NamespacedName::new("default", "tls");
+        let refused = Err(AuthoritiesError::OfCertificate(name.clone()));
+        assert_eq!(Secret::from(object.clone()).authorities, refused);
+        object.string_data.as_mut().unwrap().remove("tls.crt");
+        assert_eq!(Secret::from(object.clone()).authorities.unwrap().len(), 1);
+        object.string_data.as_mut().unwrap().insert("ca.crt".to_owned(), String::new());
+        let missing = Err(AuthoritiesError::NoField { kind: Kind::Secret, name });
+        assert_eq!(Secret::from(object).authorities, missing);
     }
 
     #[test]

@@ -23,8 +23,9 @@ use rustc_hash::FxHashSet;
 
 use super::config::Config;
 use super::world::World;
+use crate::authorities::{self, AuthoritiesError};
 use crate::resources::{
-    CertificateOutcome, EndpointSlice, Ingress, Key, Kind, NamespacedName, Place, Resources, Secret, SecretError,
+    AuthoritiesOutcome, CertificateOutcome, EndpointSlice, Ingress, Key, Kind, NamespacedName, Place, Resources, Secret, SecretError,
     Service, StreamRoute, XBackend,
 };
 use crate::settings::Settings;
@@ -232,6 +233,22 @@ impl<'a> Reader<'a> {
     pub fn certificate(&self, secret: &NamespacedName) -> CertificateOutcome {
         let missing = || Err(SecretError::Missing(secret.clone()));
         self.secret(secret).map_or_else(missing, |secret| secret.certificate.clone())
+    }
+
+    /// The authorities in `ca.crt` of a ConfigMap.
+    pub fn authorities_of_config_map(&self, name: &NamespacedName) -> AuthoritiesOutcome {
+        let kind = Kind::ConfigMap;
+        let missing = || AuthoritiesError::Missing { kind, name: name.clone() };
+        let config_map = self.config_map(name).ok_or_else(missing)?;
+        let text = config_map.data.as_ref().and_then(|data| data.get(authorities::FIELD)).map(String::as_bytes);
+        let binary = || Some(config_map.binary_data.as_ref()?.get(authorities::FIELD)?.0.as_slice());
+        authorities::of_field(kind, name, text.or_else(binary))
+    }
+
+    /// The authorities in `ca.crt` of a Secret.
+    pub fn authorities_of_secret(&self, name: &NamespacedName) -> AuthoritiesOutcome {
+        let missing = || Err(AuthoritiesError::Missing { kind: Kind::Secret, name: name.clone() });
+        self.secret(name).map_or_else(missing, |secret| secret.authorities.clone())
     }
 
     /// The settings that the ConfigMap gives; the defaults while it is being read.
