@@ -22,11 +22,12 @@ use k8s_openapi::api::networking::v1::IngressClass;
 use rustc_hash::FxHashSet;
 
 use super::config::Config;
+use super::gateway::ParentKey;
 use super::world::World;
 use crate::authorities::{self, AuthoritiesError};
 use crate::resources::{
-    AuthoritiesOutcome, CertificateOutcome, EndpointSlice, Ingress, Key, Kind, NamespacedName, Place, Resources, Secret, SecretError,
-    Service, StreamRoute, XBackend,
+    AuthoritiesOutcome, CertificateOutcome, EndpointSlice, Ingress, Key, Kind, NamespacedName, Place, Resources,
+    Secret, SecretError, Service, StreamRoute, XBackend,
 };
 use crate::settings::Settings;
 
@@ -51,8 +52,8 @@ pub enum Dependency {
     Config,
     /// Whether a host of Ingresses has a certificate entry.
     IngressTls(HostPattern),
-    /// What routes may attach to at a Gateway: its listeners as they stand beside those of other Gateways.
-    GatewayParent(NamespacedName),
+    /// What routes may attach to at a Gateway or ListenerSet: its listeners as they stand beside all others.
+    Parent(ParentKey),
     /// Who answers what no Ingress matches.
     IngressDefaultBackend,
     /// Whether a TCP port is used by HTTP listeners.

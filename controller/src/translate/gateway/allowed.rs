@@ -18,6 +18,14 @@ use crate::translate::reader::Reader;
 pub(crate) enum RouteKind {
     /// HTTPRoute.
     Http,
+    /// GRPCRoute.
+    Grpc,
+    /// TLSRoute.
+    Tls,
+    /// TCPRoute.
+    Tcp,
+    /// UDPRoute.
+    Udp,
 }
 
 impl RouteKind {
@@ -25,11 +33,12 @@ impl RouteKind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Http => "HTTPRoute",
+            Self::Grpc => "GRPCRoute",
+            Self::Tls => "TLSRoute",
+            Self::Tcp => "TCPRoute",
+            Self::Udp => "UDPRoute",
         }
     }
-
-    /// Every kind that listeners of HTTP and HTTPS can serve.
-    pub(crate) const OF_HTTP: &[Self] = &[Self::Http];
 }
 
 /// Which routes a listener takes.
@@ -44,7 +53,7 @@ pub(crate) struct AllowedRoutes {
 /// From which namespaces a listener takes routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AllowedNamespaces {
-    /// The Gateway's own.
+    /// That of the Gateway or ListenerSet.
     Same,
     /// Every one.
     All,
@@ -55,22 +64,24 @@ pub(crate) enum AllowedNamespaces {
 }
 
 impl AllowedRoutes {
-    /// Reads `allowedRoutes`. The second value is the reason of the listener's `ResolvedRefs`, when it is false.
+    /// Reads `allowedRoutes` of a listener that can serve the routes of `servable`. The second value is the reason of the
+    /// listener's `ResolvedRefs`, when it is false.
     pub(crate) fn parse(
         spec: Option<&GatewayListenersAllowedRoutes>,
+        servable: &[RouteKind],
         field: &str,
         findings: &mut Findings,
     ) -> (Self, Option<&'static str>) {
-        let (kinds, reason) = parse_kinds(spec, field, findings);
+        let (kinds, reason) = parse_kinds(spec, servable, field, findings);
         let namespaces = spec.and_then(|spec| spec.namespaces.as_ref());
         let namespaces = parse_namespaces(namespaces, &format!("{field}.namespaces"), findings);
         (Self { kinds, namespaces }, reason)
     }
 
-    /// Whether a route of this kind may attach from `namespace` to a listener of a Gateway in `gateway`.
-    pub(crate) fn permit(&self, kind: RouteKind, namespace: &Arc<str>, gateway: &str, reader: &Reader<'_>) -> bool {
+    /// Whether a route of this kind may attach from `namespace` to a listener whose Gateway or ListenerSet is in `parent`.
+    pub(crate) fn permit(&self, kind: RouteKind, namespace: &Arc<str>, parent: &str, reader: &Reader<'_>) -> bool {
         let from_there = || match &self.namespaces {
-            AllowedNamespaces::Same => **namespace == *gateway,
+            AllowedNamespaces::Same => **namespace == *parent,
             AllowedNamespaces::All => true,
             AllowedNamespaces::Selected(selector) => {
                 let object = reader.namespace(&NamespacedName::new("", namespace.clone()));
@@ -84,22 +95,24 @@ impl AllowedRoutes {
 
 fn parse_kinds(
     spec: Option<&GatewayListenersAllowedRoutes>,
+    servable: &[RouteKind],
     field: &str,
     findings: &mut Findings,
 ) -> (Vec<RouteKind>, Option<&'static str>) {
     let listed = spec.and_then(|spec| spec.kinds.as_deref()).unwrap_or_default();
     if listed.is_empty() {
-        return (RouteKind::OF_HTTP.to_vec(), None);
+        return (servable.to_vec(), None);
     }
     let (mut kinds, mut reason) = (Vec::new(), None);
     for (index, entry) in listed.iter().enumerate() {
         let ours = entry.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP;
-        match RouteKind::OF_HTTP.iter().find(|kind| ours && kind.as_str() == entry.kind) {
+        match servable.iter().find(|kind| ours && kind.as_str() == entry.kind) {
             Some(kind) if !kinds.contains(kind) => kinds.push(*kind),
             Some(_) => {}
             None => {
                 let message = format!("routes of kind {} can't be served by this listener", entry.kind);
-                let mend = "list only HTTPRoute, or leave kinds out";
+                let names: Vec<_> = servable.iter().map(|kind| kind.as_str()).collect();
+                let mend = format!("list only {}, or leave kinds out", names.join(" and "));
                 findings.error(format!("{field}.kinds[{index}]"), INVALID_ROUTE_KINDS, message, mend);
                 reason = Some(INVALID_ROUTE_KINDS);
             }

@@ -1,19 +1,21 @@
-//! Attachment: which listeners of which Gateways a route is served on (`parentRefs`), and for which hosts.
+//! Attachment: which listeners of which Gateways a route of any kind is served on (`parentRefs`), and for which hosts.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gateway_api::apis::experimental::httproutes::HttpRouteParentRefs;
 use genkan_routing::name::{HostPattern, TableId};
 
 use super::allowed::RouteKind;
 use super::findings::Findings;
 use super::grant::GATEWAY_GROUP;
 use super::hostname::{self, intersect};
+use super::parent::ParentKey;
 use super::ports::{Parent, ParentListener};
 use super::reason::{
     INVALID_KIND, NO_MATCHING_LISTENER_HOSTNAME, NO_MATCHING_PARENT, NOT_ALLOWED_BY_LISTENERS, UNSUPPORTED_VALUE,
 };
+use super::status::ParentReference;
 use crate::resources::NamespacedName;
 use crate::translate::reader::{Dependency, Reader};
 
@@ -22,15 +24,26 @@ use crate::translate::reader::{Dependency, Reader};
 pub(crate) struct ParentOutcome {
     /// Its place in `parentRefs`.
     pub(crate) index: usize,
-    /// Where the route is attached, or the reason of its `Accepted` condition for this parent.
-    pub(crate) attached: Result<Vec<Attachment>, &'static str>,
+    /// It, with what the API fills in.
+    pub(crate) reference: ParentReference,
+    /// Where the route is attached.
+    pub(crate) attached: Result<Vec<Attachment>, Refused>,
+}
+
+/// Why a route is not attached to a parent: its `Accepted` condition there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// The reason.
+    pub(crate) reason: &'static str,
+    /// For people.
+    pub(crate) message: Cow<'static, str>,
 }
 
 /// A listener that a route is attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attachment {
-    /// The Gateway.
-    pub(crate) gateway: NamespacedName,
+    /// Whose listener it is.
+    pub(crate) parent: ParentKey,
     /// The listener's name.
     pub(crate) listener: Arc<str>,
     /// Where the hosts go; `None` when the listener is not served. The API counts such routes as attached.
@@ -48,13 +61,13 @@ pub(crate) struct Candidate<'a> {
     /// `spec.hostnames`.
     pub(crate) hostnames: &'a [String],
     /// `spec.parentRefs`.
-    pub(crate) parents: &'a [HttpRouteParentRefs],
+    pub(crate) parents: Vec<ParentReference>,
 }
 
 /// Attaches a route to what it names. Empty when nothing that it names concerns us.
 pub(crate) fn attach(
     candidate: &Candidate<'_>,
-    parents: &BTreeMap<NamespacedName, Parent>,
+    parents: &BTreeMap<ParentKey, Parent>,
     reader: &Reader<'_>,
     findings: &mut Findings,
 ) -> Vec<ParentOutcome> {
@@ -62,57 +75,54 @@ pub(crate) fn attach(
     let mut hosts: Option<Vec<HostPattern>> = None;
     for (index, reference) in candidate.parents.iter().enumerate() {
         let field = format!("spec.parentRefs[{index}]");
-        let Some((gateway, parent)) = find(candidate, reference, &field, parents, reader, findings) else { continue };
-        let attached = match parent {
-            Err(reason) => Err(reason),
-            Ok(parent) => {
-                // Broken hostnames are told once, and only if the route is any of our business.
-                let hosts = hosts.get_or_insert_with(|| parse_hostnames(candidate.hostnames, findings));
-                let found = select(candidate, reference, &gateway, parent, hosts, reader);
-                found.map_err(|refusal| refusal.tell(&field, &gateway, findings))
-            }
-        };
-        outcomes.push(ParentOutcome { index, attached });
+        let Some((key, parent)) = find(candidate, reference, &field, parents, reader, findings) else { continue };
+        let attached = parent.and_then(|parent| {
+            // Broken hostnames are told once, and only if the route is any of our business.
+            let hosts = hosts.get_or_insert_with(|| parse_hostnames(candidate.hostnames, findings));
+            let found = select(candidate, reference, &key, parent, hosts, reader);
+            found.map_err(|refusal| refusal.tell(&field, &key, findings))
+        });
+        outcomes.push(ParentOutcome { index, reference: reference.clone(), attached });
     }
     outcomes
 }
 
-/// The Gateway that a reference names; `None` when it is another controller's, or nothing can be said about it.
+/// What a reference names; `None` when it is another controller's, or nothing can be said about it.
 fn find<'p>(
     candidate: &Candidate<'_>,
-    reference: &HttpRouteParentRefs,
+    reference: &ParentReference,
     field: &str,
-    parents: &'p BTreeMap<NamespacedName, Parent>,
+    parents: &'p BTreeMap<ParentKey, Parent>,
     reader: &Reader<'_>,
     findings: &mut Findings,
-) -> Option<(NamespacedName, Result<&'p Parent, &'static str>)> {
-    let group = reference.group.as_deref().unwrap_or(GATEWAY_GROUP);
-    let kind = reference.kind.as_deref().unwrap_or("Gateway");
-    if group != GATEWAY_GROUP {
+) -> Option<(ParentKey, Result<&'p Parent, Refused>)> {
+    if *reference.group != *GATEWAY_GROUP {
         return None; // A Service is a parent in a mesh, others belong to other controllers.
     }
-    if kind != "Gateway" {
-        let message = format!("a parent of kind {kind} is not supported yet; the route is not attached to it");
+    if *reference.kind != *"Gateway" {
+        let message =
+            format!("a parent of kind {} is not supported yet; the route is not attached to it", reference.kind);
         findings.warning(format!("{field}.kind"), INVALID_KIND, message, "name a Gateway");
         return None;
     }
-    let namespace = reference.namespace.as_deref().filter(|namespace| !namespace.is_empty());
-    let namespace = namespace.map_or_else(|| candidate.name.namespace.clone(), Arc::from);
-    let gateway = NamespacedName::new(namespace, reference.name.as_str());
-    reader.note(Dependency::GatewayParent(gateway.clone()));
-    if let Some(parent) = parents.get(&gateway) {
+    let namespace = reference.namespace_or(&candidate.name.namespace).clone();
+    let name = NamespacedName::new(namespace, reference.name.clone());
+    let key = ParentKey::Gateway(name.clone());
+    reader.note(Dependency::Parent(key.clone()));
+    if let Some(parent) = parents.get(&key) {
         // Why a refused Gateway serves nothing is told at the Gateway.
-        return Some((gateway, parent.refused.map_or(Ok(parent), Err)));
+        let refused = |reason| Refused { reason, message: "the Gateway is not accepted".into() };
+        return Some((key, parent.refused.map_or(Ok(parent), |reason| Err(refused(reason)))));
     }
-    if reader.gateway(&gateway).is_some() {
+    if reader.gateway(&name).is_some() {
         return None;
     }
-    let message = format!("Gateway {gateway} does not exist; the route is not attached to it");
-    findings.error(field, NO_MATCHING_PARENT, message, "create the Gateway, or name another");
-    Some((gateway, Err(NO_MATCHING_PARENT)))
+    let message = format!("{key} does not exist; the route is not attached to it");
+    findings.error(field, NO_MATCHING_PARENT, message.clone(), "create the Gateway, or name another");
+    Some((key, Err(Refused { reason: NO_MATCHING_PARENT, message: message.into() })))
 }
 
-/// Why a route is attached to no listener of a Gateway.
+/// Why a route is attached to no listener of a parent.
 enum Refusal {
     /// No listener has the `sectionName` and `port`.
     NoListener { known: String },
@@ -123,34 +133,35 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn tell(self, field: &str, gateway: &NamespacedName, findings: &mut Findings) -> &'static str {
+    fn tell(self, field: &str, parent: &ParentKey, findings: &mut Findings) -> Refused {
         let (reason, message, mend) = match self {
             Self::NoListener { known } => (
                 NO_MATCHING_PARENT,
-                format!("no listener of Gateway {gateway} has this sectionName and port"),
+                format!("no listener of {parent} has this sectionName and port"),
                 format!("its listeners are {known}"),
             ),
             Self::NotAllowed => (
                 NOT_ALLOWED_BY_LISTENERS,
-                format!("no listener of Gateway {gateway} allows routes of this kind and namespace"),
+                format!("no listener of {parent} allows routes of this kind and namespace"),
                 "change allowedRoutes of the listener".to_owned(),
             ),
             Self::NoHostname => (
                 NO_MATCHING_LISTENER_HOSTNAME,
-                format!("no hostname is covered by a listener of Gateway {gateway}"),
+                format!("no hostname is covered by a listener of {parent}"),
                 "change hostnames of the route, or hostname of the listener".to_owned(),
             ),
         };
-        findings.error(field, reason, format!("{message}; the route is not attached to it"), mend);
-        reason
+        let message = format!("{message}; the route is not attached to it");
+        findings.error(field, reason, message.clone(), mend);
+        Refused { reason, message: message.into() }
     }
 }
 
-/// The listeners of a Gateway that a reference selects and that take the route.
+/// The listeners of a parent that a reference selects and that take the route.
 fn select(
     candidate: &Candidate<'_>,
-    reference: &HttpRouteParentRefs,
-    gateway: &NamespacedName,
+    reference: &ParentReference,
+    key: &ParentKey,
     parent: &Parent,
     hosts: &[HostPattern],
     reader: &Reader<'_>,
@@ -167,7 +178,7 @@ fn select(
     }
     let allows = |listener: &&ParentListener| {
         listener.protocol.is_some()
-            && listener.allowed.permit(candidate.kind, &candidate.name.namespace, &gateway.namespace, reader)
+            && listener.allowed.permit(candidate.kind, &candidate.name.namespace, &key.name().namespace, reader)
     };
     let listeners: Vec<_> = listeners.into_iter().filter(allows).collect();
     if listeners.is_empty() {
@@ -176,7 +187,7 @@ fn select(
     let attachments: Vec<_> = listeners
         .into_iter()
         .map(|listener| Attachment {
-            gateway: gateway.clone(),
+            parent: key.clone(),
             listener: listener.name.clone(),
             table: listener.table.clone(),
             hosts: hosts.iter().filter_map(|host| intersect(&listener.hostname, host)).collect(),

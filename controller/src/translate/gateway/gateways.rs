@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
 use gateway_api::apis::experimental::gateways::Gateway;
-use genkan_routing::model::{Certificate, Protocol};
+use genkan_routing::model::Certificate;
 use genkan_routing::name::HostPattern;
 
 use super::allowed::AllowedRoutes;
 use super::findings::Findings;
 use super::listener;
+use super::protocol::ListenerProtocol;
 use super::rank::RouteAge;
 use super::reason::{GATEWAY_CLASS_NOT_FOUND, INVALID_PARAMETERS, UNSUPPORTED_ADDRESS, UNSUPPORTED_VALUE};
 use crate::resources::{Key, Kind, NamespacedName};
@@ -51,7 +52,7 @@ pub(crate) struct GatewayListener {
     /// `port`; 0 when it is no port.
     pub(crate) port: u16,
     /// What it speaks; `None` when that is not supported.
-    pub(crate) protocol: Option<Protocol>,
+    pub(crate) protocol: Option<ListenerProtocol>,
     /// Which hosts it is for.
     pub(crate) hostname: HostPattern,
     /// Which routes it takes.

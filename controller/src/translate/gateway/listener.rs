@@ -9,11 +9,12 @@ use gateway_api::apis::experimental::gateways::{
 use genkan_routing::model::{Certificate, Protocol};
 use genkan_routing::name::HostPattern;
 
-use super::allowed::AllowedRoutes;
+use super::allowed::{AllowedNamespaces, AllowedRoutes};
 use super::findings::Findings;
 use super::gateways::{GatewayListener, Verdict};
 use super::grant::{GATEWAY_GROUP, GrantFrom, GrantTo, permits};
 use super::hostname;
+use super::protocol::{ListenerProtocol, TlsMode};
 use super::reason::{
     HOSTNAME_CONFLICT, INVALID, INVALID_CERTIFICATE_REF, PROTOCOL_CONFLICT, REF_NOT_PERMITTED, UNSUPPORTED_PROTOCOL,
     UNSUPPORTED_VALUE,
@@ -37,7 +38,7 @@ pub(crate) fn read_all(
             let message = format!("another listener is named {}; this one is not served", spec.name);
             refuse(&mut listener, "name", INVALID, message, "give every listener its own name", findings);
         }
-        if listener.protocol == Some(Protocol::Https) && listener.verdict.claims() {
+        if listener.protocol == Some(ListenerProtocol::Https) && listener.verdict.claims() {
             read_tls(&mut listener, spec.tls.as_ref(), name, reader, findings);
             if client_auth {
                 let field = "spec.tls.frontend";
@@ -63,13 +64,20 @@ fn asks_for_client_certificates(gateway: &Gateway) -> bool {
 
 fn read(index: usize, spec: &GatewayListeners, findings: &mut Findings) -> GatewayListener {
     let field = format!("spec.listeners[{index}]");
-    let (allowed, resolved_refs) =
-        AllowedRoutes::parse(spec.allowed_routes.as_ref(), &format!("{field}.allowedRoutes"), findings);
+    let protocol = protocol(spec).filter(|protocol| protocol.is_served());
+    let (allowed, resolved_refs) = match protocol {
+        Some(protocol) => {
+            let field = format!("{field}.allowedRoutes");
+            AllowedRoutes::parse(spec.allowed_routes.as_ref(), protocol.route_kinds(), &field, findings)
+        }
+        // What it would take is of no interest, and no kind that is listed is wrong.
+        None => (AllowedRoutes { kinds: Vec::new(), namespaces: AllowedNamespaces::Nobody }, None),
+    };
     let mut listener = GatewayListener {
         name: spec.name.as_str().into(),
         field,
         port: u16::try_from(spec.port).unwrap_or_default(),
-        protocol: protocol(&spec.protocol),
+        protocol,
         hostname: HostPattern::Any,
         allowed,
         verdict: Verdict { resolved_refs, ..Verdict::default() },
@@ -92,17 +100,24 @@ fn read(index: usize, spec: &GatewayListeners, findings: &mut Findings) -> Gatew
         }
     }
     // The API forbids it, and whoever wrote it believes the port to be encrypted.
-    if listener.protocol == Some(Protocol::Http) && spec.tls.is_some() {
+    if listener.protocol == Some(ListenerProtocol::Http) && spec.tls.is_some() {
         let message = "a listener with protocol HTTP can't have tls; it is not served";
         refuse(&mut listener, "tls", INVALID, message, "set protocol: HTTPS, or remove tls", findings);
     }
     listener
 }
 
-fn protocol(text: &str) -> Option<Protocol> {
-    match text {
-        "HTTP" => Some(Protocol::Http),
-        "HTTPS" => Some(Protocol::Https),
+fn protocol(spec: &GatewayListeners) -> Option<ListenerProtocol> {
+    let mode = spec.tls.as_ref().and_then(|tls| tls.mode.as_ref());
+    match spec.protocol.as_str() {
+        "HTTP" => Some(ListenerProtocol::Http),
+        "HTTPS" => Some(ListenerProtocol::Https),
+        "TLS" if mode == Some(&GatewayListenersTlsMode::Passthrough) => {
+            Some(ListenerProtocol::Tls(TlsMode::Passthrough))
+        }
+        "TLS" => Some(ListenerProtocol::Tls(TlsMode::Terminate)),
+        "TCP" => Some(ListenerProtocol::Tcp),
+        "UDP" => Some(ListenerProtocol::Udp),
         _ => None,
     }
 }
@@ -222,5 +237,5 @@ fn sound(listeners: &[GatewayListener]) -> impl Iterator<Item = (&GatewayListene
     listeners
         .iter()
         .filter(|listener| listener.verdict.claims())
-        .filter_map(|listener| listener.protocol.map(|protocol| (listener, protocol)))
+        .filter_map(|listener| listener.protocol.map(|protocol| (listener, protocol.on_port())))
 }

@@ -29,7 +29,9 @@ mod hostname;
 mod hosts;
 mod listener;
 mod matches;
+mod parent;
 mod ports;
+mod protocol;
 mod rank;
 mod reason;
 mod route;
@@ -44,6 +46,7 @@ use genkan_routing::model::Listener;
 
 use self::gateways::GatewayOutcome;
 use self::hosts::Hosts;
+pub use self::parent::ParentKey;
 use self::ports::Parent;
 use self::route::RouteOutcome;
 use super::assembly::{Batch, Contribution};
@@ -56,7 +59,7 @@ use crate::resources::{Kind, NamespacedName};
 #[derive(Debug, Default)]
 pub struct GatewayFrontEnd {
     gateways: Memo<NamespacedName, GatewayOutcome>,
-    parents: BTreeMap<NamespacedName, Parent>,
+    parents: BTreeMap<ParentKey, Parent>,
     listeners: Vec<Arc<Listener>>,
     ports: Option<Arc<Contribution>>,
     routes: Memo<NamespacedName, RouteOutcome>,
@@ -109,10 +112,10 @@ impl GatewayFrontEnd {
     fn arrange_ports(&mut self, world: &World<'_>, dirty: &mut Dirty, batch: &mut Batch) {
         let gateways = self.gateways.units().filter_map(|name| Some((name, self.gateways.get(name)?)));
         let arrangement = ports::arrange(gateways, world.settings);
-        let names: BTreeSet<_> = self.parents.keys().chain(arrangement.parents.keys()).collect();
-        for name in names {
-            if self.parents.get(name) != arrangement.parents.get(name) {
-                dirty.insert(Dependency::GatewayParent(name.clone()));
+        let keys: BTreeSet<_> = self.parents.keys().chain(arrangement.parents.keys()).collect();
+        for key in keys {
+            if self.parents.get(key) != arrangement.parents.get(key) {
+                dirty.insert(Dependency::Parent(key.clone()));
             }
         }
         self.parents = arrangement.parents;

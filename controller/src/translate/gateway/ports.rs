@@ -14,6 +14,8 @@ use super::allowed::AllowedRoutes;
 use super::findings::Findings;
 use super::gateways::{GatewayListener, GatewayOutcome, Verdict};
 use super::hostname::intersect;
+use super::parent::ParentKey;
+use super::protocol::ListenerProtocol;
 use super::reason::{HOSTNAME_CONFLICT, PORT_UNAVAILABLE, PROTOCOL_CONFLICT};
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::settings::Settings;
@@ -24,18 +26,18 @@ use crate::translate::ingress::TABLE as INGRESS_TABLE;
 pub(crate) struct Arrangement {
     /// One per port.
     pub(crate) listeners: Vec<Listener>,
-    /// What routes may attach to, by Gateway.
-    pub(crate) parents: BTreeMap<NamespacedName, Parent>,
+    /// What routes may attach to.
+    pub(crate) parents: BTreeMap<ParentKey, Parent>,
     /// The certificates of the listeners that are served.
     pub(crate) certificates: Vec<Arc<Certificate>>,
     /// Conflicts across Gateways.
     pub(crate) problems: Vec<Problem>,
 }
 
-/// What routes need to know of a Gateway.
+/// What routes need to know of a Gateway or ListenerSet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Parent {
-    /// The reason why nothing of the Gateway is served.
+    /// The reason why nothing of it is served.
     pub(crate) refused: Option<&'static str>,
     /// Its listeners, in the order of the object.
     pub(crate) listeners: Vec<ParentListener>,
@@ -48,8 +50,8 @@ pub(crate) struct ParentListener {
     pub(crate) name: Arc<str>,
     /// What `port` of a parentRef names: the port as the Gateway writes it.
     pub(crate) port: u16,
-    /// Whether it serves HTTP at all.
-    pub(crate) protocol: Option<Protocol>,
+    /// What it speaks; `None` when that is not supported.
+    pub(crate) protocol: Option<ListenerProtocol>,
     /// Which hosts it is for.
     pub(crate) hostname: HostPattern,
     /// Which routes it takes.
@@ -83,7 +85,7 @@ pub(crate) fn arrange<'g>(
                 arrangement.certificates.extend(listener.certificates.iter().cloned());
             }
         }
-        arrangement.parents.insert(name.clone(), Parent { refused: gateway.refused, listeners });
+        arrangement.parents.insert(ParentKey::Gateway(name.clone()), Parent { refused: gateway.refused, listeners });
         arrangement.problems.extend(findings.into_problems());
     }
     arrangement.listeners = ports.into_listeners();
@@ -174,7 +176,8 @@ impl<'s> Ports<'s> {
             verdict: listener.verdict,
             table: None,
         };
-        let Some(protocol) = listener.protocol.filter(|_| listener.verdict.claims()) else { return placed };
+        let claims = listener.protocol.filter(|_| listener.verdict.claims());
+        let Some(protocol) = claims.map(ListenerProtocol::on_port) else { return placed };
         match self.claim(gateway, listener, protocol, findings) {
             Err(reason) => placed.verdict.conflicted = Some(reason),
             Ok(port) if listener.verdict.serves() => {

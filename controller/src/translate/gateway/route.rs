@@ -15,6 +15,7 @@ use super::filter_spec::FilterSpec;
 use super::filters::{self, FilterError, Place};
 use super::findings::Findings;
 use super::matches;
+use super::parent::ParentKey;
 use super::ports::Parent;
 use super::rank::{Rank, RouteAge};
 use super::reason::{INCOMPATIBLE_FILTERS, NO_MATCHING_PARENT, UNSUPPORTED_VALUE};
@@ -71,7 +72,7 @@ impl Output for RouteOutcome {
 /// Reads a route; `None` when it does not exist.
 pub(crate) fn read(
     name: &NamespacedName,
-    parents: &BTreeMap<NamespacedName, Parent>,
+    parents: &BTreeMap<ParentKey, Parent>,
     reader: &Reader<'_>,
 ) -> Option<RouteOutcome> {
     let route = reader.http_route(name)?;
@@ -82,7 +83,7 @@ pub(crate) fn read(
         kind: RouteKind::Http,
         name,
         hostnames: spec.hostnames.as_deref().unwrap_or_default(),
-        parents: spec.parent_refs.as_deref().unwrap_or_default(),
+        parents: spec.parent_refs.iter().flatten().map(Into::into).collect(),
     };
     check_parents(spec, &mut findings);
     let mut outcome =
