@@ -1,12 +1,15 @@
 # The commands of this repository. Each is a script under scripts/ that says what it does when read from the top.
 
-.PHONY: test lint fuzz quickstart bench dist cluster cluster-down
+.PHONY: test lint conformance fuzz quickstart bench dist cluster cluster-down
 
 test: ## Every check that CI runs: formatting, lints, all tests, fuzz targets
 	scripts/test
 
 lint: ## Formatting and lints only
 	scripts/lint
+
+conformance: ## The conformance suite of Gateway API, or TESTS=NAME,NAME of it; RUNS=2 does all of it twice
+	scripts/conformance
 
 fuzz: ## Every fuzz target, a minute each
 	scripts/fuzz

@@ -118,6 +118,11 @@ impl Cluster {
         format!("genkan{}", self.network)
     }
 
+    /// The number of the cluster's network, which no other cluster on this machine has.
+    pub fn network(&self) -> u8 {
+        self.network
+    }
+
     /// The folder with the manifests of Gateway API's CRDs.
     pub fn gateway_api_crds(&self) -> PathBuf {
         self.executable.with_file_name("crds").join("gateway-api")
