@@ -103,6 +103,7 @@ impl Deadline {
     }
 }
 
+/// Rounded up: what is late by the clock of this deadline must be late by that of whoever set it.
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -15,6 +15,11 @@ pub(super) fn decided() -> Box<Error> {
     Error::new(DECIDED)
 }
 
+/// An error that ends the attempt, not the request: its time is over.
+pub(super) fn attempt_over() -> Box<Error> {
+    Error::new_up(ErrorType::WriteTimedout)
+}
+
 /// Why talking to `endpoint` failed; `None` when the exchange decided it.
 pub(super) fn read(error: &Error, endpoint: Option<&dyn Display>) -> Option<Failure> {
     if *error.etype() == DECIDED {

@@ -124,8 +124,15 @@ impl ProxyHttp for Phases {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Carried) -> Result<Box<HttpPeer>> {
-        let now = Instant::now();
         let request = ctx.request()?;
+        if let Some(until) = request.exchange.take_wait() {
+            watch_deadline(request, request.exchange.deadline());
+            if pause(session, until).await.is_err() {
+                request.exchange.client_gone();
+                return Err(failure::decided());
+            }
+        }
+        let now = Instant::now();
         let peer = match request.exchange.next_attempt(session.req_header(), now) {
             Ok(target) => self.peers.of(&target),
             Err(failure) => return Err(ctx.fail(failure)),
@@ -166,7 +173,10 @@ impl ProxyHttp for Phases {
         ctx: &mut Carried,
     ) -> Result<()> {
         let Some(body) = body else { return Ok(()) };
-        ctx.exchange()?.request_body(body.len(), Instant::now()).map_err(|failure| ctx.fail(failure))
+        ctx.exchange()?.request_body(body.len(), Instant::now()).map_err(|failure| match failure {
+            Failure::UpstreamTimeout(_) => failure::attempt_over(),
+            failure => ctx.fail(failure),
+        })
     }
 
     async fn upstream_response_filter(
@@ -364,17 +374,38 @@ fn say_close(session: &mut Session, connection: &Connection) {
 /// Breaks the request off when its time is over. Only HTTP/1, where the connection is the request's own; on HTTP/2 the
 /// time-outs towards the endpoint are cut to the time that is left.
 fn watch_time(request: &Request, now: Instant) {
-    if request.connection.http2 {
-        return;
-    }
     let deadline = match request.exchange.upgrade_idle() {
         Some(idle) => Some(now + idle),
         None => request.exchange.deadline(),
     };
+    watch_deadline(request, deadline);
+}
+
+fn watch_deadline(request: &Request, deadline: Option<Instant>) {
     match deadline {
+        _ if request.connection.http2 => {}
         Some(deadline) => request.connection.deadline.set(deadline),
         None => request.connection.deadline.clear(),
     }
+}
+
+/// Waits before another attempt. An error says that the client went away meanwhile.
+async fn pause(session: &mut Session, until: Instant) -> Result<()> {
+    let wait = tokio::time::sleep_until(until.into());
+    let client = session.as_downstream_mut();
+    // What the client still sends of its body belongs to the attempt.
+    if client.is_body_done() {
+        tokio::pin!(wait);
+        tokio::select! {
+            biased;
+            () = &mut wait => return Ok(()),
+            read = client.read_body_or_idle(true) => read.map(|_| ())?,
+        }
+        wait.await;
+    } else {
+        wait.await;
+    }
+    Ok(())
 }
 
 /// Decides about another attempt.

@@ -8,6 +8,10 @@ use http::Method;
 
 use crate::access_log;
 use crate::error::Failure;
+use crate::random;
+
+/// How many times the least wait the longest one may be, jitter aside.
+const LONGEST_WAIT: u32 = 10;
 
 /// One attempt at one endpoint.
 #[derive(Debug)]
@@ -66,6 +70,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) endpoints: usize,
     /// Time since the first attempt began.
     pub(crate) elapsed: Duration,
+    /// Time until the request has to be over; `None` without limit.
+    pub(crate) left: Option<Duration>,
     /// The request's method.
     pub(crate) method: &'a Method,
     /// Whether any of the request may have reached the endpoint.
@@ -108,8 +114,14 @@ impl Cause {
 }
 
 impl Situation<'_> {
+    /// After what time another attempt may be made; `None` when none may, also because the request would be over by then.
+    pub(crate) fn wait(&self, cause: Cause, random: u64) -> Option<Duration> {
+        let wait = backoff(self.policy, self.tried, random);
+        (self.allows(cause) && self.left.is_none_or(|left| wait < left)).then_some(wait)
+    }
+
     /// Whether another attempt may be made (nginx `proxy_next_upstream`, `_tries`, `_timeout`).
-    pub(crate) fn allows(&self, cause: Cause) -> bool {
+    fn allows(&self, cause: Cause) -> bool {
         let policy = self.policy;
         let wanted = match cause {
             Cause::Error => policy.on_error,
@@ -130,6 +142,16 @@ impl Situation<'_> {
     }
 }
 
+/// The wait after `tried` attempts: never below the policy's, twice as long each time up to a limit, and up to a quarter
+/// more by chance, so that the requests of a failed moment don't come back together.
+fn backoff(policy: &Retry, tried: u32, random: u64) -> Duration {
+    let Some(least) = policy.backoff else { return Duration::ZERO };
+    let factor = 2_u32.saturating_pow(tried.saturating_sub(1)).min(LONGEST_WAIT);
+    let wait = least.saturating_mul(factor);
+    let jitter = u64::try_from(wait.as_nanos() / 4).unwrap_or(u64::MAX);
+    wait.saturating_add(Duration::from_nanos(random::below(jitter, random)))
+}
+
 /// Whether sending a request twice may do something twice: the methods that nginx takes for such.
 fn changes_twice(method: &Method) -> bool {
     matches!(method.as_str(), "POST" | "LOCK" | "PATCH")
@@ -145,6 +167,7 @@ mod tests {
             tried: 1,
             endpoints: 2,
             elapsed: Duration::ZERO,
+            left: None,
             method,
             sent: true,
             replayable: true,
@@ -194,5 +217,39 @@ mod tests {
         let policy = Retry { on_status: vec![500, 503], ..Retry::default() };
         assert!(situation(&policy, &Method::GET).allows(Cause::Status(503)));
         assert!(!situation(&policy, &Method::GET).allows(Cause::Status(502)));
+    }
+
+    #[test]
+    fn without_backoff_the_next_attempt_begins_at_once() {
+        let policy = Retry::default();
+        assert_eq!(situation(&policy, &Method::GET).wait(Cause::Error, u64::MAX), Some(Duration::ZERO));
+        assert_eq!(situation(&policy, &Method::GET).wait(Cause::Invalid, 0), None);
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_a_limit_and_is_never_below_its_minimum() {
+        let policy = Retry { tries: 0, backoff: Some(Duration::from_millis(100)), ..Retry::default() };
+        let wait = |tried, random| {
+            Situation { tried, endpoints: 99, ..situation(&policy, &Method::GET) }.wait(Cause::Error, random).unwrap()
+        };
+        for (tried, least) in [(1, 100), (2, 200), (3, 400), (4, 800), (5, 1000), (6, 1000), (90, 1000)] {
+            let least = Duration::from_millis(least);
+            assert_eq!(wait(tried, 0), least);
+            let longest = wait(tried, u64::MAX);
+            assert!(longest > least && longest < least * 5 / 4, "{tried}: {longest:?}");
+        }
+        let endless = Retry { backoff: Some(Duration::MAX), ..Retry::default() };
+        assert_eq!(situation(&endless, &Method::GET).wait(Cause::Error, u64::MAX), Some(Duration::MAX));
+    }
+
+    #[test]
+    fn a_wait_that_outlasts_the_request_ends_it() {
+        let policy = Retry { backoff: Some(Duration::from_millis(100)), ..Retry::default() };
+        let left = |millis| Situation { left: Some(Duration::from_millis(millis)), ..situation(&policy, &Method::GET) };
+        assert_eq!(left(100).wait(Cause::Error, 0), None);
+        assert_eq!(left(101).wait(Cause::Error, 0), Some(Duration::from_millis(100)));
+        let at_once = Retry::default();
+        let over = Situation { left: Some(Duration::ZERO), ..situation(&at_once, &Method::GET) };
+        assert_eq!(over.wait(Cause::Error, 0), None, "nothing is left");
     }
 }

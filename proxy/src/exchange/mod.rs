@@ -37,6 +37,7 @@ use crate::error::Failure;
 use crate::filters::compression::Encoder;
 use crate::filters::{self, Admitted};
 use crate::metrics::{RequestCount, RuleMetrics};
+use crate::random;
 use crate::reply::Reply;
 use crate::shared::Shared;
 use crate::table::{ClusterEntry, ProxyTable, RuleEntry, RuleNumber};
@@ -63,6 +64,8 @@ pub(crate) struct Exchange {
     attempts: SmallVec<[Attempt; 1]>,
     /// Attempts that failed because a kept connection was already closed; they do not count as tries.
     stale: u32,
+    /// When the next attempt may begin.
+    next_attempt: Option<Instant>,
     /// Whether the request asks to leave HTTP.
     upgrade: bool,
     /// Whether the endpoint's connection is to be closed after this request.
@@ -130,6 +133,7 @@ impl Exchange {
             encoder: None,
             attempts: SmallVec::new(),
             stale: 0,
+            next_attempt: None,
             upgrade: false,
             last_use: false,
             upgraded: false,
@@ -146,13 +150,24 @@ impl Exchange {
         &self.table
     }
 
-    /// When the request's time is over; `None` without limit.
+    /// When the time of the request or of the attempt that is under way is over; `None` without limit.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let forward = self.forward()?;
-        let whole = forward.timeouts.request.map(|limit| self.started + limit);
-        let attempt = forward.timeouts.backend_request.zip(self.attempts.last());
-        let attempt = attempt.map(|(limit, attempt)| attempt.started + limit);
-        whole.into_iter().chain(attempt).min()
+        self.whole_deadline().into_iter().chain(self.attempt_deadline()).min()
+    }
+
+    fn whole_deadline(&self) -> Option<Instant> {
+        self.forward()?.timeouts.request.map(|limit| self.started + limit)
+    }
+
+    /// `None` between two attempts.
+    fn attempt_deadline(&self) -> Option<Instant> {
+        let attempt = self.attempts.last().filter(|attempt| attempt.ended.is_none())?;
+        self.forward()?.timeouts.backend_request.map(|limit| attempt.started + limit)
+    }
+
+    /// When the next attempt may begin; `None` is at once.
+    pub(crate) fn take_wait(&mut self) -> Option<Instant> {
+        self.next_attempt.take()
     }
 
     /// Whether the request asks to leave HTTP, and how long such a connection may be silent.
@@ -237,7 +252,7 @@ impl Exchange {
             picked.observe(latency, now);
         }
         attempt.status = Some(status.as_u16());
-        if status.is_informational() || !self.may_retry(Cause::Status(status.as_u16()), failed, now) {
+        if status.is_informational() || !self.retry(Cause::Status(status.as_u16()), failed, now) {
             return Ok(());
         }
         if let Some(attempt) = self.attempts.last_mut() {
@@ -302,9 +317,17 @@ impl Exchange {
         let http1 = self.cluster().is_some_and(|entry| entry.cluster.version == HttpVersion::Http1);
         let stale = http1 && failed.reused && matches!(failure, Failure::UpstreamClosed(_));
         self.failure = Some(failure);
-        let retry = cause.is_some_and(|cause| self.may_retry(cause, failed, now));
-        self.stale += u32::from(retry && stale && self.stale < MAX_STALE);
+        let retry = cause.is_some_and(|cause| self.retry(cause, failed, now));
+        if retry && stale && self.stale < MAX_STALE {
+            self.stale += 1;
+            self.next_attempt = None;
+        }
         retry
+    }
+
+    /// Notes that the client went away between two attempts.
+    pub(crate) fn client_gone(&mut self) {
+        self.failure = Some(Failure::ClientGone);
     }
 
     /// Notes why the request failed, unless that is known already.
@@ -327,10 +350,17 @@ impl Exchange {
         self.attempts.last().map(|attempt| attempt.address)
     }
 
-    fn may_retry(&self, cause: Cause, failed: Failed<'_>, now: Instant) -> bool {
+    /// Whether another attempt is to be made, and notes when.
+    fn retry(&mut self, cause: Cause, failed: Failed<'_>, now: Instant) -> bool {
+        let wait = self.wait(cause, failed, now);
+        self.next_attempt = wait.filter(|wait| !wait.is_zero()).map(|wait| now + wait);
+        wait.is_some()
+    }
+
+    fn wait(&self, cause: Cause, failed: Failed<'_>, now: Instant) -> Option<Duration> {
         let (Some(forward), Some(cluster), Some(first)) = (self.forward(), self.cluster(), self.attempts.first())
         else {
-            return false;
+            return None;
         };
         let tried = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX).saturating_sub(self.stale);
         let situation = Situation {
@@ -338,29 +368,29 @@ impl Exchange {
             tried,
             endpoints: cluster.cluster.endpoints.len(),
             elapsed: now.saturating_duration_since(first.started),
+            left: self.whole_deadline().map(|deadline| deadline.saturating_duration_since(now)),
             method: failed.method,
             sent: failed.sent,
             replayable: failed.replayable,
             answered: failed.answered,
         };
-        situation.allows(cause)
+        situation.wait(cause, random::next())
     }
 
     /// A failure at a deadline is a time-out, whatever broke first.
     fn explain(&self, failure: Failure, now: Instant) -> Failure {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
-            return failure;
-        }
-        match self.check_time(now) {
-            Err(over) => over,
-            Ok(()) => Failure::UpstreamTimeout(self.endpoint().map(|address| address.to_string()).unwrap_or_default()),
-        }
+        self.check_time(now).err().unwrap_or(failure)
     }
 
     fn check_time(&self, now: Instant) -> Result<(), Failure> {
-        let limit = self.forward().and_then(|forward| forward.timeouts.request);
-        let over = limit.is_some_and(|limit| now.saturating_duration_since(self.started) >= limit);
-        if over { Err(Failure::RequestTimeout) } else { Ok(()) }
+        let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| now >= deadline);
+        if over(self.whole_deadline()) {
+            return Err(Failure::RequestTimeout);
+        }
+        if over(self.attempt_deadline()) {
+            return Err(Failure::UpstreamTimeout(self.endpoint().map(|at| at.to_string()).unwrap_or_default()));
+        }
+        Ok(())
     }
 
     fn rule_entry(&self) -> Option<&RuleEntry> {

@@ -1,4 +1,4 @@
-//! Retry: when another endpoint is tried (`proxy-next-upstream*`; nginx `proxy_next_upstream`).
+//! Retry: when another endpoint is tried (`proxy-next-upstream*`; nginx `proxy_next_upstream`), and after what time.
 
 use std::time::Duration;
 
@@ -14,6 +14,10 @@ pub struct Retry {
     /// The time in which a further attempt may begin; `None` is without limit (`proxy-next-upstream-timeout`, 0).
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "super::duration::serialize_option")]
     pub timeout: Option<Duration>,
+    /// The least time between a failed attempt and the next one (Gateway API `retry.backoff`); `None` is at once. It
+    /// doubles with every further attempt.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "super::duration::serialize_option")]
+    pub backoff: Option<Duration>,
     /// Connecting, sending or reading the head failed (`error`).
     pub on_error: bool,
     /// Connecting, sending or reading the head took too long (`timeout`).
@@ -33,6 +37,7 @@ impl Default for Retry {
         Self {
             tries: 3,
             timeout: None,
+            backoff: None,
             on_error: true,
             on_timeout: true,
             on_invalid_header: false,

@@ -13,18 +13,8 @@ use super::reason::UNSUPPORTED_VALUE;
 pub(crate) fn timeouts(spec: Option<&HttpRouteRulesTimeouts>, field: &str, findings: &mut Findings) -> Timeouts {
     let mut timeouts = Timeouts::default();
     let Some(spec) = spec else { return timeouts };
-    let mut read = |name: &str, text: Option<&String>| {
-        text.and_then(|text| match parse_duration(text) {
-            Ok(duration) => duration,
-            Err(error) => {
-                let mend = "write hours, minutes, seconds and milliseconds, as in 1m30s or 500ms";
-                findings.error(format!("{field}.{name}"), UNSUPPORTED_VALUE, error, mend);
-                None
-            }
-        })
-    };
-    timeouts.request = read("request", spec.request.as_ref());
-    timeouts.backend_request = read("backendRequest", spec.backend_request.as_ref());
+    timeouts.request = duration(spec.request.as_ref(), &format!("{field}.request"), findings);
+    timeouts.backend_request = duration(spec.backend_request.as_ref(), &format!("{field}.backendRequest"), findings);
     if let (Some(request), Some(backend)) = (timeouts.request, timeouts.backend_request)
         && backend > request
     {
@@ -64,11 +54,20 @@ pub(crate) fn retry(spec: Option<&HttpRouteRulesRetry>, field: &str, findings: &
     }
     retry.on_status.sort_unstable();
     retry.on_status.dedup();
-    if spec.backoff.is_some() {
-        let message = "backoff is not supported yet: retries go to another endpoint at once";
-        findings.warning(format!("{field}.backoff"), UNSUPPORTED_VALUE, message, "");
-    }
+    retry.backoff = duration(spec.backoff.as_ref(), &format!("{field}.backoff"), findings);
     retry
+}
+
+/// A duration; `None` for zero, which turns what it is for off, and for what is none, which is told.
+pub(crate) fn duration(text: Option<&String>, field: &str, findings: &mut Findings) -> Option<Duration> {
+    match parse_duration(text?) {
+        Ok(duration) => duration,
+        Err(error) => {
+            let mend = "write hours, minutes, seconds and milliseconds, as in 1m30s or 500ms";
+            findings.error(field.to_owned(), UNSUPPORTED_VALUE, error, mend);
+            None
+        }
+    }
 }
 
 /// A duration of GEP-2257; zero turns a time-out off.
@@ -124,16 +123,18 @@ mod tests {
     #[test]
     fn attempts_count_the_further_ones() {
         let mut findings = findings();
-        let spec = HttpRouteRulesRetry { attempts: Some(2), backoff: None, codes: Some(vec![503, 500, 503]) };
+        let backoff = Some("100ms".to_owned());
+        let spec = HttpRouteRulesRetry { attempts: Some(2), backoff, codes: Some(vec![503, 500, 503]) };
         let retry = retry(Some(&spec), "spec.rules[0].retry", &mut findings);
         assert_eq!((retry.tries, retry.on_status), (3, vec![500, 503]));
+        assert_eq!(retry.backoff, Some(Duration::from_millis(100)));
         assert!(findings.into_problems().is_empty());
     }
 
     #[test]
-    fn what_retry_cannot_say_is_told() {
+    fn what_is_no_retry_is_told() {
         let mut findings = findings();
-        let backoff = Some("100ms".to_owned());
+        let backoff = Some("a while".to_owned());
         let spec = HttpRouteRulesRetry { attempts: Some(-1), backoff, codes: Some(vec![200]) };
         let retry = retry(Some(&spec), "retry", &mut findings);
         assert_eq!(retry, Retry::default());
