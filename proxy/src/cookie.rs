@@ -5,7 +5,13 @@ use http::header::COOKIE;
 
 /// The value of the first cookie of this name, as it was sent. Names are compared case-sensitively.
 pub(crate) fn value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
-    headers.get_all(COOKIE).iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b';')).find_map(|pair| {
+    values(headers, name).next()
+}
+
+/// The values of all cookies of this name, in order.
+pub(crate) fn values<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h [u8]> {
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(move |pair| {
         let pair = pair.trim_ascii();
         let (key, value) = pair.split_at_checked(name.len())?;
         let value = value.strip_prefix(b"=")?;

@@ -40,6 +40,9 @@ pub enum Failure {
     /// The endpoint did not take the request or give its response in time.
     #[error("time-out while talking to {0}")]
     UpstreamTimeout(String),
+    /// Another attempt would be made, but the cluster had too many of them.
+    #[error("the retry budget of {0} is used up")]
+    RetriesSpent(String),
     /// The rule's total time is over.
     #[error("the request's time is over")]
     RequestTimeout,
@@ -56,7 +59,7 @@ impl Failure {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoEndpoint(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint(_) | Self::RetriesSpent(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed(_) | Self::UpstreamTls(_) | Self::UpstreamClosed(_) | Self::UpstreamInvalid(_) => {
                 StatusCode::BAD_GATEWAY
             }

@@ -25,6 +25,7 @@ use crate::metrics::{Metrics, RuleHandles, RuleMetrics};
 use crate::random;
 use crate::slots::Slots;
 use crate::upstream::balance::Balancer;
+use crate::upstream::retry_budget::Budget;
 
 /// What one publish swaps; see the module's documentation.
 #[derive(Debug)]
@@ -93,6 +94,8 @@ pub(crate) struct ClusterEntry {
     pub(crate) cluster: Arc<Cluster>,
     /// Chooses among its endpoints; kept while endpoints and policy stay the same.
     pub(crate) balancer: Arc<Balancer>,
+    /// Limits further attempts; kept while its policy stays the same.
+    pub(crate) budget: Option<Arc<Budget>>,
     /// A hash of everything that decides how its connections are secured.
     group: u64,
     /// Where the ages of its connections are counted from.
@@ -282,8 +285,12 @@ impl ClusterEntry {
                 now,
             )),
         };
+        let budget = cluster.retry_budget.map(|policy| {
+            let same = known.and_then(|known| known.budget.as_ref()).filter(|budget| budget.policy() == policy);
+            same.map_or_else(|| Arc::new(Budget::new(policy, now)), Arc::clone)
+        });
         let since = known.map_or(now, |known| known.since);
-        Self { cluster: Arc::clone(cluster), balancer, group: hasher.finish(), since }
+        Self { cluster: Arc::clone(cluster), balancer, budget, group: hasher.finish(), since }
     }
 
     /// Which kept connections of an address may be shared at `now`. The group changes with every `max_age` that

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use genkan_routing::policy::retry_budget::RetryBudget;
 use http::{Method, Request, Response, Version};
 use http_body_util::BodyExt;
 use kit::backend::{frames, read_head};
@@ -311,6 +312,40 @@ async fn a_kept_connection_that_was_closed_is_replaced_without_backoff() {
     for _ in 0..4 {
         assert_eq!(client.get("/").await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn what_is_over_the_retry_budget_is_503() {
+    let budget = RetryBudget { percent: 0, interval: LONG, floor: 2, floor_interval: LONG };
+    for refused in [false, true] {
+        let (backend, times) = failing(500).await;
+        let address = if refused { Backend::nobody().await } else { backend.address };
+        let site = Site::new().cluster_with("a", &[address], |cluster| cluster.retry_budget = Some(budget));
+        let retry = |rule: RuleBuilder| rule.retry(|retry| (retry.tries, retry.on_status) = (10, vec![500]));
+        let running = Running::start(site.rule(retry(rule("/").to("a"))));
+        for requests in [3, 4, 5] {
+            let (status, text) = ask(Version::HTTP_11, &running, Method::GET, "").await;
+            assert!(status == 503 && text.contains("503 Service Temporarily Unavailable"), "{status} {text}");
+            // The first has both of its retries, the others have none.
+            assert_eq!(times.lock().unwrap().len(), if refused { 0 } else { requests });
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_retry_budget_outlives_changes_of_its_cluster() {
+    let budget = RetryBudget { percent: 0, interval: LONG, floor: 1, floor_interval: LONG };
+    let ((one, asked), (other, also_asked)) = (failing(500).await, failing(500).await);
+    let site = |endpoints: &[SocketAddr]| {
+        let site = Site::new().cluster_with("a", endpoints, |cluster| cluster.retry_budget = Some(budget));
+        site.rule(rule("/").to("a").retry(|retry| retry.on_status = vec![500]))
+    };
+    let running = Running::start(site(&[one.address]));
+    assert_eq!(ask(Version::HTTP_11, &running, Method::GET, "").await.0, 503);
+    assert_eq!(asked.lock().unwrap().len(), 2);
+    running.proxy.publish(site(&[other.address]).snapshot());
+    assert_eq!(ask(Version::HTTP_11, &running, Method::GET, "").await.0, 503);
+    assert_eq!(also_asked.lock().unwrap().len(), 1);
 }
 
 /// Waits until something is so.

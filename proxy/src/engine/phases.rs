@@ -20,6 +20,7 @@ use super::peer::Peers;
 use super::uses::Uses;
 use super::{failure, heads};
 use crate::error::Failure;
+use crate::exchange::attempt::Verdict;
 use crate::exchange::{Exchange, Failed, Finished};
 use crate::reply::Reply;
 use crate::shared::Shared;
@@ -199,12 +200,13 @@ impl ProxyHttp for Phases {
             answered: has_answered(session),
         };
         let exchange = ctx.exchange()?;
-        if exchange.upstream_status(head.status, failed, Instant::now()).is_err() {
-            let mut error = failure::decided();
-            error.set_retry(true);
-            return Err(error.into_up());
+        let verdict = exchange.upstream_status(head.status, failed, Instant::now());
+        if verdict == Verdict::Pass {
+            return Ok(());
         }
-        Ok(())
+        let mut error = failure::decided();
+        error.set_retry(verdict == Verdict::Retry);
+        Err(error.into_up())
     }
 
     async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Carried) -> Result<()> {

@@ -82,6 +82,17 @@ pub(crate) struct Situation<'a> {
     pub(crate) answered: bool,
 }
 
+/// What becomes of an attempt's outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The client gets it.
+    Pass,
+    /// It is dropped for another attempt.
+    Retry,
+    /// It is dropped, and the client gets the exchange's failure: another attempt is due and not in the budget.
+    Refuse,
+}
+
 /// Why a further attempt might be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -107,6 +118,7 @@ impl Cause {
             | Failure::ClientTimeout
             | Failure::BodyTooLarge
             | Failure::NoEndpoint(_)
+            | Failure::RetriesSpent(_)
             | Failure::RequestTimeout
             | Failure::Internal(_) => None,
         }

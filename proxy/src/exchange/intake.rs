@@ -10,6 +10,7 @@ use http::header::HOST;
 use http::{StatusCode, Version};
 
 use super::context::RequestContext;
+use super::session::{Kept, Session};
 use super::{Exchange, grpc, hop_by_hop, limits};
 use crate::error::Failure;
 use crate::filters::{self, Admitted, Compiled, canary, forwarded, weighted};
@@ -47,6 +48,7 @@ impl Chosen {
 struct Decision {
     choice: Option<Choice>,
     admitted: Admitted,
+    session: Option<Box<Session>>,
     picked: Result<Picked, Reply>,
 }
 
@@ -96,6 +98,7 @@ impl Exchange {
         };
         self.choice = decision.choice;
         self.admitted = decision.admitted;
+        self.session = decision.session;
         match decision.picked {
             Ok(picked) => {
                 self.picked = Some(picked);
@@ -115,7 +118,7 @@ impl Exchange {
     /// Asks the rule's filters, then the chosen backend's.
     fn decide(&self, ctx: &RequestContext<'_>, entry: &RuleEntry) -> Decision {
         let mut admitted = Admitted::default();
-        let refused = |reply: Reply, admitted| Decision { choice: None, admitted, picked: Err(reply) };
+        let refused = |reply: Reply, admitted| Decision { choice: None, admitted, session: None, picked: Err(reply) };
         if let ControlFlow::Break(reply) = filters::request(ctx, &entry.filters, &mut admitted) {
             return refused(reply, admitted);
         }
@@ -126,19 +129,23 @@ impl Exchange {
             }
             Action::Forward(forward) => forward,
         };
-        let Some((chosen, cluster)) = self.choose(ctx, entry, forward) else {
+        let kept = self.kept(ctx, entry, forward);
+        let chosen = kept.as_ref().map(Kept::choice).or_else(|| self.choose(ctx, entry, forward));
+        let Some((chosen, cluster)) = chosen else {
             return refused(Reply::refuse(ctx, StatusCode::INTERNAL_SERVER_ERROR), admitted);
         };
         let choice = Some(Choice { backend: chosen, cluster });
         if let Some(backend) = chosen.entry(entry).filter(|backend| !backend.filters.is_empty())
             && let ControlFlow::Break(reply) = filters::request(ctx, &backend.filters, &mut admitted)
         {
-            return Decision { choice, admitted, picked: Err(reply) };
+            return Decision { choice, admitted, session: None, picked: Err(reply) };
         }
+        let session = self.session_of(ctx, forward, cluster, kept.as_ref());
         let balancer = self.table.cluster(cluster).map(|cluster| &cluster.balancer);
-        let picked = balancer.and_then(|balancer| balancer.pick(ctx, &[], random::next()));
+        let pick = || balancer.and_then(|balancer| balancer.pick(ctx, &[], random::next()));
+        let picked = kept.map(|kept| kept.endpoint).or_else(pick);
         let picked = picked.ok_or_else(|| Reply::refuse(ctx, StatusCode::SERVICE_UNAVAILABLE));
-        Decision { choice, admitted, picked }
+        Decision { choice, admitted, session, picked }
     }
 
     /// The canary if it takes the request and has endpoints, else a backend by weight. `None` when the backend is

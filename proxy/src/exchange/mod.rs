@@ -16,6 +16,7 @@ mod grpc;
 pub(crate) mod hop_by_hop;
 mod intake;
 mod limits;
+mod session;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,9 +29,10 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
-use self::attempt::{Attempt, Cause, Situation};
+use self::attempt::{Attempt, Cause, Situation, Verdict};
 pub(crate) use self::finish::Finished;
 use self::intake::Choice;
+use self::session::Session;
 use crate::access_log::Format;
 use crate::connection::ConnectionInfo;
 use crate::error::Failure;
@@ -60,6 +62,8 @@ pub(crate) struct Exchange {
     admitted: Admitted,
     /// The endpoint of the current attempt, or of the first one before it begins.
     picked: Option<Picked>,
+    /// Where the client's requests are kept with one endpoint.
+    session: Option<Box<Session>>,
     encoder: Option<Encoder>,
     attempts: SmallVec<[Attempt; 1]>,
     /// Attempts that failed because a kept connection was already closed; they do not count as tries.
@@ -130,6 +134,7 @@ impl Exchange {
             request_id: String::new(),
             admitted: Admitted::default(),
             picked: None,
+            session: None,
             encoder: None,
             attempts: SmallVec::new(),
             stale: 0,
@@ -187,6 +192,9 @@ impl Exchange {
         let (Some(cluster), Some(forward)) = (self.cluster(), self.forward()) else {
             return Err(Failure::Internal("an attempt without a cluster".to_owned()));
         };
+        if let Some(budget) = &cluster.budget {
+            budget.attempt(now);
+        }
         let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
         if left.is_some_and(|left| left.is_zero()) {
             return Err(Failure::RequestTimeout);
@@ -243,22 +251,23 @@ impl Exchange {
         if self.upgraded { Ok(()) } else { self.check_time(now) }
     }
 
-    /// Takes note of an endpoint's status; an error means that the response is dropped for another attempt.
-    pub(crate) fn upstream_status(&mut self, status: StatusCode, failed: Failed<'_>, now: Instant) -> Result<(), ()> {
-        let Some(attempt) = self.attempts.last_mut() else { return Ok(()) };
+    /// Takes note of an endpoint's status, and says what becomes of the response.
+    pub(crate) fn upstream_status(&mut self, status: StatusCode, failed: Failed<'_>, now: Instant) -> Verdict {
+        let Some(attempt) = self.attempts.last_mut() else { return Verdict::Pass };
         let latency = now.saturating_duration_since(attempt.started);
         attempt.head = Some(latency);
         if let Some(picked) = &self.picked {
             picked.observe(latency, now);
         }
         attempt.status = Some(status.as_u16());
-        if status.is_informational() || !self.retry(Cause::Status(status.as_u16()), failed, now) {
-            return Ok(());
+        if status.is_informational() {
+            return Verdict::Pass;
         }
-        if let Some(attempt) = self.attempts.last_mut() {
+        let verdict = self.judge(Cause::Status(status.as_u16()), failed, now);
+        if let Some(attempt) = self.attempts.last_mut().filter(|_| verdict != Verdict::Pass) {
             attempt.end(now);
         }
-        Err(())
+        verdict
     }
 
     /// Makes the head that the client sees of the endpoint's.
@@ -277,6 +286,7 @@ impl Exchange {
                 });
             }
         }
+        self.tell_session(client, &mut head.headers);
         frame(client.version, head, self.encoder.is_some());
     }
 
@@ -317,12 +327,12 @@ impl Exchange {
         let http1 = self.cluster().is_some_and(|entry| entry.cluster.version == HttpVersion::Http1);
         let stale = http1 && failed.reused && matches!(failure, Failure::UpstreamClosed(_));
         self.failure = Some(failure);
-        let retry = cause.is_some_and(|cause| self.retry(cause, failed, now));
-        if retry && stale && self.stale < MAX_STALE {
+        let Some(cause) = cause else { return false };
+        if stale && self.stale < MAX_STALE && self.wait(cause, failed, now).is_some() {
             self.stale += 1;
-            self.next_attempt = None;
+            return true;
         }
-        retry
+        self.judge(cause, failed, now) == Verdict::Retry
     }
 
     /// Notes that the client went away between two attempts.
@@ -350,11 +360,17 @@ impl Exchange {
         self.attempts.last().map(|attempt| attempt.address)
     }
 
-    /// Whether another attempt is to be made, and notes when.
-    fn retry(&mut self, cause: Cause, failed: Failed<'_>, now: Instant) -> bool {
-        let wait = self.wait(cause, failed, now);
-        self.next_attempt = wait.filter(|wait| !wait.is_zero()).map(|wait| now + wait);
-        wait.is_some()
+    /// Decides about another attempt, and notes when it may begin.
+    fn judge(&mut self, cause: Cause, failed: Failed<'_>, now: Instant) -> Verdict {
+        let Some(wait) = self.wait(cause, failed, now) else { return Verdict::Pass };
+        if let Some(cluster) = self.cluster()
+            && cluster.budget.as_ref().is_some_and(|budget| !budget.take(now))
+        {
+            self.failure = Some(Failure::RetriesSpent(cluster.cluster.name.to_string()));
+            return Verdict::Refuse;
+        }
+        self.next_attempt = (!wait.is_zero()).then(|| now + wait);
+        Verdict::Retry
     }
 
     fn wait(&self, cause: Cause, failed: Failed<'_>, now: Instant) -> Option<Duration> {

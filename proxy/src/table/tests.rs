@@ -21,6 +21,8 @@ fn cluster(name: &str, endpoints: &[&str]) -> Arc<Cluster> {
         version: HttpVersion::Http1,
         tls: None,
         load_balance: LoadBalance::RoundRobin,
+        affinity: None,
+        retry_budget: None,
         endpoints: endpoints.iter().map(endpoint).collect(),
     })
 }
@@ -38,6 +40,7 @@ fn rule(name: &str, clusters: &[String]) -> Arc<Rule> {
             canary: None,
             timeouts: Timeouts::default().into(),
             retry: Retry::default().into(),
+            affinity: None,
         }),
         access_log: true,
     })

@@ -88,6 +88,11 @@ impl Balancer {
         next.map(Picked::new)
     }
 
+    /// The endpoint of which `is` holds.
+    pub(crate) fn find(&self, is: impl Fn(SocketAddr) -> bool) -> Option<Picked> {
+        self.endpoints.iter().find(|state| is(state.address())).map(Picked::new)
+    }
+
     fn in_turn(&self, usable: impl Fn(&EndpointState) -> bool) -> Option<&Arc<EndpointState>> {
         let count = u64::try_from(self.endpoints.len()).ok().filter(|count| *count > 0)?;
         let start = usize::try_from(self.turn.fetch_add(1, Ordering::Relaxed) % count).ok()?;

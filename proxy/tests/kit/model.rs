@@ -37,7 +37,13 @@ pub fn rule(prefix: &str) -> RuleBuilder {
         host: String::new(),
         path: PathMatch::Prefix(PathPrefix::parse(prefix).unwrap()),
         filters: Vec::new(),
-        forward: Forward { backends: Vec::new(), canary: None, timeouts: Arc::default(), retry: Arc::default() },
+        forward: Forward {
+            backends: Vec::new(),
+            canary: None,
+            timeouts: Arc::default(),
+            retry: Arc::default(),
+            affinity: None,
+        },
         respond: None,
     }
 }
@@ -150,6 +156,8 @@ impl Site {
             version: HttpVersion::Http1,
             tls: None,
             load_balance: LoadBalance::RoundRobin,
+            affinity: None,
+            retry_budget: None,
             endpoints: endpoints.iter().map(|address| Endpoint { address: *address }).collect(),
         };
         cluster.endpoints.sort();

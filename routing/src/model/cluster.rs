@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::name::ClusterId;
+use crate::policy::affinity::Affinity;
 use crate::policy::load_balance::LoadBalance;
+use crate::policy::retry_budget::RetryBudget;
 
 /// A named set of endpoints. Without endpoints its requests are answered with 503.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,6 +27,12 @@ pub struct Cluster {
     pub tls: Option<UpstreamTls>,
     /// How an endpoint is chosen.
     pub load_balance: LoadBalance,
+    /// Keeps clients with one endpoint, where the rule says nothing about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Arc<Affinity>>,
+    /// Limits further attempts at it, of whatever rule; `None` leaves them to the rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_budget: Option<RetryBudget>,
     /// Sorted by address, without duplicates; ready ones only, unless none is ready and some still serve while
     /// terminating (as kube-proxy does).
     pub endpoints: Vec<Endpoint>,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::name::{ClusterId, Origin, RuleId};
+use crate::policy::affinity::Affinity;
 use crate::policy::body_limit::BodyLimit;
 use crate::policy::canary::Canary;
 use crate::policy::compression::Compression;
@@ -203,6 +204,9 @@ pub struct Forward {
     pub timeouts: Arc<Timeouts>,
     /// When another endpoint is tried; shared as well.
     pub retry: Arc<Retry>,
+    /// Keeps clients with one endpoint of all `backends`, also of those without weight; `None` leaves it to the clusters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Arc<Affinity>>,
 }
 
 /// A weighted reference.

@@ -4,6 +4,7 @@
 //! Policies are plain, comparable data. What enforces them lives in the proxy.
 
 pub mod access_log;
+pub mod affinity;
 pub mod body_limit;
 pub mod canary;
 pub mod client;
@@ -20,6 +21,7 @@ pub mod pattern;
 pub mod rate_limit;
 pub mod redirect;
 pub mod retry;
+pub mod retry_budget;
 pub mod rewrite;
 pub mod stream;
 pub mod timeouts;

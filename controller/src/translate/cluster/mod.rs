@@ -301,6 +301,8 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
         version: transport.version,
         tls: transport.tls,
         load_balance: spec.load_balance.clone(),
+        affinity: None,
+        retry_budget: None,
         endpoints,
     };
     Built { cluster: Arc::new(cluster), issues }

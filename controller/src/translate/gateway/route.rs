@@ -211,8 +211,13 @@ impl RuleContext<'_> {
         }
         let timeouts = timing::timeouts(self.spec.timeouts.as_ref(), &format!("{}.timeouts", self.field), findings);
         let retry = timing::retry(self.spec.retry.as_ref(), &format!("{}.retry", self.field), findings);
-        let forward =
-            Forward { backends: resolved.backends, canary: None, timeouts: timeouts.into(), retry: retry.into() };
+        let forward = Forward {
+            backends: resolved.backends,
+            canary: None,
+            timeouts: timeouts.into(),
+            retry: retry.into(),
+            affinity: None,
+        };
         let origin = findings.origin(self.field.clone());
         let (filters, action) = (Filters::sorted(filters), Action::Forward(forward));
         let rule = Rule { id: self.id(), origin, labels, filters, action, access_log: true };

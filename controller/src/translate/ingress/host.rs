@@ -221,7 +221,8 @@ impl HostAssembly<'_> {
         let backend = rule::backend(spec.clone(), Origin::new(service, ""), &mut self.out);
         let global = &self.context.config.global;
         let (timeouts, retry) = (global.timeouts.clone(), global.retry.clone());
-        Action::Forward(genkan_routing::model::Forward { backends: vec![backend], canary: None, timeouts, retry })
+        let backends = vec![backend];
+        Action::Forward(genkan_routing::model::Forward { backends, canary: None, timeouts, retry, affinity: None })
     }
 
     fn bad_pattern(&mut self, served: Served<'_>, rule: &PathRule, error: &str) {
