@@ -406,12 +406,14 @@ fn gateway_kind() -> impl Strategy<Value = Object> {
         }),
         2 => gateway(),
         4 => http_route(),
+        2 => grpc_route(),
         1 => (namespace(), namespace(), select(vec!["Service", "Secret"])).prop_map(|(to, from, kind)| {
-            let group = if kind == "Service" { "HTTPRoute" } else { "Gateway" };
+            let kinds = if kind == "Service" { vec!["HTTPRoute", "GRPCRoute"] } else { vec!["Gateway"] };
+            let from = |kind| json!({"group": "gateway.networking.k8s.io", "kind": kind, "namespace": from});
             Object::ReferenceGrant(object(json!({
                 "metadata": {"namespace": to, "name": "grant"},
                 "spec": {
-                    "from": [{"group": "gateway.networking.k8s.io", "kind": group, "namespace": from}],
+                    "from": kinds.into_iter().map(from).collect::<Vec<_>>(),
                     "to": [{"group": "", "kind": kind}],
                 },
             })))
@@ -457,11 +459,36 @@ fn http_route() -> impl Strategy<Value = Object> {
     let rule = (vec(path, 0..3), vec(backend, 0..3))
         .prop_map(|(matches, backends)| json!({"matches": matches, "backendRefs": backends}));
     let parent = (select(vec!["g1", "g2"]), option::of(namespace()));
-    (namespace(), select(vec!["r1", "r2"]), parent, option::of(host()), vec(rule, 1..3)).prop_map(
-        |(namespace, name, (gateway, parent), host, rules)| {
+    let name = (select(vec!["r1", "r2"]), option::of(Just("2024-06-01T00:00:00Z")));
+    (namespace(), name, parent, option::of(host()), vec(rule, 1..3)).prop_map(
+        |(namespace, (name, created), (gateway, parent), host, rules)| {
             let hostnames = host.flatten().into_iter().collect::<Vec<_>>();
             Object::HttpRoute(object(json!({
-                "metadata": {"namespace": namespace, "name": name},
+                "metadata": {"namespace": namespace, "name": name, "creationTimestamp": created},
+                "spec": {
+                    "parentRefs": [{"name": gateway, "namespace": parent}], "hostnames": hostnames, "rules": rules,
+                },
+            })))
+        },
+    )
+}
+
+/// Some are older, some younger than the HTTPRoutes with which they have a hostname in common.
+fn grpc_route() -> impl Strategy<Value = Object> {
+    let method = (option::of(select(vec!["s", "t"])), option::of(select(vec!["m", "("])))
+        .prop_map(|(service, method)| json!({"method": {"service": service, "method": method}}));
+    let backend = (select(vec!["a", "b", "d"]), option::of(namespace()))
+        .prop_map(|(name, namespace)| json!({"name": name, "namespace": namespace, "port": 80}));
+    let rule = (vec(method, 0..3), vec(backend, 0..2))
+        .prop_map(|(matches, backends)| json!({"matches": matches, "backendRefs": backends}));
+    let parent = (select(vec!["g1", "g2"]), option::of(namespace()));
+    let created = option::of(select(vec!["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"]));
+    let name = (select(vec!["r1", "r2"]), created);
+    (namespace(), name, parent, option::of(host()), vec(rule, 1..3)).prop_map(
+        |(namespace, (name, created), (gateway, parent), host, rules)| {
+            let hostnames = host.flatten().into_iter().collect::<Vec<_>>();
+            Object::GrpcRoute(object(json!({
+                "metadata": {"namespace": namespace, "name": name, "creationTimestamp": created},
                 "spec": {
                     "parentRefs": [{"name": gateway, "namespace": parent}], "hostnames": hostnames, "rules": rules,
                 },
@@ -484,6 +511,7 @@ fn key() -> impl Strategy<Value = Key> {
         1 => Just(Key::new(Kind::GatewayClass, "", "genkan")),
         1 => named(Kind::Gateway, &["g1", "g2"]),
         1 => named(Kind::HttpRoute, &["r1", "r2"]),
+        1 => named(Kind::GrpcRoute, &["r1", "r2"]),
         1 => named(Kind::ReferenceGrant, &["grant"]),
     ]
 }

@@ -43,6 +43,8 @@ pub enum Usage {
     /// HTTP requests.
     #[default]
     Http,
+    /// Calls of gRPC: HTTP/2, whatever the Service says.
+    Grpc,
     /// TCP connections as they are.
     Tcp,
     /// UDP sessions.
@@ -115,6 +117,7 @@ impl Usage {
     fn suffix(self) -> &'static str {
         match self {
             Self::Http => "",
+            Self::Grpc => "+h2",
             Self::Tcp => "+tcp",
             Self::Udp => "+udp",
         }
@@ -123,7 +126,7 @@ impl Usage {
     /// What begins the names of its clusters, as of ingress-nginx's upstreams.
     fn prefix(self) -> &'static str {
         match self {
-            Self::Http => "",
+            Self::Http | Self::Grpc => "",
             Self::Tcp => "tcp-",
             Self::Udp => "udp-",
         }
@@ -132,7 +135,7 @@ impl Usage {
     /// The protocol that a port must have.
     fn protocol(self) -> PortProtocol {
         match self {
-            Self::Http | Self::Tcp => PortProtocol::Tcp,
+            Self::Http | Self::Grpc | Self::Tcp => PortProtocol::Tcp,
             Self::Udp => PortProtocol::Udp,
         }
     }
@@ -215,7 +218,7 @@ impl ClusterIssue {
     /// The problem at a field that refers to the cluster.
     pub fn problem(&self, origin: &Origin, usage: Usage) -> Problem {
         let consequence = match usage {
-            Usage::Http => "requests are answered with 503",
+            Usage::Http | Usage::Grpc => "requests are answered with 503",
             Usage::Tcp => "connections are closed",
             Usage::Udp => "datagrams are dropped",
         };
@@ -278,6 +281,11 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
     let transport = match (&spec.transport, spec.usage) {
         (Some(transport), _) => transport.clone(),
         (None, Usage::Http) => protocol::of_port(&name, port, &mut issues),
+        (None, Usage::Grpc) => {
+            // A word that is not known changes nothing.
+            let Transport { tls, .. } = protocol::of_port(&name, port, &mut Vec::new());
+            Transport { version: HttpVersion::Http2, tls }
+        }
         // Bytes are passed on whatever they mean.
         (None, Usage::Tcp | Usage::Udp) => Transport::default(),
     };

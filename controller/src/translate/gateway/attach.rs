@@ -61,7 +61,7 @@ pub(crate) struct Candidate<'a> {
     /// `spec.hostnames`.
     pub(crate) hostnames: &'a [String],
     /// `spec.parentRefs`.
-    pub(crate) parents: Vec<ParentReference>,
+    pub(crate) parents: &'a [ParentReference],
 }
 
 /// Attaches a route to what it names. Empty when nothing that it names concerns us.

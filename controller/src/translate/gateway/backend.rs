@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gateway_api::apis::experimental::grpcroutes::GrpcRouteRulesBackendRefs;
 use gateway_api::apis::experimental::httproutes::HttpRouteRulesBackendRefs;
 use genkan_routing::model::{Backend, Filter, Target};
 
@@ -13,11 +14,29 @@ use super::grant::{GATEWAY_GROUP, GrantFrom, GrantTo, permits};
 use super::reason::{BACKEND_NOT_FOUND, INVALID_KIND, REF_NOT_PERMITTED, UNSUPPORTED_VALUE};
 use crate::resources::{NamespacedName, Service};
 use crate::translate::assembly::ClusterWant;
-use crate::translate::cluster::ClusterSpec;
+use crate::translate::cluster::{ClusterSpec, Usage};
 use crate::translate::reader::Reader;
 
 /// The highest weight (`BackendRef.weight`).
 const MAX_WEIGHT: i32 = 1_000_000;
+
+/// What a reference to a backend says, wherever it stands (`BackendObjectReference`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Reference<'a> {
+    pub(crate) group: Option<&'a str>,
+    pub(crate) kind: Option<&'a str>,
+    pub(crate) namespace: Option<&'a str>,
+    pub(crate) name: &'a str,
+    pub(crate) port: Option<i32>,
+}
+
+/// A backend of a rule as it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct BackendSpec<'a> {
+    reference: Reference<'a>,
+    weight: Option<i32>,
+    filters: Vec<FilterSpec<'a>>,
+}
 
 /// The backends of a rule.
 #[derive(Debug, Default)]
@@ -28,6 +47,8 @@ pub(crate) struct Backends {
     pub(crate) clusters: Vec<ClusterWant>,
     /// The first reason of the route's `ResolvedRefs`, when it is false.
     pub(crate) unresolved: Option<&'static str>,
+    /// The first reason why a backend is not served as written though its reference is sound.
+    pub(crate) broken: Option<&'static str>,
 }
 
 /// Why a backend is invalid: the reason of the condition, what is wrong, and the mend.
@@ -39,6 +60,26 @@ struct Invalid {
     mend: String,
 }
 
+macro_rules! backend_spec {
+    ($($type:ty),+) => {
+        $(impl<'a> From<&'a $type> for BackendSpec<'a> {
+            fn from(spec: &'a $type) -> Self {
+                let reference = Reference {
+                    group: spec.group.as_deref(),
+                    kind: spec.kind.as_deref(),
+                    namespace: spec.namespace.as_deref(),
+                    name: &spec.name,
+                    port: spec.port,
+                };
+                let filters = spec.filters.iter().flatten().map(FilterSpec::from).collect();
+                Self { reference, weight: spec.weight, filters }
+            }
+        })+
+    };
+}
+
+backend_spec!(HttpRouteRulesBackendRefs, GrpcRouteRulesBackendRefs);
+
 impl Invalid {
     fn reference(reason: &'static str, message: String, mend: impl Into<String>) -> Self {
         Self { unresolved: Some(reason), reason, message, mend: mend.into() }
@@ -47,7 +88,7 @@ impl Invalid {
 
 /// Resolves the backendRefs of a rule. An invalid one keeps its weight: its share of requests is answered with 500.
 pub(crate) fn resolve_all(
-    references: &[HttpRouteRulesBackendRefs],
+    specs: &[BackendSpec<'_>],
     kind: RouteKind,
     route: &NamespacedName,
     prefix: bool,
@@ -56,12 +97,12 @@ pub(crate) fn resolve_all(
     findings: &mut Findings,
 ) -> Backends {
     let mut resolved = Backends::default();
-    for (index, reference) in references.iter().enumerate() {
+    for (index, spec) in specs.iter().enumerate() {
         let field = format!("{field}.backendRefs[{index}]");
-        let weight = reference.weight.unwrap_or(1);
+        let weight = spec.weight.unwrap_or(1);
         let backend = check_weight(weight)
-            .and_then(|()| parse_filters(reference, prefix))
-            .and_then(|filters| Ok((resolve(reference, kind, route, reader)?, filters)));
+            .and_then(|()| parse_filters(&spec.filters, prefix))
+            .and_then(|filters| Ok((resolve(spec.reference, kind, route, reader)?, filters)));
         let (target, filters) = match backend {
             Ok((spec, filters)) => {
                 let target = Target::Cluster(spec.id());
@@ -69,7 +110,10 @@ pub(crate) fn resolve_all(
                 (target, filters)
             }
             Err(invalid) => {
-                resolved.unresolved = resolved.unresolved.or(invalid.unresolved);
+                match invalid.unresolved {
+                    Some(reason) => resolved.unresolved = resolved.unresolved.or(Some(reason)),
+                    None => resolved.broken = resolved.broken.or(Some(invalid.reason)),
+                }
                 let message = format!("{}; its share of requests is answered with 500", invalid.message);
                 findings.error(field, invalid.reason, message, invalid.mend);
                 (Target::Invalid { reason: invalid.message }, Vec::new())
@@ -89,9 +133,8 @@ fn check_weight(weight: i32) -> Result<(), Invalid> {
     Err(Invalid { unresolved: None, reason: UNSUPPORTED_VALUE, message, mend })
 }
 
-fn parse_filters(reference: &HttpRouteRulesBackendRefs, prefix: bool) -> Result<Vec<Filter>, Invalid> {
-    let specs: Vec<_> = reference.filters.iter().flatten().map(FilterSpec::from).collect();
-    let mut filters = filters::parse_all(&specs, Place::Backend { prefix }).map_err(|errors| {
+fn parse_filters(specs: &[FilterSpec<'_>], prefix: bool) -> Result<Vec<Filter>, Invalid> {
+    let mut filters = filters::parse_all(specs, Place::Backend { prefix }).map_err(|errors| {
         let reason = errors.first().map_or(UNSUPPORTED_VALUE, |(_, error)| error.reason());
         let texts: Vec<_> = errors.iter().map(|(index, error)| format!("filters[{index}]: {error}")).collect();
         Invalid { unresolved: None, reason, message: texts.join("; "), mend: String::new() }
@@ -102,23 +145,23 @@ fn parse_filters(reference: &HttpRouteRulesBackendRefs, prefix: bool) -> Result<
 
 /// The cluster that a reference names.
 fn resolve(
-    reference: &HttpRouteRulesBackendRefs,
+    reference: Reference<'_>,
     route_kind: RouteKind,
     route: &NamespacedName,
     reader: &Reader<'_>,
 ) -> Result<ClusterSpec, Invalid> {
-    let group = reference.group.as_deref().unwrap_or_default();
-    let kind = reference.kind.as_deref().unwrap_or("Service");
+    let group = reference.group.unwrap_or_default();
+    let kind = reference.kind.unwrap_or("Service");
     if !group.is_empty() || kind != "Service" {
         let name = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         return Err(Invalid::reference(INVALID_KIND, format!("a backend can't be of kind {name}"), "name a Service"));
     }
-    let namespace = reference.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    let namespace = reference.namespace.filter(|namespace| !namespace.is_empty());
     let namespace: Arc<str> = namespace.map_or_else(|| route.namespace.clone(), Arc::from);
-    let name = NamespacedName::new(namespace.clone(), reference.name.as_str());
+    let name = NamespacedName::new(namespace.clone(), reference.name);
     if namespace != route.namespace {
         let from = GrantFrom { group: GATEWAY_GROUP, kind: route_kind.as_str(), namespace: &route.namespace };
-        let to = GrantTo { group: "", kind: "Service", name: &reference.name };
+        let to = GrantTo { group: "", kind: "Service", name: reference.name };
         if !permits(reader.reference_grants_in(&namespace), from, to) {
             let message = format!(
                 "no ReferenceGrant in {namespace} allows {} of {} to use Service {}",
@@ -143,7 +186,8 @@ fn resolve(
         let mend = format!("its ports are {}", ports_of(service).collect::<Vec<_>>().join(", "));
         return Err(Invalid::reference(BACKEND_NOT_FOUND, message, mend));
     }
-    Ok(ClusterSpec::new(namespace, reference.name.as_str(), port.to_string()))
+    let usage = if route_kind == RouteKind::Grpc { Usage::Grpc } else { Usage::Http };
+    Ok(ClusterSpec { usage, ..ClusterSpec::new(namespace, reference.name, port.to_string()) })
 }
 
 /// Whether a Service has a TCP port of this number. One that only names something outside the cluster needs to list

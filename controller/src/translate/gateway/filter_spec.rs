@@ -1,9 +1,10 @@
-//! Filter specs: one view of the filters that the API declares separately for rules and for backends.
+//! Filter specs: one view of the filters that the API declares separately for rules and for backends, of HTTPRoutes and of
+//! GRPCRoutes.
 //!
-//! The generated types of the two places have the same fields and nothing in common; this module is the only one that
-//! knows both. It judges nothing.
+//! The generated types of these places have the same fields and nothing in common; this module is the only one that
+//! knows all. It judges nothing.
 
-use gateway_api::apis::experimental::httproutes as api;
+use gateway_api::apis::experimental::{grpcroutes as grpc, httproutes as api};
 
 /// A filter as it is written.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,3 +186,31 @@ filter_spec!(
     HttpRouteRulesBackendRefsFiltersRequestRedirectPathType,
     HttpRouteRulesBackendRefsFiltersUrlRewritePathType
 );
+
+/// The filters of GRPCRoutes are some of those.
+macro_rules! grpc_filter_spec {
+    ($filter:ident, $kind:ident) => {
+        impl<'a> From<&'a grpc::$filter> for FilterSpec<'a> {
+            fn from(filter: &'a grpc::$filter) -> Self {
+                let spec = match filter.r#type {
+                    grpc::$kind::RequestHeaderModifier => filter
+                        .request_header_modifier
+                        .as_ref()
+                        .map(|modifier| FilterSpec::RequestHeaders(header_spec!(modifier)))
+                        .ok_or("requestHeaderModifier"),
+                    grpc::$kind::ResponseHeaderModifier => filter
+                        .response_header_modifier
+                        .as_ref()
+                        .map(|modifier| FilterSpec::ResponseHeaders(header_spec!(modifier)))
+                        .ok_or("responseHeaderModifier"),
+                    grpc::$kind::RequestMirror => Ok(FilterSpec::Unsupported("RequestMirror")),
+                    grpc::$kind::ExtensionRef => Ok(FilterSpec::Unsupported("ExtensionRef")),
+                };
+                spec.unwrap_or_else(FilterSpec::Incomplete)
+            }
+        }
+    };
+}
+
+grpc_filter_spec!(GrpcRouteRulesFilters, GrpcRouteRulesFiltersType);
+grpc_filter_spec!(GrpcRouteRulesBackendRefsFilters, GrpcRouteRulesBackendRefsFiltersType);

@@ -1,4 +1,7 @@
 //! Hosts: the matches of all routes for one host of one table, in order of rank.
+//!
+//! Routes are here with the hosts that they want. Where [`contest`](super::contest) gives a listener's host to another
+//! kind of route, the loser's matches stay away.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,41 +9,62 @@ use std::sync::Arc;
 use genkan_routing::model::Host;
 use genkan_routing::name::{HostPattern, TableId};
 
+use super::contest::{self, Claim};
 use super::route::RouteOutcome;
-use crate::resources::NamespacedName;
+use crate::resources::{Key, Kind};
 use crate::translate::assembly::{Batch, Contribution};
 use crate::translate::memo::Changed;
 
 /// A host of a table.
 type HostKey = (TableId, HostPattern);
 
-/// Which routes have something for a host, and what it gave last.
+/// Which routes want a host, who gets it, and what it gave last.
 #[derive(Debug, Default)]
 pub(crate) struct Hosts {
     entries: BTreeMap<HostKey, Entry>,
     touched: BTreeSet<HostKey>,
+    /// How many hosts routes of each kind want of a table.
+    wanted: BTreeMap<TableId, BTreeMap<Kind, usize>>,
+    /// Tables whose routes came, went or changed their hosts or age.
+    unsettled: BTreeSet<TableId>,
+    /// The routes that lost a table's hosts, and to whom; only tables where any did.
+    lost: BTreeMap<TableId, BTreeMap<Key, Key>>,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
-    routes: BTreeSet<NamespacedName>,
+    routes: BTreeSet<Key>,
     contribution: Option<Arc<Contribution>>,
 }
 
 impl Hosts {
+    /// To whom a route lost what it wants of a table.
+    pub(crate) fn winner(&self, table: &TableId, route: &Key) -> Option<&Key> {
+        self.lost.get(table)?.get(route)
+    }
+
     /// Follows the change of a route.
-    pub(crate) fn route_changed(&mut self, name: &NamespacedName, changed: &Changed<RouteOutcome>) {
+    pub(crate) fn route_changed(&mut self, key: &Key, changed: &Changed<RouteOutcome>) {
         let none = BTreeSet::new();
         let old = changed.old.as_ref().map_or(&none, |old| &old.hosts);
         let new = changed.new.as_ref().map_or(&none, |new| &new.hosts);
         for host in old.difference(new) {
             if let Some(entry) = self.entries.get_mut(host) {
-                entry.routes.remove(name);
+                entry.routes.remove(key);
             }
+            self.count(&host.0, key.kind, false);
         }
         for host in new.difference(old) {
-            self.entries.entry(host.clone()).or_default().routes.insert(name.clone());
+            self.entries.entry(host.clone()).or_default().routes.insert(key.clone());
+            self.count(&host.0, key.kind, true);
         }
+        let age = |outcome: &Option<Arc<RouteOutcome>>| outcome.as_ref().map(|outcome| outcome.age.clone());
+        let unsettled: Box<dyn Iterator<Item = &HostKey>> = if age(&changed.old) == age(&changed.new) {
+            Box::new(old.symmetric_difference(new))
+        } else {
+            Box::new(old.union(new))
+        };
+        self.unsettled.extend(unsettled.map(|(table, _)| table.clone()));
         let matches = |outcome: &Option<Arc<RouteOutcome>>| outcome.as_ref().map(|outcome| outcome.matches.clone());
         if matches(&changed.old) == matches(&changed.new) {
             self.touched.extend(old.symmetric_difference(new).cloned());
@@ -49,15 +73,73 @@ impl Hosts {
         }
     }
 
+    fn count(&mut self, table: &TableId, kind: Kind, more: bool) {
+        if more {
+            *self.wanted.entry(table.clone()).or_default().entry(kind).or_default() += 1;
+        } else if let Some(kinds) = self.wanted.get_mut(table)
+            && let Some(count) = kinds.get_mut(&kind)
+        {
+            *count -= 1;
+            if *count == 0 {
+                kinds.remove(&kind);
+            }
+            if kinds.is_empty() {
+                self.wanted.remove(table);
+            }
+        }
+    }
+
+    /// Settles who gets the hosts of the tables whose routes changed. Returns the routes for which that is news: they are
+    /// to be read again.
+    pub(crate) fn settle<'r>(&mut self, outcome_of: impl Fn(&Key) -> Option<&'r Arc<RouteOutcome>>) -> BTreeSet<Key> {
+        let mut news = BTreeSet::new();
+        for table in std::mem::take(&mut self.unsettled) {
+            let losers = self.losers(&table, &outcome_of);
+            let before = self.lost.remove(&table).unwrap_or_default();
+            let differ = |key: &&Key| before.get(*key) != losers.get(*key);
+            for key in before.keys().chain(losers.keys()).filter(differ) {
+                let hosts = outcome_of(key).into_iter().flat_map(|outcome| &outcome.hosts);
+                self.touched.extend(hosts.filter(|(other, _)| *other == table).cloned());
+                news.insert(key.clone());
+            }
+            if !losers.is_empty() {
+                self.lost.insert(table, losers);
+            }
+        }
+        news
+    }
+
+    /// Almost every table has routes of one kind only, and nobody loses.
+    fn losers<'r>(
+        &self,
+        table: &TableId,
+        outcome_of: impl Fn(&Key) -> Option<&'r Arc<RouteOutcome>>,
+    ) -> BTreeMap<Key, Key> {
+        if self.wanted.get(table).is_none_or(|kinds| kinds.len() < 2) {
+            return BTreeMap::new();
+        }
+        let mut claims: BTreeMap<&Key, Claim<'_>> = BTreeMap::new();
+        let all = self.entries.range((table.clone(), least())..).take_while(|((other, _), _)| other == table);
+        for ((_, host), entry) in all {
+            for key in &entry.routes {
+                let Some(outcome) = outcome_of(key) else { continue };
+                claims.entry(key).or_insert_with(|| Claim { age: &outcome.age, hosts: Vec::new() }).hosts.push(host);
+            }
+        }
+        contest::losers(&claims)
+    }
+
     /// Puts the hosts together whose routes changed.
     pub(crate) fn refresh<'r>(
         &mut self,
-        outcome_of: impl Fn(&NamespacedName) -> Option<&'r Arc<RouteOutcome>>,
+        outcome_of: impl Fn(&Key) -> Option<&'r Arc<RouteOutcome>>,
         batch: &mut Batch,
     ) {
         for key in std::mem::take(&mut self.touched) {
+            let lost = self.lost.get(&key.0);
             let Some(entry) = self.entries.get_mut(&key) else { continue };
-            let host = assemble(entry.routes.iter().filter_map(&outcome_of));
+            let served = entry.routes.iter().filter(|route| lost.is_none_or(|lost| !lost.contains_key(*route)));
+            let host = assemble(served.filter_map(&outcome_of));
             let new = host.map(|host| {
                 let (table, name) = key.clone();
                 Arc::new(Contribution { hosts: vec![(table, name, Arc::new(host))], ..Contribution::default() })
@@ -73,10 +155,28 @@ impl Hosts {
     }
 }
 
+/// The pattern that comes before all others: hostnames begin with a letter, a digit, `_` or `:`.
+fn least() -> HostPattern {
+    // "0" is a hostname: the fallback is never taken.
+    HostPattern::parse_suffix("0").unwrap_or(HostPattern::Any)
+}
+
 /// The matches of some routes in order of rank; `None` when there are none.
 fn assemble<'r>(routes: impl Iterator<Item = &'r Arc<RouteOutcome>>) -> Option<Host> {
     let mut matches: Vec<_> = routes.flat_map(|route| route.matches.iter()).collect();
     matches.sort_by(|one, other| one.rank.cmp(&other.rank));
     let matches: Vec<_> = matches.into_iter().map(|ranked| ranked.matched.clone()).collect();
     if matches.is_empty() { None } else { Some(Host { matches }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_host_comes_before_the_least() {
+        for text in ["", "0", "00.a", "1.2.3.4", "::1", "a.test", "_a.test", "*.0", "*.a.test"] {
+            assert!(least() <= HostPattern::parse_suffix(text).unwrap(), "{text}");
+        }
+    }
 }

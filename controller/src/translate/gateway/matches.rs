@@ -34,6 +34,22 @@ pub(crate) enum PathError {
     Pattern(#[from] PatternError),
 }
 
+/// A condition on a header, as routes of every kind write it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeaderSpec<'s> {
+    pub(crate) name: &'s str,
+    pub(crate) value: &'s str,
+    /// Whether `value` is an expression.
+    pub(crate) regex: bool,
+}
+
+impl<'s> From<&'s HttpRouteRulesMatchesHeaders> for HeaderSpec<'s> {
+    fn from(header: &'s HttpRouteRulesMatchesHeaders) -> Self {
+        let regex = matches!(header.r#type, Some(HttpRouteRulesMatchesHeadersType::RegularExpression));
+        Self { name: &header.name, value: &header.value, regex }
+    }
+}
+
 /// Parses one match; `None` when part of it is not understood. A match that lost a condition would serve requests
 /// that it was not written for, so it is left out as a whole.
 pub(crate) fn parse(
@@ -46,7 +62,8 @@ pub(crate) fn parse(
     let path = parse_path(matched.path.as_ref()).map_err(|error| {
         findings.error(format!("{field}.path"), UNSUPPORTED_VALUE, error.to_string(), mend);
     });
-    let headers = parse_headers(matched.headers.as_deref().unwrap_or_default()).map_err(|(index, error)| {
+    let headers = matched.headers.iter().flatten().map(HeaderSpec::from);
+    let headers = parse_headers(headers).map_err(|(index, error)| {
         findings.error(format!("{field}.headers[{index}]"), UNSUPPORTED_VALUE, error, mend);
     });
     let query = parse_query(matched.query_params.as_deref().unwrap_or_default()).map_err(|(index, error)| {
@@ -63,9 +80,13 @@ pub(crate) fn parse(
 
 /// The match of a rule without matches: every request (`HTTPRouteRule.matches`).
 pub(crate) fn everything(rule: &RuleId) -> Match {
+    Match { path: every_path(), method: None, headers: Vec::new(), query: Vec::new(), rule: rule.clone() }
+}
+
+/// Matches every path.
+pub(crate) fn every_path() -> PathMatch {
     // "/" is absolute, so the fallback is never taken; an exact "/" would only serve less.
-    let path = PathPrefix::parse("/").map_or_else(|_| PathMatch::Exact("/".to_owned()), PathMatch::Prefix);
-    Match { path, method: None, headers: Vec::new(), query: Vec::new(), rule: rule.clone() }
+    PathPrefix::parse("/").map_or_else(|_| PathMatch::Exact("/".to_owned()), PathMatch::Prefix)
 }
 
 /// Whether the match is on a prefix, by default too: only then `ReplacePrefixMatch` has a meaning.
@@ -111,16 +132,17 @@ fn canonical_path(value: &str) -> Result<String, PathError> {
 }
 
 /// The conditions on headers; of several for one name only the first counts. On error: which one, and why.
-fn parse_headers(headers: &[HttpRouteRulesMatchesHeaders]) -> Result<Vec<HeaderMatch>, (usize, String)> {
+pub(crate) fn parse_headers<'s>(
+    headers: impl Iterator<Item = HeaderSpec<'s>>,
+) -> Result<Vec<HeaderMatch>, (usize, String)> {
     let mut conditions: Vec<HeaderMatch> = Vec::new();
-    for (index, header) in headers.iter().enumerate() {
-        let name = HeaderName::try_from(&header.name)
+    for (index, header) in headers.enumerate() {
+        let name = HeaderName::try_from(header.name)
             .map_err(|_| (index, format!("{:?} is no name of a header", header.name)))?;
         if conditions.iter().any(|condition| condition.name == name) {
             continue;
         }
-        let regex = matches!(header.r#type, Some(HttpRouteRulesMatchesHeadersType::RegularExpression));
-        let value = parse_value(&header.value, regex).map_err(|error| (index, error))?;
+        let value = parse_value(header.value, header.regex).map_err(|error| (index, error))?;
         conditions.push(HeaderMatch { name, value });
     }
     Ok(conditions)
@@ -197,7 +219,8 @@ mod tests {
 
     #[test]
     fn of_repeated_headers_the_first_counts() {
-        let conditions = parse_headers(&[header("X-One", "a"), header("x-one", "b"), header("x-two", "c")]).unwrap();
+        let headers = [header("X-One", "a"), header("x-one", "b"), header("x-two", "c")];
+        let conditions = parse_headers(headers.iter().map(HeaderSpec::from)).unwrap();
         let values: Vec<_> = conditions.iter().map(|condition| (condition.name.as_str(), &condition.value)).collect();
         let exact = |text: &str| ValueMatch::Exact(text.to_owned());
         assert_eq!(values, [("x-one", &exact("a")), ("x-two", &exact("c"))]);

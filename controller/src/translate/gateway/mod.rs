@@ -1,4 +1,4 @@
-//! The Gateway API front end: GatewayClass, Gateway, HTTPRoute and ReferenceGrant.
+//! The Gateway API front end: GatewayClass, Gateway, HTTPRoute, GRPCRoute and ReferenceGrant.
 //!
 //! ```text
 //!  Gateway ---> gateways (one unit each: class, listeners, certificates)
@@ -8,9 +8,10 @@
 //!                   | parents: what a route may attach to
 //!                   v
 //!  HTTPRoute --> route (one unit each: attachment, rules, backends) --------> rules, clusters
-//!                   | matches with their rank, hosts of tables
+//!  GRPCRoute        | matches with their rank, hosts of tables
 //!                   v
-//!                 hosts (one unit per host of a table: matches in order) ---> tables
+//!                 hosts (contests between the two kinds; one unit per host of
+//!                        a table: matches in order) -------------------------> tables
 //! ```
 //!
 //! Each Gateway listener has a table of its own, `gateway/namespace/name/listener`, so routes never leak from one
@@ -19,12 +20,14 @@
 mod allowed;
 mod attach;
 mod backend;
+mod contest;
 mod cors;
 mod filter_spec;
 mod filters;
 mod findings;
 mod gateways;
 mod grant;
+mod grpc_match;
 mod hostname;
 mod hosts;
 mod listener;
@@ -35,6 +38,8 @@ mod protocol;
 mod rank;
 mod reason;
 mod route;
+mod route_status;
+mod rule;
 mod selector;
 pub mod status;
 mod timing;
@@ -48,12 +53,12 @@ use self::gateways::GatewayOutcome;
 use self::hosts::Hosts;
 pub use self::parent::ParentKey;
 use self::ports::Parent;
-use self::route::RouteOutcome;
+use self::route::{RouteOutcome, Surroundings};
 use super::assembly::{Batch, Contribution};
 use super::memo::{Changed, Memo};
 use super::reader::{Dependency, Dirty};
 use super::world::World;
-use crate::resources::{Kind, NamespacedName};
+use crate::resources::{Key, Kind, NamespacedName, Resources};
 
 /// The units of work of the Gateway API, and what they gave last.
 #[derive(Debug, Default)]
@@ -62,7 +67,7 @@ pub struct GatewayFrontEnd {
     parents: BTreeMap<ParentKey, Parent>,
     listeners: Vec<Arc<Listener>>,
     ports: Option<Arc<Contribution>>,
-    routes: Memo<NamespacedName, RouteOutcome>,
+    routes: Memo<Key, RouteOutcome>,
     hosts: Hosts,
 }
 
@@ -90,7 +95,7 @@ impl GatewayFrontEnd {
     /// Returns whether any Gateway changed.
     fn update_gateways(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) -> bool {
         let mut names = self.gateways.stale(dirty);
-        names.extend(changed_objects(Kind::Gateway, dirty));
+        names.extend(changed_objects(dirty).filter(|key| key.kind == Kind::Gateway).map(|key| key.name.clone()));
         if first {
             names.extend(world.resources.gateways.keys().cloned());
         }
@@ -138,28 +143,52 @@ impl GatewayFrontEnd {
     }
 
     fn update_routes(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) {
-        let mut names = self.routes.stale(dirty);
-        names.extend(changed_objects(Kind::HttpRoute, dirty));
+        let mut keys = self.routes.stale(dirty);
+        let routes = |key: &Key| matches!(key.kind, Kind::HttpRoute | Kind::GrpcRoute);
+        keys.extend(changed_objects(dirty).filter(|key| routes(key)).cloned());
         if first {
-            names.extend(world.resources.http_routes.keys().cloned());
+            let Resources { http_routes, grpc_routes, .. } = world.resources;
+            keys.extend(http_routes.keys().map(|name| Key { kind: Kind::HttpRoute, name: name.clone() }));
+            keys.extend(grpc_routes.keys().map(|name| Key { kind: Kind::GrpcRoute, name: name.clone() }));
         }
+        let mut changes = BTreeMap::new();
+        self.read_routes(&keys, world, &mut changes);
+        // What a route wants does not depend on who gets it: after this everything is settled.
+        let keys = self.hosts.settle(|key| self.routes.get(key));
+        self.read_routes(&keys, world, &mut changes);
+        let contribution = |outcome: Option<Arc<RouteOutcome>>| Some(outcome?.contribution.clone());
+        for Changed { old, new } in changes.into_values() {
+            batch.push(Some(Changed { old: contribution(old), new: contribution(new) }));
+        }
+    }
+
+    /// Reads routes, maybe for the second time, and adds to `changes` what became of each since the first.
+    fn read_routes(
+        &mut self,
+        keys: &BTreeSet<Key>,
+        world: &World<'_>,
+        changes: &mut BTreeMap<Key, Changed<RouteOutcome>>,
+    ) {
         let Self { routes, parents, hosts, .. } = self;
-        for name in names {
-            let changed = routes.refresh(&name, world.reader(), |reader| {
-                reader.is_watched(&name.namespace).then(|| route::read(&name, parents, reader)).flatten()
+        for key in keys {
+            let changed = routes.refresh(key, world.reader(), |reader| {
+                let surroundings = Surroundings { parents, winner: &|table| hosts.winner(table, key) };
+                reader.is_watched(&key.name.namespace).then(|| route::read(key, &surroundings, reader)).flatten()
             });
             let Some(changed) = changed else { continue };
-            hosts.route_changed(&name, &changed);
-            let contribution = |outcome: Option<Arc<RouteOutcome>>| Some(outcome?.contribution.clone());
-            batch.push(Some(Changed { old: contribution(changed.old), new: contribution(changed.new) }));
+            hosts.route_changed(key, &changed);
+            match changes.get_mut(key) {
+                Some(earlier) => earlier.new = changed.new,
+                None => drop(changes.insert(key.clone(), changed)),
+            }
         }
     }
 }
 
-/// The objects of a kind that changed.
-fn changed_objects(kind: Kind, dirty: &Dirty) -> impl Iterator<Item = NamespacedName> + '_ {
-    dirty.iter().filter_map(move |dependency| match dependency {
-        Dependency::Object(key) if key.kind == kind => Some(key.name.clone()),
+/// The objects that changed.
+fn changed_objects(dirty: &Dirty) -> impl Iterator<Item = &Key> {
+    dirty.iter().filter_map(|dependency| match dependency {
+        Dependency::Object(key) => Some(key),
         _ => None,
     })
 }

@@ -37,7 +37,7 @@ impl ListenerProtocol {
     /// The routes that it can serve: `supportedKinds` of a listener that lists none, in order.
     pub(crate) fn route_kinds(self) -> &'static [RouteKind] {
         match self {
-            Self::Http | Self::Https => &[RouteKind::Http],
+            Self::Http | Self::Https => &[RouteKind::Http, RouteKind::Grpc],
             Self::Tls(_) => &[RouteKind::Tls],
             Self::Tcp => &[RouteKind::Tcp],
             Self::Udp => &[RouteKind::Udp],

@@ -1,4 +1,4 @@
-//! Rank: which of several matches that a request satisfies wins (`HTTPRouteRule.matches`).
+//! Rank: which of several matches that a request satisfies wins (`HTTPRouteRule.matches`, `GRPCRouteRule.matches`).
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -6,20 +6,31 @@ use std::sync::Arc;
 use genkan_routing::model::{Match, PathMatch};
 use k8s_openapi::jiff::Timestamp;
 
-/// Precedence among the matches of a host. The smallest wins; the fields are compared in this order.
+use super::grpc_match::Specificity;
+
+/// Precedence among the matches of a host. The smallest wins; the fields are compared in this order. Routes of the two
+/// kinds never have a host in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank {
-    path: PathRank,
-    without_method: bool,
-    headers: Reverse<usize>,
-    query: Reverse<usize>,
-    route: RouteAge,
-    rule: usize,
-    index: usize,
+pub(crate) enum Rank {
+    /// Of an HTTPRoute.
+    Http { path: PathRank, without_method: bool, headers: Reverse<usize>, query: Reverse<usize>, position: Position },
+    /// Of a GRPCRoute.
+    Grpc { service: Reverse<usize>, method: Reverse<usize>, headers: Reverse<usize>, position: Position },
+}
+
+/// Where a match is written. Of those that are equally specific, the first wins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Position {
+    /// The route.
+    pub(crate) route: RouteAge,
+    /// The rule's place in it.
+    pub(crate) rule: usize,
+    /// The match's place in that.
+    pub(crate) index: usize,
 }
 
 /// Precedence among routes whose matches are equally specific: the oldest first, then by `namespace/name`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RouteAge {
     /// `metadata.creationTimestamp`. Objects from files have none; they count as older than any that has one.
     created: Option<Timestamp>,
@@ -32,7 +43,7 @@ pub(crate) struct RouteAge {
 /// Exact paths first. The API leaves the place of regular expressions open: ours is after exact paths, the longer
 /// expression first, and before every prefix, because an expression is written for something in particular.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum PathRank {
+pub(crate) enum PathRank {
     Exact,
     Regex(Reverse<usize>),
     Prefix(Reverse<usize>),
@@ -46,9 +57,9 @@ impl RouteAge {
 }
 
 impl Rank {
-    /// The rank of the match `index` of the rule `rule` of a route.
-    pub(crate) fn new(matched: &Match, route: RouteAge, rule: usize, index: usize) -> Self {
-        Self {
+    /// The rank of a match of an HTTPRoute.
+    pub(crate) fn http(matched: &Match, position: Position) -> Self {
+        Self::Http {
             path: match &matched.path {
                 PathMatch::Exact(_) => PathRank::Exact,
                 PathMatch::Regex(pattern) => PathRank::Regex(Reverse(pattern.source().chars().count())),
@@ -57,10 +68,14 @@ impl Rank {
             without_method: matched.method.is_none(),
             headers: Reverse(matched.headers.len()),
             query: Reverse(matched.query.len()),
-            route,
-            rule,
-            index,
+            position,
         }
+    }
+
+    /// The rank of a match of a GRPCRoute.
+    pub(crate) fn grpc(matched: &Match, said: Specificity, position: Position) -> Self {
+        let headers = Reverse(matched.headers.len());
+        Self::Grpc { service: Reverse(said.service), method: Reverse(said.method), headers, position }
     }
 }
 
@@ -91,7 +106,7 @@ mod tests {
         fn rank(&self) -> Rank {
             let created = self.created.map(|second| Timestamp::from_second(second).unwrap());
             let age = RouteAge::new(created, "HTTPRoute", self.namespace, self.name);
-            Rank::new(&self.matched, age, self.rule, self.index)
+            Rank::http(&self.matched, Position { route: age, rule: self.rule, index: self.index })
         }
     }
 
@@ -164,6 +179,45 @@ mod tests {
         })
     }
 
+    /// A match of a GRPCRoute: characters of service and method, headers, and where it is written.
+    type Call = (usize, usize, usize, (Option<i64>, usize, usize, usize));
+
+    const NAMES: [(&str, &str); 4] = [("a", "x"), ("a", "y"), ("a-b", "x"), ("b", "x")];
+
+    fn call() -> impl Strategy<Value = Call> {
+        let place = (proptest::option::of(0..3i64), 0..NAMES.len(), 0..2usize, 0..2usize);
+        (0..3usize, 0..3usize, 0..3usize, place)
+    }
+
+    fn rank_of_call(call: &Call) -> Rank {
+        let (service, method, headers, (created, name, rule, index)) = *call;
+        let condition = HeaderMatch { name: HeaderName::from_static("a"), value: ValueMatch::Exact(String::new()) };
+        let path = PathMatch::Exact(String::new());
+        let headers = vec![condition; headers];
+        let matched = Match { path, method: None, headers, query: Vec::new(), rule: RuleId::new("rule") };
+        let created = created.map(|second| Timestamp::from_second(second).unwrap());
+        let route = RouteAge::new(created, "GRPCRoute", NAMES[name].0, NAMES[name].1);
+        Rank::grpc(&matched, Specificity { service, method }, Position { route, rule, index })
+    }
+
+    /// Written from the API's text: among those with the longest service those with the longest method, and so on.
+    fn first_of<'c>(calls: &'c [Call]) -> Option<&'c Call> {
+        let mut left: Vec<&'c Call> = calls.iter().collect();
+        let most = |left: &mut Vec<&'c Call>, of: fn(&Call) -> usize| {
+            let most = left.iter().map(|call| of(call)).max();
+            left.retain(|call| Some(of(call)) == most);
+        };
+        most(&mut left, |call| call.0);
+        most(&mut left, |call| call.1);
+        most(&mut left, |call| call.2);
+        let oldest = left.iter().map(|call| call.3.0).min();
+        left.retain(|call| Some(call.3.0) == oldest);
+        let name = |call: &Call| format!("{}/{}", NAMES[call.3.1].0, NAMES[call.3.1].1);
+        let first = left.iter().map(|call| name(call)).min();
+        left.retain(|call| Some(name(call)) == first);
+        left.into_iter().min_by_key(|call| (call.3.2, call.3.3))
+    }
+
     proptest! {
         #[test]
         fn the_order_is_the_one_of_the_specification(one in subject(), other in subject()) {
@@ -179,6 +233,17 @@ mod tests {
                 for other in subjects.iter().skip(at + 1) {
                     prop_assert!(!goes_before(other, one));
                 }
+            }
+        }
+
+        #[test]
+        fn the_order_of_calls_is_the_one_of_the_specification(mut calls in proptest::collection::vec(call(), 0..12)) {
+            let mut sorted = calls.clone();
+            sorted.sort_by_key(rank_of_call);
+            for call in sorted {
+                let first = *first_of(&calls).unwrap();
+                prop_assert_eq!(rank_of_call(&first), rank_of_call(&call));
+                calls.remove(calls.iter().position(|left| *left == first).unwrap());
             }
         }
     }

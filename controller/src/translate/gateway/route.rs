@@ -1,26 +1,24 @@
-//! HTTPRoutes: one unit of work per route. It reads what the route is attached to and what its rules do; the hosts are
-//! put together from all routes by [`hosts`](super::hosts).
+//! HTTPRoutes and GRPCRoutes: one unit of work per route. It reads what the route is attached to and what its rules do;
+//! the hosts are put together from all routes by [`hosts`](super::hosts).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gateway_api::apis::experimental::httproutes::{HttpRoute, HttpRouteRules, HttpRouteSpec};
-use genkan_routing::model::{Action, Backend, Deny, Filter, Filters, Forward, Match, Rule, RuleLabels, Target};
-use genkan_routing::name::{HostPattern, RuleId, TableId};
+use genkan_routing::model::Rule;
+use genkan_routing::name::{HostPattern, TableId};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::allowed::RouteKind;
-use super::attach::{self, Attachment, Candidate, ParentOutcome};
-use super::backend::{self, Backends};
-use super::filter_spec::FilterSpec;
-use super::filters::{self, FilterError, Place};
+use super::attach::{self, Attachment, Candidate, ParentOutcome, Refused};
 use super::findings::Findings;
-use super::matches;
 use super::parent::ParentKey;
 use super::ports::Parent;
-use super::rank::{Rank, RouteAge};
-use super::reason::{INCOMPATIBLE_FILTERS, NO_MATCHING_PARENT, UNSUPPORTED_VALUE};
-use super::timing;
-use crate::resources::{Key, Kind, NamespacedName};
+use super::rank::RouteAge;
+use super::reason::{HOSTNAME_CONFLICT, NO_MATCHING_PARENT};
+use super::route_status::Faults;
+use super::rule::{RankedMatch, RuleContext, RuleSpec};
+use super::status::ParentReference;
+use crate::resources::{Key, Kind};
 use crate::translate::assembly::{ClusterWant, Contribution};
 use crate::translate::memo::Output;
 use crate::translate::reader::Reader;
@@ -30,25 +28,16 @@ use crate::translate::reader::Reader;
 pub(crate) struct RouteOutcome {
     /// One for each parentRef that concerns us.
     pub(crate) parents: Vec<ParentOutcome>,
-    /// The reason of `ResolvedRefs`, when it is false.
-    pub(crate) unresolved: Option<&'static str>,
-    /// The rules that are not served as written.
-    pub(crate) invalid_rules: BTreeSet<usize>,
-    /// The hosts of tables where the matches go.
+    /// What is wrong with its rules.
+    pub(crate) faults: Faults,
+    /// Who wins a hostname that routes of two kinds want.
+    pub(crate) age: RouteAge,
+    /// The hosts of tables where the matches go, unless another route has them.
     pub(crate) hosts: BTreeSet<(TableId, HostPattern)>,
     /// The matches of all rules.
     pub(crate) matches: Arc<Vec<RankedMatch>>,
     /// Rules, clusters and problems.
     pub(crate) contribution: Arc<Contribution>,
-}
-
-/// A match and its precedence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RankedMatch {
-    /// Smaller wins.
-    pub(crate) rank: Rank,
-    /// The match.
-    pub(crate) matched: Match,
 }
 
 impl Output for RouteOutcome {
@@ -69,48 +58,99 @@ impl Output for RouteOutcome {
     }
 }
 
+/// A route as it is written.
+struct RouteSpec<'a> {
+    kind: RouteKind,
+    created: Option<&'a Time>,
+    hostnames: &'a [String],
+    parents: Vec<ParentReference>,
+    wants_defaults: bool,
+    rules: Vec<RuleSpec<'a>>,
+}
+
+/// What of the world a route is read with.
+pub(crate) struct Surroundings<'a> {
+    /// What it may attach to.
+    pub(crate) parents: &'a BTreeMap<ParentKey, Parent>,
+    /// Who has the hosts of a table that the route wants.
+    pub(crate) winner: &'a dyn Fn(&TableId) -> Option<&'a Key>,
+}
+
+impl<'a> RouteSpec<'a> {
+    fn read(key: &Key, reader: &Reader<'a>) -> Option<Self> {
+        match key.kind {
+            Kind::HttpRoute => {
+                let route = reader.http_route(&key.name)?;
+                let rules = route.spec.rules.as_ref().map(|rules| rules.iter().map(RuleSpec::from).collect());
+                Some(Self {
+                    kind: RouteKind::Http,
+                    created: route.metadata.creation_timestamp.as_ref(),
+                    hostnames: route.spec.hostnames.as_deref().unwrap_or_default(),
+                    parents: route.spec.parent_refs.iter().flatten().map(ParentReference::from).collect(),
+                    wants_defaults: route.spec.use_default_gateways.is_some(),
+                    // Files may lack what the API server fills in.
+                    rules: rules.unwrap_or_else(|| vec![RuleSpec::of_no_rules()]),
+                })
+            }
+            Kind::GrpcRoute => {
+                let route = reader.grpc_route(&key.name)?;
+                Some(Self {
+                    kind: RouteKind::Grpc,
+                    created: route.metadata.creation_timestamp.as_ref(),
+                    hostnames: route.spec.hostnames.as_deref().unwrap_or_default(),
+                    parents: route.spec.parent_refs.iter().flatten().map(ParentReference::from).collect(),
+                    wants_defaults: route.spec.use_default_gateways.is_some(),
+                    rules: route.spec.rules.iter().flatten().map(RuleSpec::from).collect(),
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Reads a route; `None` when it does not exist.
-pub(crate) fn read(
-    name: &NamespacedName,
-    parents: &BTreeMap<ParentKey, Parent>,
-    reader: &Reader<'_>,
-) -> Option<RouteOutcome> {
-    let route = reader.http_route(name)?;
-    let key = Key { kind: Kind::HttpRoute, name: name.clone() };
+pub(crate) fn read(key: &Key, surroundings: &Surroundings<'_>, reader: &Reader<'_>) -> Option<RouteOutcome> {
+    let spec = RouteSpec::read(key, reader)?;
     let mut findings = Findings::new(key.object_ref());
-    let spec = &route.spec;
-    let candidate = Candidate {
-        kind: RouteKind::Http,
-        name,
-        hostnames: spec.hostnames.as_deref().unwrap_or_default(),
-        parents: spec.parent_refs.iter().flatten().map(Into::into).collect(),
-    };
-    check_parents(spec, &mut findings);
-    let mut outcome =
-        RouteOutcome { parents: attach::attach(&candidate, parents, reader, &mut findings), ..RouteOutcome::default() };
-    let attached = outcome.parents.iter().filter_map(|parent| parent.attached.as_ref().ok()).flatten();
-    outcome.hosts = attached.flat_map(hosts_of).collect();
+    check_parents(&spec, &mut findings);
+    let candidate = Candidate { kind: spec.kind, name: &key.name, hostnames: spec.hostnames, parents: &spec.parents };
+    let mut parents = attach::attach(&candidate, surroundings.parents, reader, &mut findings);
+    let hosts = hosts(&parents);
+    yield_to_winners(&mut parents, surroundings.winner, &mut findings);
+    let name = &key.name;
+    let age = RouteAge::new(spec.created.map(|time| time.0), spec.kind.as_str(), &name.namespace, &name.name);
+    let mut outcome = RouteOutcome { parents, age, hosts, ..RouteOutcome::default() };
     let mut contribution = Contribution::default();
+    let mut faults = Faults { rules: spec.rules.len(), ..Faults::default() };
     if !outcome.parents.is_empty() {
-        let rules = read_rules(route, name, &mut outcome, reader, &mut findings);
+        let rules = read_rules(&spec, key, &mut outcome, &mut faults, reader, &mut findings);
         // Rules that nothing leads to are not part of the model.
-        if !outcome.hosts.is_empty() {
+        if attachments(&outcome.parents).any(|attachment| attachment.table.is_some()) {
             (contribution.rules, contribution.clusters) = rules;
         }
     }
     contribution.problems = findings.into_problems();
+    outcome.faults = faults;
     outcome.contribution = Arc::new(contribution);
     Some(outcome)
 }
 
-fn hosts_of(attachment: &Attachment) -> impl Iterator<Item = (TableId, HostPattern)> + '_ {
-    let table = attachment.table.as_ref();
-    table.into_iter().flat_map(|table| attachment.hosts.iter().map(|host| (table.clone(), host.clone())))
+fn attachments(parents: &[ParentOutcome]) -> impl Iterator<Item = &Attachment> {
+    parents.iter().filter_map(|parent| parent.attached.as_ref().ok()).flatten()
 }
 
-fn check_parents(spec: &HttpRouteSpec, findings: &mut Findings) {
-    if spec.parent_refs.as_ref().is_none_or(Vec::is_empty) {
-        let message = if spec.use_default_gateways.is_some() {
+/// The hosts of tables that a route is for.
+fn hosts(parents: &[ParentOutcome]) -> BTreeSet<(TableId, HostPattern)> {
+    let hosts_of = |attachment: &Attachment| {
+        let hosts = attachment.table.iter().flat_map(|table| attachment.hosts.iter().map(move |host| (table, host)));
+        hosts.map(|(table, host)| (table.clone(), host.clone())).collect::<Vec<_>>()
+    };
+    attachments(parents).flat_map(hosts_of).collect()
+}
+
+fn check_parents(spec: &RouteSpec<'_>, findings: &mut Findings) {
+    if spec.parents.is_empty() {
+        let message = if spec.wants_defaults {
             "useDefaultGateways is not supported; without parentRefs the route is attached to nothing"
         } else {
             "without parentRefs the route is attached to nothing"
@@ -119,156 +159,51 @@ fn check_parents(spec: &HttpRouteSpec, findings: &mut Findings) {
     }
 }
 
+/// Takes a route from the listeners where a route of another kind has a hostname that it wants.
+fn yield_to_winners<'k>(
+    parents: &mut [ParentOutcome],
+    winner: impl Fn(&TableId) -> Option<&'k Key>,
+    findings: &mut Findings,
+) {
+    for parent in parents {
+        let Ok(attached) = &mut parent.attached else { continue };
+        let lost = |attachment: &Attachment| attachment.table.as_ref().and_then(&winner);
+        let named = |attachment: &Attachment| Some((attachment.listener.clone(), lost(attachment)?));
+        let Some((listener, winner)) = attached.iter().find_map(named) else { continue };
+        attached.retain(|attachment| lost(attachment).is_none());
+        let message = format!(
+            "{winner} came first and has a hostname of this route on listener {listener}; there it is not served"
+        );
+        let mend = "on one listener a hostname is for HTTPRoutes or for GRPCRoutes: give one of them another";
+        findings.error(format!("spec.parentRefs[{}]", parent.index), HOSTNAME_CONFLICT, message.clone(), mend);
+        if attached.is_empty() {
+            parent.attached = Err(Refused { reason: HOSTNAME_CONFLICT, message: message.into() });
+        }
+    }
+}
+
 /// Reads the rules into `outcome`; gives them with the clusters that they need.
 fn read_rules(
-    route: &HttpRoute,
-    name: &NamespacedName,
+    spec: &RouteSpec<'_>,
+    key: &Key,
     outcome: &mut RouteOutcome,
+    faults: &mut Faults,
     reader: &Reader<'_>,
     findings: &mut Findings,
 ) -> (Vec<Arc<Rule>>, Vec<ClusterWant>) {
-    let created = route.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    let age = RouteAge::new(created, RouteKind::Http.as_str(), &name.namespace, &name.name);
-    // The API server fills in one rule for everything, which files may lack.
-    let default = [HttpRouteRules::default()];
-    let specs = route.spec.rules.as_deref().unwrap_or(&default);
     let (mut rules, mut clusters, mut ranked) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, spec) in specs.iter().enumerate() {
-        let context = RuleContext { name, index, field: format!("spec.rules[{index}]"), spec };
-        let matches = context.matches(findings);
-        let (rule, needed) = context.read(outcome, reader, findings);
-        if matches.len() < spec.matches.as_ref().map_or(0, Vec::len) {
-            outcome.invalid_rules.insert(index);
-        }
+    for (index, rule) in spec.rules.iter().enumerate() {
+        let field = format!("spec.rules[{index}]");
+        let context = RuleContext { kind: spec.kind, route: &key.name, age: &outcome.age, index, field, spec: rule };
+        let matches = context.matches(faults, findings);
+        let (rule, needed) = context.read(faults, reader, findings);
         if matches.is_empty() {
             continue;
         }
-        let rank =
-            |(at, matched): (usize, Match)| RankedMatch { rank: Rank::new(&matched, age.clone(), index, at), matched };
-        ranked.extend(matches.into_iter().map(rank));
+        ranked.extend(matches);
         rules.push(Arc::new(rule));
         clusters.extend(needed);
     }
     outcome.matches = Arc::new(ranked);
     (rules, clusters)
-}
-
-/// A rule while it is read.
-struct RuleContext<'a> {
-    name: &'a NamespacedName,
-    index: usize,
-    field: String,
-    spec: &'a HttpRouteRules,
-}
-
-impl RuleContext<'_> {
-    fn id(&self) -> RuleId {
-        RuleId::new(format!("httproute/{}/{}", self.name, self.index))
-    }
-
-    /// The sound matches with their places in the list.
-    fn matches(&self, findings: &mut Findings) -> Vec<(usize, Match)> {
-        let id = self.id();
-        match self.spec.matches.as_deref() {
-            None | Some([]) => vec![(0, matches::everything(&id))],
-            Some(specs) => specs
-                .iter()
-                .enumerate()
-                .filter_map(|(at, spec)| {
-                    let field = format!("{}.matches[{at}]", self.field);
-                    Some((at, matches::parse(spec, &id, &field, findings)?))
-                })
-                .collect(),
-        }
-    }
-
-    /// Everything but the matches.
-    fn read(
-        &self,
-        outcome: &mut RouteOutcome,
-        reader: &Reader<'_>,
-        findings: &mut Findings,
-    ) -> (Rule, Vec<ClusterWant>) {
-        let prefix = self.spec.matches.iter().flatten().all(matches::is_prefix);
-        let specs: Vec<_> = self.spec.filters.iter().flatten().map(FilterSpec::from).collect();
-        let references = self.spec.backend_refs.as_deref().unwrap_or_default();
-        let mut resolved =
-            backend::resolve_all(references, RouteKind::Http, self.name, prefix, &self.field, reader, findings);
-        outcome.unresolved = outcome.unresolved.or(resolved.unresolved);
-        if resolved.backends.iter().any(|backend| matches!(backend.target, Target::Invalid { .. })) {
-            outcome.invalid_rules.insert(self.index);
-        }
-        let labels = self.labels(&resolved);
-        let redirects = specs.iter().any(|spec| matches!(spec, FilterSpec::Redirect(_)));
-        self.check_backends(&mut resolved, redirects, findings);
-        let filters = filters::parse_all(&specs, Place::Rule { prefix }).unwrap_or_else(|errors| {
-            outcome.invalid_rules.insert(self.index);
-            vec![self.deny(&errors, findings)]
-        });
-        if self.spec.session_persistence.is_some() {
-            let message = "sessions are not kept with one endpoint yet; any endpoint may get a request";
-            findings.warning(format!("{}.sessionPersistence", self.field), UNSUPPORTED_VALUE, message, "");
-        }
-        let timeouts = timing::timeouts(self.spec.timeouts.as_ref(), &format!("{}.timeouts", self.field), findings);
-        let retry = timing::retry(self.spec.retry.as_ref(), &format!("{}.retry", self.field), findings);
-        let forward = Forward {
-            backends: resolved.backends,
-            canary: None,
-            timeouts: timeouts.into(),
-            retry: retry.into(),
-            affinity: None,
-        };
-        let origin = findings.origin(self.field.clone());
-        let (filters, action) = (Filters::sorted(filters), Action::Forward(forward));
-        let rule = Rule { id: self.id(), origin, labels, filters, action, access_log: true };
-        (rule, resolved.clusters)
-    }
-
-    /// Rules without a backend that could get a request answer 500, unless they redirect.
-    fn check_backends(&self, resolved: &mut Backends, redirects: bool, findings: &mut Findings) {
-        let field = format!("{}.backendRefs", self.field);
-        if redirects {
-            if !resolved.backends.is_empty() {
-                let message = "the rule redirects every request, so no backend gets one";
-                findings.warning(field, INCOMPATIBLE_FILTERS, message, "remove backendRefs or the redirect");
-            }
-            return;
-        }
-        let reason = if resolved.backends.is_empty() {
-            "the rule has no backendRefs"
-        } else if resolved.backends.iter().all(|backend| backend.weight == 0) {
-            "every backendRef has weight 0"
-        } else {
-            return;
-        };
-        let message = format!("{reason}; requests are answered with 500");
-        findings.warning(field, UNSUPPORTED_VALUE, message, "add a backendRef with a weight");
-        let target = Target::Invalid { reason: reason.to_owned() };
-        resolved.backends = vec![Backend { weight: 1, target, filters: Vec::new() }];
-        resolved.clusters.clear();
-    }
-
-    /// What a rule with broken filters does: answer 500. A request that a filter should have changed or refused must
-    /// not pass without it.
-    fn deny(&self, errors: &[(usize, FilterError)], findings: &mut Findings) -> Filter {
-        let mut texts = Vec::with_capacity(errors.len());
-        for (index, error) in errors {
-            let message = format!("{error}; the rule answers 500");
-            findings.error(format!("{}.filters[{index}]", self.field), error.reason(), message, "");
-            texts.push(format!("filters[{index}]: {error}"));
-        }
-        Filter::Deny(Deny { status: 500, reason: texts.join("; ") })
-    }
-
-    fn labels(&self, resolved: &Backends) -> RuleLabels {
-        let path = self.spec.matches.iter().flatten().next().and_then(|first| first.path.as_ref());
-        let first = resolved.clusters.first().map(|want| &want.spec.service);
-        RuleLabels {
-            namespace: self.name.namespace.clone(),
-            ingress: self.name.name.clone(),
-            service: first.map(|service| service.name.clone()).unwrap_or_default(),
-            service_port: first.map(|service| service.port.clone()).unwrap_or_default(),
-            path: path.and_then(|path| path.value.as_deref()).unwrap_or("/").into(),
-        }
-    }
 }

@@ -1,0 +1,253 @@
+//! Rules: what those of HTTPRoutes and GRPCRoutes have in common. Both are matches, filters and backends, and a rule that
+//! is broken answers 500.
+
+use gateway_api::apis::experimental::grpcroutes::{GrpcRouteRules, GrpcRouteRulesMatches};
+use gateway_api::apis::experimental::httproutes::{
+    HttpRouteRules, HttpRouteRulesMatches, HttpRouteRulesRetry, HttpRouteRulesTimeouts,
+};
+use genkan_routing::model::{Action, Backend, Deny, Filter, Filters, Forward, Match, Rule, RuleLabels, Target};
+use genkan_routing::name::RuleId;
+
+use super::allowed::RouteKind;
+use super::backend::{self, BackendSpec, Backends};
+use super::filter_spec::FilterSpec;
+use super::filters::{self, FilterError, Place};
+use super::findings::Findings;
+use super::grpc_match::{self, Specificity};
+use super::matches;
+use super::rank::{Position, Rank, RouteAge};
+use super::reason::{INCOMPATIBLE_FILTERS, UNSUPPORTED_VALUE};
+use super::route_status::Faults;
+use super::timing;
+use crate::resources::NamespacedName;
+use crate::translate::assembly::ClusterWant;
+use crate::translate::reader::Reader;
+
+/// A rule as it is written.
+#[derive(Debug)]
+pub(crate) struct RuleSpec<'a> {
+    matches: Matches<'a>,
+    filters: Vec<FilterSpec<'a>>,
+    backends: Vec<BackendSpec<'a>>,
+    keeps_sessions: bool,
+    timeouts: Option<&'a HttpRouteRulesTimeouts>,
+    retry: Option<&'a HttpRouteRulesRetry>,
+}
+
+/// A match and its precedence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RankedMatch {
+    /// Smaller wins.
+    pub(crate) rank: Rank,
+    /// The match.
+    pub(crate) matched: Match,
+}
+
+/// A rule while it is read.
+pub(crate) struct RuleContext<'a> {
+    /// What its route is.
+    pub(crate) kind: RouteKind,
+    /// Its route.
+    pub(crate) route: &'a NamespacedName,
+    /// The age of its route.
+    pub(crate) age: &'a RouteAge,
+    /// Its place in the route.
+    pub(crate) index: usize,
+    /// `spec.rules[...]`.
+    pub(crate) field: String,
+    /// As it is written.
+    pub(crate) spec: &'a RuleSpec<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Matches<'a> {
+    Http(&'a [HttpRouteRulesMatches]),
+    Grpc(&'a [GrpcRouteRulesMatches]),
+}
+
+impl<'a> From<&'a HttpRouteRules> for RuleSpec<'a> {
+    fn from(rule: &'a HttpRouteRules) -> Self {
+        Self {
+            matches: Matches::Http(rule.matches.as_deref().unwrap_or_default()),
+            filters: rule.filters.iter().flatten().map(FilterSpec::from).collect(),
+            backends: rule.backend_refs.iter().flatten().map(BackendSpec::from).collect(),
+            keeps_sessions: rule.session_persistence.is_some(),
+            timeouts: rule.timeouts.as_ref(),
+            retry: rule.retry.as_ref(),
+        }
+    }
+}
+
+impl<'a> From<&'a GrpcRouteRules> for RuleSpec<'a> {
+    fn from(rule: &'a GrpcRouteRules) -> Self {
+        Self {
+            matches: Matches::Grpc(rule.matches.as_deref().unwrap_or_default()),
+            filters: rule.filters.iter().flatten().map(FilterSpec::from).collect(),
+            backends: rule.backend_refs.iter().flatten().map(BackendSpec::from).collect(),
+            keeps_sessions: rule.session_persistence.is_some(),
+            timeouts: None,
+            retry: None,
+        }
+    }
+}
+
+impl RuleSpec<'_> {
+    /// What the API server fills in for an HTTPRoute without rules: one for everything, which does nothing.
+    pub(crate) fn of_no_rules() -> Self {
+        Self {
+            matches: Matches::Http(&[]),
+            filters: Vec::new(),
+            backends: Vec::new(),
+            keeps_sessions: false,
+            timeouts: None,
+            retry: None,
+        }
+    }
+}
+
+impl Matches<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Http(specs) => specs.len(),
+            Self::Grpc(specs) => specs.len(),
+        }
+    }
+
+    /// Whether every match is on a prefix of the path, by default too.
+    fn are_prefixes(&self) -> bool {
+        match self {
+            Self::Http(specs) => specs.iter().all(matches::is_prefix),
+            Self::Grpc(_) => false,
+        }
+    }
+
+    /// The path of the first, as logs and metrics show it.
+    fn label(&self) -> String {
+        match self {
+            Self::Http(specs) => {
+                let path = specs.first().and_then(|first| first.path.as_ref());
+                path.and_then(|path| path.value.as_deref()).unwrap_or("/").to_owned()
+            }
+            Self::Grpc(specs) => specs.first().map_or_else(|| "/".to_owned(), grpc_match::label),
+        }
+    }
+}
+
+impl RuleContext<'_> {
+    fn id(&self) -> RuleId {
+        let kind = self.kind.as_str().to_ascii_lowercase();
+        RuleId::new(format!("{kind}/{}/{}", self.route, self.index))
+    }
+
+    /// The sound matches. A rule without any is for everything; one that has only broken ones, for nothing.
+    pub(crate) fn matches(&self, faults: &mut Faults, findings: &mut Findings) -> Vec<RankedMatch> {
+        let id = self.id();
+        let position = |index| Position { route: self.age.clone(), rule: self.index, index };
+        let http = |at, matched| RankedMatch { rank: Rank::http(&matched, position(at)), matched };
+        let grpc = |at, (matched, said)| RankedMatch { rank: Rank::grpc(&matched, said, position(at)), matched };
+        let field = |at| format!("{}.matches[{at}]", self.field);
+        let found: Vec<_> = match self.spec.matches {
+            Matches::Http([]) => vec![http(0, matches::everything(&id))],
+            Matches::Grpc([]) => vec![grpc(0, (matches::everything(&id), Specificity::default()))],
+            Matches::Http(specs) => (specs.iter().enumerate())
+                .filter_map(|(at, spec)| Some(http(at, matches::parse(spec, &id, &field(at), findings)?)))
+                .collect(),
+            Matches::Grpc(specs) => (specs.iter().enumerate())
+                .filter_map(|(at, spec)| Some(grpc(at, grpc_match::parse(spec, &id, &field(at), findings)?)))
+                .collect(),
+        };
+        if found.len() < self.spec.matches.len() {
+            faults.breaks(self.index, UNSUPPORTED_VALUE);
+        }
+        found
+    }
+
+    /// Everything but the matches.
+    pub(crate) fn read(
+        &self,
+        faults: &mut Faults,
+        reader: &Reader<'_>,
+        findings: &mut Findings,
+    ) -> (Rule, Vec<ClusterWant>) {
+        let Self { spec, kind, route, .. } = *self;
+        let prefix = spec.matches.are_prefixes();
+        let mut resolved = backend::resolve_all(&spec.backends, kind, route, prefix, &self.field, reader, findings);
+        faults.unresolved = faults.unresolved.or(resolved.unresolved);
+        if let Some(reason) = resolved.broken {
+            faults.breaks(self.index, reason);
+        }
+        let labels = self.labels(&resolved);
+        self.check_backends(&mut resolved, findings);
+        let filters = match filters::parse_all(&spec.filters, Place::Rule { prefix }) {
+            Ok(filters) => filters,
+            Err(errors) => {
+                faults.breaks(self.index, errors.first().map_or(UNSUPPORTED_VALUE, |(_, error)| error.reason()));
+                vec![self.deny(&errors, findings)]
+            }
+        };
+        if spec.keeps_sessions {
+            let message = "sessions are not kept with one endpoint yet; any endpoint may get a request";
+            findings.warning(format!("{}.sessionPersistence", self.field), UNSUPPORTED_VALUE, message, "");
+        }
+        let timeouts = timing::timeouts(spec.timeouts, &format!("{}.timeouts", self.field), findings);
+        let retry = timing::retry(spec.retry, &format!("{}.retry", self.field), findings);
+        let forward = Forward {
+            backends: resolved.backends,
+            canary: None,
+            timeouts: timeouts.into(),
+            retry: retry.into(),
+            affinity: None,
+        };
+        let origin = findings.origin(self.field.clone());
+        let (filters, action) = (Filters::sorted(filters), Action::Forward(forward));
+        let rule = Rule { id: self.id(), origin, labels, filters, action, access_log: true };
+        (rule, resolved.clusters)
+    }
+
+    /// Rules without a backend that could get a request answer 500, unless they redirect.
+    fn check_backends(&self, resolved: &mut Backends, findings: &mut Findings) {
+        let field = format!("{}.backendRefs", self.field);
+        if self.spec.filters.iter().any(|spec| matches!(spec, FilterSpec::Redirect(_))) {
+            if !resolved.backends.is_empty() {
+                let message = "the rule redirects every request, so no backend gets one";
+                findings.warning(field, INCOMPATIBLE_FILTERS, message, "remove backendRefs or the redirect");
+            }
+            return;
+        }
+        let reason = if resolved.backends.is_empty() {
+            "the rule has no backendRefs"
+        } else if resolved.backends.iter().all(|backend| backend.weight == 0) {
+            "every backendRef has weight 0"
+        } else {
+            return;
+        };
+        let message = format!("{reason}; requests are answered with 500");
+        findings.warning(field, UNSUPPORTED_VALUE, message, "add a backendRef with a weight");
+        let target = Target::Invalid { reason: reason.to_owned() };
+        resolved.backends = vec![Backend { weight: 1, target, filters: Vec::new() }];
+        resolved.clusters.clear();
+    }
+
+    /// What a rule with broken filters does: answer 500. A request that a filter should have changed or refused must
+    /// not pass without it.
+    fn deny(&self, errors: &[(usize, FilterError)], findings: &mut Findings) -> Filter {
+        let mut texts = Vec::with_capacity(errors.len());
+        for (index, error) in errors {
+            let message = format!("{error}; the rule answers 500");
+            findings.error(format!("{}.filters[{index}]", self.field), error.reason(), message, "");
+            texts.push(format!("filters[{index}]: {error}"));
+        }
+        Filter::Deny(Deny { status: 500, reason: texts.join("; ") })
+    }
+
+    fn labels(&self, resolved: &Backends) -> RuleLabels {
+        let first = resolved.clusters.first().map(|want| &want.spec.service);
+        RuleLabels {
+            namespace: self.route.namespace.clone(),
+            ingress: self.route.name.clone(),
+            service: first.map(|service| service.name.clone()).unwrap_or_default(),
+            service_port: first.map(|service| service.port.clone()).unwrap_or_default(),
+            path: self.spec.matches.label().into(),
+        }
+    }
+}
