@@ -16,6 +16,7 @@ RUN apk add --no-cache ca-certificates cmake g++ gcc libcap make musl-dev perl
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY annotations annotations
+COPY policies policies
 COPY routing routing
 COPY proxy proxy
 COPY controller controller

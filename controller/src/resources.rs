@@ -27,6 +27,7 @@ use gateway_api::apis::experimental::listenersets::ListenerSet;
 use gateway_api::apis::experimental::xbackendtrafficpolicies::XBackendTrafficPolicy;
 use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicy;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
+use genkan_policies::GatewayParameters;
 use genkan_routing::name::ObjectRef;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::networking::v1::IngressClass;
@@ -37,7 +38,7 @@ pub use self::ingress::{Ingress, IngressMetadata};
 pub use self::metadata::Metadata;
 pub(crate) use self::metadata::slim;
 pub use self::secret::{AuthoritiesOutcome, CertificateOutcome, Secret, SecretError};
-pub use self::service::Service;
+pub use self::service::{GATEWAY_NAME, OfGateway, Service};
 pub use self::stream_route::{BackendReference, ParentReference, StreamRoute, StreamRouteSpec, StreamRule};
 pub use self::x_backend::{XBackend, XBackendExternalHostname, XBackendPort, XBackendSpec, XBackendTls};
 
@@ -228,6 +229,8 @@ kinds! {
     XBackendTrafficPolicy(XBackendTrafficPolicy) in x_backend_traffic_policies, "XBackendTrafficPolicy", namespaced: true;
     /// gateway.networking.x-k8s.io/v1alpha1 XBackend.
     XBackend(XBackend) in x_backends, "XBackend", namespaced: true;
+    /// genkan.dev/v1alpha1 GatewayParameters.
+    GatewayParameters(GatewayParameters) in gateway_parameters, "GatewayParameters", namespaced: true;
 }
 
 impl Resources {

@@ -3,6 +3,7 @@
 mod annotations;
 mod check;
 mod compatible;
+mod crds;
 mod echo;
 mod explain;
 mod flags;
@@ -38,6 +39,7 @@ enum Command {
     Translate(translate::Translate),
     Explain(explain::Explain),
     Annotations(annotations::Annotations),
+    Crds(crds::Crds),
     Echo(echo::Echo),
     WaitShutdown(wait_shutdown::WaitShutdown),
 }
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Translate(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Annotations(command) => command.run(),
+        Command::Crds(command) => command.run(),
         Command::Echo(command) => command.run(),
         Command::WaitShutdown(command) => command.run(),
     };

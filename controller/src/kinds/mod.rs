@@ -69,6 +69,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     entry!(BackendTlsPolicy, GATEWAY, ["v1", "v1alpha3"], "backendtlspolicies", slimmed),
     entry!(XBackendTrafficPolicy, GATEWAY_X, ["v1alpha1"], "xbackendtrafficpolicies", slimmed),
     entry!(XBackend, GATEWAY_X, ["v1alpha1"], "xbackends", own),
+    entry!(GatewayParameters, "genkan.dev", ["v1alpha1"], "gatewayparameters", slimmed),
 ];
 
 /// Decodes a type that keeps what is read.

@@ -11,7 +11,7 @@ fn every_kind_has_one_entry() {
     }
 }
 
-/// A spec of each kind of Gateway API with fields that only the newest or the experimental types have, and the least
+/// A spec of each kind of Gateway API, and of our own, with fields that only the newest or the experimental types have, and the least
 /// that the oldest version that is read demands.
 fn specs(kind: Kind) -> [Value; 2] {
     let parents = json!([{"name": "g", "sectionName": "s", "port": 80}]);
@@ -79,6 +79,10 @@ fn specs(kind: Kind) -> [Value; 2] {
                 json!({"type": "Later", "port": {"port": 1}}),
             ]
         }
+        Kind::GatewayParameters => {
+            let pool = json!({"dynamic": ["192.0.2.0/28"], "reserved": ["192.0.2.16"]});
+            [json!({"addresses": {"mode": "Pool", "pool": pool}}), json!({})]
+        }
         Kind::Ingress
         | Kind::IngressClass
         | Kind::Service
@@ -90,7 +94,7 @@ fn specs(kind: Kind) -> [Value; 2] {
 }
 
 #[test]
-fn every_served_version_of_a_kind_of_gateway_api_is_read() {
+fn every_served_version_of_a_kind_that_is_installed_is_read() {
     for entry in ENTRIES.iter().filter(|entry| entry.is_custom()) {
         for version in entry.versions {
             for spec in specs(entry.kind) {

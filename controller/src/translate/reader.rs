@@ -16,6 +16,7 @@ use gateway_api::apis::experimental::listenersets::ListenerSet;
 use gateway_api::apis::experimental::xbackendtrafficpolicies::XBackendTrafficPolicy;
 use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicy;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
+use genkan_policies::GatewayParameters;
 use genkan_routing::name::HostPattern;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::networking::v1::IngressClass;
@@ -150,6 +151,8 @@ getters! {
     x_backend_traffic_policy: XBackendTrafficPolicy, x_backend_traffic_policies, XBackendTrafficPolicy;
     /// An XBackend.
     x_backend: XBackend, x_backends, XBackend;
+    /// How Gateways get their addresses.
+    gateway_parameters: GatewayParameters, gateway_parameters, GatewayParameters;
 }
 
 impl<'a> Reader<'a> {

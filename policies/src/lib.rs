@@ -1,0 +1,45 @@
+//! Policies: the kinds of the group `genkan.dev`, as users write them.
+//!
+//! The CustomResourceDefinitions are made of these types (`genkan crds`), so what the API server accepts and what is
+//! read are one. The crate owns what the strings in them mean as well; it decides nothing and does no I/O.
+
+mod gateway_parameters;
+mod ip_range;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+pub use self::gateway_parameters::{AddressMode, AddressPool, Addresses, GatewayParameters, GatewayParametersSpec};
+pub use self::ip_range::{IpRange, IpRangeError};
+
+/// The group of all of them.
+pub const GROUP: &str = "genkan.dev";
+
+/// The definitions of all kinds, in order of name.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    vec![GatewayParameters::crd()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_a_definition_is_described() {
+        fn check(schema: &serde_json::Value, path: &str) {
+            for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+                let path = format!("{path}.{name}");
+                assert!(field["description"].is_string(), "{path}");
+                check(field, &path);
+            }
+        }
+        for definition in definitions() {
+            for version in &definition.spec.versions {
+                let schema = serde_json::to_value(&version.schema.as_ref().unwrap().open_api_v3_schema).unwrap();
+                check(&schema["properties"]["spec"], &definition.spec.names.kind);
+                assert!(version.additional_printer_columns.is_some(), "{}", definition.spec.names.kind);
+            }
+            assert_eq!(definition.spec.group, GROUP);
+        }
+    }
+}
