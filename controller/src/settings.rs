@@ -66,6 +66,9 @@ pub struct Settings {
     /// Gateway listener ports that are served on another port: 80 on `http_port` and 443 on `https_port` in directory
     /// mode, where those ports need privileges.
     pub gateway_ports: BTreeMap<u16, u16>,
+    /// Whether a Gateway has an address of a pool only once that is recorded on its Service, as it must be where there
+    /// are replicas (false; true in a cluster).
+    pub record_addresses: bool,
 }
 
 impl Default for Settings {
@@ -94,6 +97,7 @@ impl Default for Settings {
             https_port: 443,
             healthz_port: 10254,
             gateway_ports: BTreeMap::new(),
+            record_addresses: false,
         }
     }
 }

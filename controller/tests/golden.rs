@@ -2,7 +2,7 @@
 //! `GENKAN_UPDATE_GOLDEN=1` the latter are written anew.
 //!
 //! Every case also sees `golden/services.yaml`. Flags stand in the case's first lines as `#: --flag=value`, and the zone
-//! of topology-aware routing as `#: zone=value`. Left out of
+//! of topology-aware routing as `#: zone=value`. `#: record-addresses` is as in a cluster. Left out of
 //! the output is what says nothing: ids that repeat their key, empty texts and lists, settings that are as without any
 //! annotation and ConfigMap. Of a filter that is as without them only the name is left.
 
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use genkan_controller::files;
 use genkan_controller::resources::{NamespacedName, Place, Resources};
 use genkan_controller::settings::Settings;
-use genkan_controller::translate::{Translation, translate};
+use genkan_controller::translate::{Infrastructure, Translation, translate};
 use genkan_routing::model::ProxySettings;
 use genkan_routing::policy::body_limit::BodyLimit;
 use genkan_routing::policy::hsts::Hsts;
@@ -62,7 +62,8 @@ fn render(folder: &Path, input: &Path) -> String {
     let zone = text.lines().find_map(|line| line.strip_prefix("#: zone="));
     resources.place = zone.map(|zone| Place { node: None, zone: Some(zone.to_owned()) });
     let translation = translate(&resources, &settings(&text));
-    let shown = Shown { model: shown_model(&translation), problems: shown_problems(&translation) };
+    let infrastructure = translation.infrastructure.iter().map(|(name, it)| (name.to_string(), it.clone())).collect();
+    let shown = Shown { model: shown_model(&translation), infrastructure, problems: shown_problems(&translation) };
     let yaml = serde_saphyr::to_string(&shown).unwrap();
     assert!(!yaml.contains("PRIVATE KEY"), "{}: a private key is printed", input.display());
     yaml
@@ -71,6 +72,8 @@ fn render(folder: &Path, input: &Path) -> String {
 #[derive(Serialize)]
 struct Shown {
     model: Value,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    infrastructure: BTreeMap<String, Infrastructure>,
     problems: Vec<String>,
 }
 
@@ -107,8 +110,11 @@ fn settings(text: &str) -> Settings {
             "--udp-services-configmap" => settings.udp_services_config_map = name(value),
             // It is no flag.
             "zone" => {}
+            // As in a cluster.
+            "record-addresses" => settings.record_addresses = value == "true",
             "--default-backend-service" => settings.default_backend_service = name(value),
             "--default-ssl-certificate" => settings.default_ssl_certificate = name(value),
+            "--bind-address" => settings.bind_addresses = vec![value.parse().unwrap()],
             "--enable-ssl-passthrough" => settings.ssl_passthrough = value == "true",
             "--disable-catch-all" => settings.disable_catch_all = value == "true",
             "--disable-svc-external-name" => settings.disable_external_name = value == "true",

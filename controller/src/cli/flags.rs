@@ -103,7 +103,7 @@ impl TranslateFlags {
 
     /// The settings of cluster mode with these flags.
     pub(super) fn cluster_settings(&self) -> Settings {
-        self.over(Settings::default())
+        self.over(Settings { record_addresses: true, ..Settings::default() })
     }
 
     /// Settings with what the flags say.

@@ -1,9 +1,11 @@
 //! Services: of a v1 Service what is read. There are as many as there are routes, and most of their fields are for
 //! others (selectors, IP families, what controllers note down).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::Names;
@@ -22,10 +24,46 @@ pub struct Service {
     pub client_ip_affinity: bool,
     /// `spec.ports`.
     pub ports: Box<[v1::ServicePort]>,
+    /// What else is read of one that was made for a Gateway.
+    pub of_gateway: Option<Box<OfGateway>>,
+}
+
+/// The label of what is made for a Gateway: its name, in its namespace.
+pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+
+/// What is read of the metadata of a Service with the label [`GATEWAY_NAME`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OfGateway {
+    /// `metadata.uid`.
+    pub uid: Box<str>,
+    /// The uid of the Gateway that controls it, if a Gateway does.
+    pub owner: Option<Box<str>>,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `metadata.annotations`.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl OfGateway {
+    fn read(metadata: &mut ObjectMeta) -> Option<Box<Self>> {
+        let labels = metadata.labels.take().filter(|labels| labels.contains_key(GATEWAY_NAME))?;
+        let owner = metadata.owner_references.take().into_iter().flatten().find(|owner| {
+            owner.controller == Some(true)
+                && owner.kind == "Gateway"
+                && owner.api_version.starts_with("gateway.networking.k8s.io/")
+        });
+        Some(Box::new(Self {
+            uid: metadata.uid.take().unwrap_or_default().into(),
+            owner: owner.map(|owner| owner.uid.into()),
+            labels,
+            annotations: metadata.annotations.take().unwrap_or_default(),
+        }))
+    }
 }
 
 impl From<v1::Service> for Service {
-    fn from(service: v1::Service) -> Self {
+    fn from(mut service: v1::Service) -> Self {
+        let of_gateway = OfGateway::read(&mut service.metadata);
         let spec = service.spec.unwrap_or_default();
         let external = spec.type_.as_deref() == Some("ExternalName");
         Self {
@@ -34,6 +72,7 @@ impl From<v1::Service> for Service {
             cluster_ip: spec.cluster_ip.and_then(|address| address.parse().ok()),
             client_ip_affinity: spec.session_affinity.as_deref() == Some("ClientIP"),
             ports: spec.ports.unwrap_or_default().into(),
+            of_gateway,
         }
     }
 }
@@ -59,6 +98,21 @@ mod tests {
     fn headless_services_have_no_address() {
         assert_eq!(of(json!({"clusterIP": "None"})).cluster_ip, None);
         assert_eq!(of(json!({"clusterIP": "10.0.0.1"})).cluster_ip, "10.0.0.1".parse().ok());
+    }
+
+    #[test]
+    fn of_those_made_for_a_gateway_the_owner_is_read() {
+        let service = |labels: Value| -> Service {
+            let owners = json!([
+                {"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "1"},
+                {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "g", "uid": "2", "controller": true},
+            ]);
+            let metadata = json!({"name": "a", "uid": "3", "labels": labels, "ownerReferences": owners});
+            serde_json::from_value(json!({"metadata": metadata})).unwrap()
+        };
+        assert_eq!(service(json!({"app": "a"})).of_gateway, None);
+        let made = service(json!({GATEWAY_NAME: "g"})).of_gateway.unwrap();
+        assert_eq!((&*made.uid, made.owner.as_deref()), ("3", Some("2")));
     }
 
     #[test]

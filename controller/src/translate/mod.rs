@@ -26,16 +26,18 @@ pub mod stream;
 mod translator;
 pub mod world;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use genkan_routing::model::Model;
 use genkan_routing::report::Report;
 
+pub use gateway::infrastructure::{GatewayService, Infrastructure};
 pub use gateway::status::Statuses;
 pub use ingress::{Overlap, Trial};
 pub use translator::Translator;
 
-use crate::resources::{Key, Kind, Resources};
+use crate::resources::{Key, Kind, NamespacedName, Resources};
 use crate::settings::Settings;
 
 /// What translation gives.
@@ -47,6 +49,8 @@ pub struct Translation {
     pub report: Arc<Report>,
     /// What the objects' statuses are to say.
     pub statuses: Arc<Statuses>,
+    /// What is to become of Services that are kept for Gateways, by their name. Others stay as they are.
+    pub infrastructure: Arc<BTreeMap<NamespacedName, Infrastructure>>,
 }
 
 /// A change of [`Resources`] since the last translation.

@@ -78,7 +78,8 @@ impl Translator {
         self.ingress.update(&world, first, &mut dirty, &mut batch);
         self.gateway.update(&world, first, &mut dirty, &mut batch);
         // Last: HTTP's ports are not for the taking.
-        self.stream.update(&world, first, self.gateway.listeners().iter(), &mut dirty, &mut batch);
+        let shared = self.gateway.listeners().iter().filter(|it| it.addresses == self.settings.bind_addresses);
+        self.stream.update(&world, first, shared, &mut dirty, &mut batch);
         self.assembly.apply(batch);
         self.clusters.refresh(&world, &dirty, &mut self.assembly);
         self.publish(&config)
@@ -169,6 +170,7 @@ impl Translator {
             self.last.model = Arc::new(model);
         }
         self.last.report = self.assembly.report(&self.last.report);
+        self.last.infrastructure = self.gateway.infrastructure().clone();
         self.last.clone()
     }
 }

@@ -8,9 +8,12 @@ use gateway_api::apis::experimental::gateways::Gateway;
 use genkan_routing::model::Certificate;
 use genkan_routing::name::HostPattern;
 
+use super::addresses::Request;
 use super::allowed::AllowedRoutes;
 use super::findings::Findings;
+use super::infrastructure::Wish;
 use super::listener;
+use super::parameters::{self, AddressSource, InvalidParameters, Parameters};
 use super::protocol::ListenerProtocol;
 use super::rank::RouteAge;
 use super::reason::{GATEWAY_CLASS_NOT_FOUND, INVALID_PARAMETERS, UNSUPPORTED_ADDRESS, UNSUPPORTED_VALUE};
@@ -19,6 +22,9 @@ use crate::translate::assembly::Contribution;
 use crate::translate::memo::Output;
 use crate::translate::reader::Reader;
 
+/// The type of addresses that we have.
+const IP_ADDRESS: &str = "IPAddress";
+
 /// A Gateway, read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GatewayOutcome {
@@ -26,8 +32,14 @@ pub(crate) struct GatewayOutcome {
     pub(crate) ours: bool,
     /// Who wins a conflict with another Gateway.
     pub(crate) age: RouteAge,
-    /// The reason of the Gateway's `Accepted` condition, when it is false; nothing of it is served then.
-    pub(crate) refused: Option<&'static str>,
+    /// Why the Gateway's `Accepted` condition is false, when it is; nothing of it is served then.
+    pub(crate) refused: Option<Refusal>,
+    /// Where its addresses come from.
+    pub(crate) source: AddressSource,
+    /// The addresses that it asks for, as `spec.addresses` lists them; `None` is one that can't be an address.
+    pub(crate) requests: Vec<Option<Request>>,
+    /// What is kept in the cluster for it.
+    pub(crate) wish: Wish,
     /// Its listeners, in the order of the object.
     pub(crate) listeners: Vec<GatewayListener>,
     /// What is wrong, apart from conflicts with other Gateways.
@@ -40,6 +52,15 @@ impl Output for GatewayOutcome {
             self.contribution = old.contribution.clone();
         }
     }
+}
+
+/// Why nothing of a Gateway is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The API's word.
+    pub(crate) reason: &'static str,
+    /// For people.
+    pub(crate) message: String,
 }
 
 /// A listener of a Gateway.
@@ -98,24 +119,77 @@ pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Gateway
     let age = RouteAge::new(created, Kind::Gateway.as_str(), &name.namespace, &name.name);
     let class = class_of(gateway, reader);
     let ours = !matches!(class, Class::Foreign);
-    let refused = match class {
-        Class::Foreign => None,
-        Class::Missing => {
-            let message = format!("GatewayClass {} does not exist; nothing is served", gateway.spec.gateway_class_name);
-            let mend = format!("create it with controllerName: {}", reader.settings().gateway_controller_name);
-            findings.error("spec.gatewayClassName", GATEWAY_CLASS_NOT_FOUND, message, mend);
-            Some(GATEWAY_CLASS_NOT_FOUND)
-        }
-        Class::Ours(class) => check_parameters(gateway, class, &mut findings),
+    let mut outcome = GatewayOutcome {
+        ours,
+        age,
+        refused: None,
+        source: AddressSource::Shared,
+        requests: Vec::new(),
+        wish: Wish::read(name, gateway, reader),
+        listeners: Vec::new(),
+        contribution: Arc::default(),
     };
-    let mut listeners = Vec::new();
-    if ours && refused.is_none() {
-        check_unsupported(gateway, &mut findings);
-        listeners = listener::read_all(name, gateway, reader, &mut findings);
-        listener::find_conflicts(&mut listeners, &mut findings);
+    if ours {
+        match accept(name, gateway, class, reader, &mut findings) {
+            Err(refusal) => outcome.refused = Some(refusal),
+            Ok((parameters, requests)) => {
+                outcome.source = parameters.addresses;
+                outcome.requests = requests;
+                check_unsupported(gateway, &mut findings);
+                outcome.listeners = listener::read_all(name, gateway, reader, &mut findings);
+                listener::find_conflicts(&mut outcome.listeners, &mut findings);
+            }
+        }
     }
-    let contribution = Arc::new(Contribution { problems: findings.into_problems(), ..Contribution::default() });
-    Some(GatewayOutcome { ours, age, refused, listeners, contribution })
+    outcome.contribution = Arc::new(Contribution { problems: findings.into_problems(), ..Contribution::default() });
+    Some(outcome)
+}
+
+/// What a Gateway as a whole asks for, or why nothing of it is served.
+fn accept(
+    name: &NamespacedName,
+    gateway: &Gateway,
+    class: Class<'_>,
+    reader: &Reader<'_>,
+    findings: &mut Findings,
+) -> Result<(Parameters, Vec<Option<Request>>), Refusal> {
+    let mut refuse = |field: &str, reason, message: String, mend: String| {
+        findings.error(field, reason, message.clone(), mend);
+        Refusal { reason, message }
+    };
+    let field = "spec.gatewayClassName";
+    let Class::Ours(class) = class else {
+        let message = format!("GatewayClass {} does not exist; nothing is served", gateway.spec.gateway_class_name);
+        let mend = format!("create it with controllerName: {}", reader.settings().gateway_controller_name);
+        return Err(refuse(field, GATEWAY_CLASS_NOT_FOUND, message, mend));
+    };
+    let of_class = parameters::of_class(class, reader).map_err(|InvalidParameters { message, mend }| {
+        refuse(field, INVALID_PARAMETERS, format!("the parameters of the GatewayClass can't be used: {message}"), mend)
+    })?;
+    let parameters = parameters::of_gateway(gateway, &name.namespace, &of_class, reader).map_err(
+        |InvalidParameters { message, mend }| {
+            refuse("spec.infrastructure.parametersRef", INVALID_PARAMETERS, message, mend)
+        },
+    )?;
+    let requests = read_requests(gateway).map_err(|(index, kind)| {
+        let message = format!("addresses of type {kind} are not supported");
+        let mend = "name an IPAddress".to_owned();
+        refuse(&format!("spec.addresses[{index}]"), UNSUPPORTED_ADDRESS, message, mend)
+    })?;
+    Ok((parameters, requests))
+}
+
+/// The addresses that a Gateway asks for, or the first that is of a type which we do not have.
+fn read_requests(gateway: &Gateway) -> Result<Vec<Option<Request>>, (usize, &str)> {
+    let all = gateway.spec.addresses.iter().flatten().enumerate();
+    all.map(|(index, address)| match address.r#type.as_deref().unwrap_or(IP_ADDRESS) {
+        IP_ADDRESS => match address.value.as_deref().unwrap_or_default() {
+            "" => Ok(Some(Request::Any)),
+            text => Ok(text.parse().ok().map(Request::Exactly)),
+        },
+        other => Err((index, other)),
+    })
+    .collect()
 }
 
 enum Class<'a> {
@@ -132,27 +206,8 @@ fn class_of<'a>(gateway: &Gateway, reader: &Reader<'a>) -> Class<'a> {
     }
 }
 
-/// `parametersRef` of the class and the Gateway: Genkan knows no kind of parameters, and the API wants what refers to an
-/// unknown one to be rejected.
-fn check_parameters(gateway: &Gateway, class: &GatewayClass, findings: &mut Findings) -> Option<&'static str> {
-    let mend = "remove parametersRef";
-    if let Some(parameters) = &class.spec.parameters_ref {
-        let message = format!("the GatewayClass has parameters of kind {}, which is not supported", parameters.kind);
-        findings.error("spec.gatewayClassName", INVALID_PARAMETERS, message, mend);
-        return Some(INVALID_PARAMETERS);
-    }
-    let parameters = gateway.spec.infrastructure.as_ref()?.parameters_ref.as_ref()?;
-    let message = format!("parameters of kind {} are not supported", parameters.kind);
-    findings.error("spec.infrastructure.parametersRef", INVALID_PARAMETERS, message, mend);
-    Some(INVALID_PARAMETERS)
-}
-
 /// Fields of the Gateway as a whole that are not honoured, and are no reason to serve nothing.
 fn check_unsupported(gateway: &Gateway, findings: &mut Findings) {
-    for (index, _) in gateway.spec.addresses.iter().flatten().enumerate() {
-        let message = "the Gateway is served on every address that Genkan listens on, not on this one alone";
-        findings.warning(format!("spec.addresses[{index}]"), UNSUPPORTED_ADDRESS, message, "use --bind-address");
-    }
     if gateway.spec.tls.as_ref().is_some_and(|tls| tls.backend.is_some()) {
         let message = "client certificates towards backends are not supported yet; backends get none";
         findings.warning("spec.tls.backend", UNSUPPORTED_VALUE, message, "");

@@ -1,7 +1,10 @@
 //! The Gateway API front end: GatewayClass, Gateway, HTTPRoute, GRPCRoute and ReferenceGrant.
 //!
 //! ```text
-//!  Gateway ---> gateways (one unit each: class, listeners, certificates)
+//!  Gateway ---> gateways (one unit each: class, parameters, listeners, certificates)
+//!                   |
+//!                   v
+//!                 addressing (all Gateways: addresses of pools) ------------> infrastructure
 //!                   |
 //!                   v
 //!                 ports (all Gateways: conflicts, one listener per port) ---> listeners, certificates
@@ -17,6 +20,8 @@
 //! Each Gateway listener has a table of its own, `gateway/namespace/name/listener`, so routes never leak from one
 //! listener to another. It refuses to resolve endpoints: clusters are made for all front ends alike.
 
+mod addresses;
+mod addressing;
 mod allowed;
 mod attach;
 mod backend;
@@ -30,8 +35,10 @@ mod grant;
 mod grpc_match;
 mod hostname;
 mod hosts;
+pub mod infrastructure;
 mod listener;
 mod matches;
+mod parameters;
 mod parent;
 mod ports;
 mod protocol;
@@ -49,8 +56,10 @@ use std::sync::Arc;
 
 use genkan_routing::model::Listener;
 
+use self::addressing::Plan;
 use self::gateways::GatewayOutcome;
 use self::hosts::Hosts;
+use self::infrastructure::Infrastructure;
 pub use self::parent::ParentKey;
 use self::ports::Parent;
 use self::route::{RouteOutcome, Surroundings};
@@ -64,6 +73,8 @@ use crate::resources::{Key, Kind, NamespacedName, Resources};
 #[derive(Debug, Default)]
 pub struct GatewayFrontEnd {
     gateways: Memo<NamespacedName, GatewayOutcome>,
+    plan: Plan,
+    infrastructure: Arc<BTreeMap<NamespacedName, Infrastructure>>,
     parents: BTreeMap<ParentKey, Parent>,
     listeners: Vec<Arc<Listener>>,
     ports: Option<Arc<Contribution>>,
@@ -92,6 +103,11 @@ impl GatewayFrontEnd {
         &self.listeners
     }
 
+    /// What is to become of Services that are kept for Gateways, by their name.
+    pub fn infrastructure(&self) -> &Arc<BTreeMap<NamespacedName, Infrastructure>> {
+        &self.infrastructure
+    }
+
     /// Returns whether any Gateway changed.
     fn update_gateways(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) -> bool {
         let mut names = self.gateways.stale(dirty);
@@ -115,8 +131,16 @@ impl GatewayFrontEnd {
 
     /// Holds all Gateways against each other. What routes see of a Gateway that changed becomes dirty.
     fn arrange_ports(&mut self, world: &World<'_>, dirty: &mut Dirty, batch: &mut Batch) {
-        let gateways = self.gateways.units().filter_map(|name| Some((name, self.gateways.get(name)?)));
-        let arrangement = ports::arrange(gateways, world.settings);
+        let mut gateways: Vec<_> =
+            self.gateways.units().filter_map(|name| Some((name, self.gateways.get(name)?))).collect();
+        gateways.sort_by(|(_, one), (_, other)| one.age.cmp(&other.age));
+        let plan = addressing::plan(&gateways, world.settings);
+        let mut arrangement = ports::arrange(&gateways, &plan, world.settings);
+        arrangement.problems.extend(plan.problems.iter().cloned());
+        if *self.infrastructure != plan.infrastructure {
+            self.infrastructure = Arc::new(plan.infrastructure.clone());
+        }
+        self.plan = plan;
         let keys: BTreeSet<_> = self.parents.keys().chain(arrangement.parents.keys()).collect();
         for key in keys {
             if self.parents.get(key) != arrangement.parents.get(key) {

@@ -1,22 +1,25 @@
 //! Ports: what the listeners of all Gateways make of each other, and of the ports that Ingresses are served on.
 //!
-//! The older Gateway wins: a Gateway of another tenant that comes later can take away neither a port's protocol nor a
-//! hostname. Listeners on one port become one listener of the model with a section each.
+//! Gateways with addresses of their own meet nobody: their ports are theirs. On the controller's addresses the older
+//! Gateway wins: a Gateway of another tenant that comes later can take away neither a port's protocol nor a hostname.
+//! Listeners on one port become one listener of the model with a section each.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use genkan_routing::model::{Certificate, Listener, Protocol, Section, SharedMap};
 use genkan_routing::name::{CertificateId, HostPattern, ListenerId, TableId};
 use genkan_routing::report::Problem;
 
+use super::addressing::Plan;
 use super::allowed::AllowedRoutes;
 use super::findings::Findings;
 use super::gateways::{GatewayListener, GatewayOutcome, Verdict};
 use super::hostname::intersect;
 use super::parent::ParentKey;
 use super::protocol::ListenerProtocol;
-use super::reason::{HOSTNAME_CONFLICT, PORT_UNAVAILABLE, PROTOCOL_CONFLICT};
+use super::reason::PORT_UNAVAILABLE;
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::settings::Settings;
 use crate::translate::ingress::TABLE as INGRESS_TABLE;
@@ -60,6 +63,8 @@ pub(crate) struct ParentListener {
     pub(crate) verdict: Verdict,
     /// Where its routes' hosts go; `None` when it is not served.
     pub(crate) table: Option<TableId>,
+    /// The listener of the model that it is a part of; `None` when it is not served.
+    pub(crate) bound: Option<ListenerId>,
 }
 
 /// The table of a Gateway's listener.
@@ -67,40 +72,76 @@ fn table_of(gateway: &NamespacedName, listener: &str) -> TableId {
     TableId::new(format!("gateway/{gateway}/{listener}"))
 }
 
-/// Gives every listener of every Gateway its place.
-pub(crate) fn arrange<'g>(
-    gateways: impl Iterator<Item = (&'g NamespacedName, &'g Arc<GatewayOutcome>)>,
+/// Gives every listener of the Gateways that are ours its place. They come in order of age.
+pub(crate) fn arrange(
+    gateways: &[(&NamespacedName, &Arc<GatewayOutcome>)],
+    plan: &Plan,
     settings: &Settings,
 ) -> Arrangement {
-    let mut gateways: Vec<_> = gateways.filter(|(_, gateway)| gateway.ours).collect();
-    gateways.sort_by(|(_, one), (_, other)| one.age.cmp(&other.age));
     let mut ports = Ports::new(settings);
     let mut arrangement = Arrangement::default();
-    for (name, gateway) in gateways {
-        let key = Key { kind: Kind::Gateway, name: name.clone() };
+    for (name, gateway) in gateways.iter().filter(|(_, gateway)| gateway.ours) {
+        let key = Key { kind: Kind::Gateway, name: (*name).clone() };
         let mut findings = Findings::new(key.object_ref());
-        let listeners = gateway.listeners.iter().map(|listener| ports.place(name, listener, &mut findings)).collect();
-        for (listener, placed) in gateway.listeners.iter().zip::<&Vec<ParentListener>>(&listeners) {
+        let own = plan.gateways.get(*name).and_then(|addressing| addressing.own.as_deref());
+        let listeners: Vec<_> =
+            gateway.listeners.iter().map(|listener| ports.place(name, listener, own, &mut findings)).collect();
+        for (listener, placed) in gateway.listeners.iter().zip(&listeners) {
             if placed.table.is_some() {
                 arrangement.certificates.extend(listener.certificates.iter().cloned());
             }
         }
-        arrangement.parents.insert(ParentKey::Gateway(name.clone()), Parent { refused: gateway.refused, listeners });
+        let refused = gateway.refused.as_ref().map(|refusal| refusal.reason);
+        arrangement.parents.insert(ParentKey::Gateway((*name).clone()), Parent { refused, listeners });
         arrangement.problems.extend(findings.into_problems());
     }
     arrangement.listeners = ports.into_listeners();
     arrangement
 }
 
-/// Ports by their number on this machine.
+/// Ports by where they are on this machine.
 struct Ports<'s> {
     settings: &'s Settings,
-    ports: BTreeMap<u16, Port>,
+    ports: BTreeMap<PortAt, Port>,
+}
+
+/// Where a port is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum PortAt {
+    /// At the controller's addresses.
+    Shared(Wire, u16),
+    /// At the addresses of a Gateway.
+    Own(NamespacedName, Wire, u16),
+}
+
+/// What a port is a port of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wire {
+    Tcp,
+    Udp,
+}
+
+impl Wire {
+    fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Http | Protocol::Https | Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => Self::Udp,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
 }
 
 /// A port and who claimed what of it.
 struct Port {
     id: ListenerId,
+    addresses: Vec<IpAddr>,
+    number: u16,
     protocol: Protocol,
     public_port: u16,
     owner: String,
@@ -113,13 +154,15 @@ struct Port {
 }
 
 impl Port {
-    fn new(id: String, protocol: Protocol, public_port: u16, owner: String, of_ingress: bool) -> Self {
+    fn new(id: String, number: u16, protocol: Protocol, public_port: u16, owner: String) -> Self {
         Self {
             id: ListenerId::new(id),
+            addresses: Vec::new(),
+            number,
             protocol,
             public_port,
             owner,
-            of_ingress,
+            of_ingress: false,
             hostnames: BTreeMap::new(),
             sections: Vec::new(),
             certificates: SharedMap::default(),
@@ -151,20 +194,25 @@ impl Port {
 impl<'s> Ports<'s> {
     /// The ports of Ingresses are taken before any Gateway asks.
     fn new(settings: &'s Settings) -> Self {
-        let ingress = |id: &str, protocol, public_port| {
-            Port::new(id.to_owned(), protocol, public_port, "the Ingresses".to_owned(), true)
+        let ingress = |id: &str, number, protocol, public_port| {
+            let port = Port::new(id.to_owned(), number, protocol, public_port, "the Ingresses".to_owned());
+            (
+                PortAt::Shared(Wire::Tcp, number),
+                Port { of_ingress: true, addresses: settings.bind_addresses.clone(), ..port },
+            )
         };
-        let ports = BTreeMap::from([
-            (settings.http_port, ingress("http", Protocol::Http, 80)),
-            (settings.https_port, ingress("https", Protocol::Https, 443)),
-        ]);
-        Self { settings, ports }
+        let ports = [
+            ingress("http", settings.http_port, Protocol::Http, 80),
+            ingress("https", settings.https_port, Protocol::Https, 443),
+        ];
+        Self { settings, ports: ports.into() }
     }
 
     fn place(
         &mut self,
         gateway: &NamespacedName,
         listener: &GatewayListener,
+        own: Option<&[IpAddr]>,
         findings: &mut Findings,
     ) -> ParentListener {
         let mut placed = ParentListener {
@@ -175,19 +223,41 @@ impl<'s> Ports<'s> {
             allowed: listener.allowed.clone(),
             verdict: listener.verdict,
             table: None,
+            bound: None,
         };
         let claims = listener.protocol.filter(|_| listener.verdict.claims());
         let Some(protocol) = claims.map(ListenerProtocol::on_port) else { return placed };
-        match self.claim(gateway, listener, protocol, findings) {
-            Err(reason) => placed.verdict.conflicted = Some(reason),
-            Ok(port) if listener.verdict.serves() => {
+        let port = match own {
+            Some(addresses) => Ok(self.own(gateway, listener, protocol, addresses)),
+            None => self.claim(gateway, listener, protocol, findings),
+        };
+        match port {
+            Err(reason) => placed.verdict.accepted = Some(reason),
+            Ok(port) if listener.verdict.serves() && own.is_none_or(|addresses| !addresses.is_empty()) => {
                 let table = table_of(gateway, &listener.name);
                 port.serve(listener, table.clone());
                 placed.table = Some(table);
+                placed.bound = Some(port.id.clone());
             }
             Ok(_) => {}
         }
         placed
+    }
+
+    /// A port at a Gateway's own addresses. Its listeners were held against each other, and there is nobody else.
+    fn own(
+        &mut self,
+        gateway: &NamespacedName,
+        listener: &GatewayListener,
+        protocol: Protocol,
+        addresses: &[IpAddr],
+    ) -> &mut Port {
+        let wire = Wire::of(protocol);
+        self.ports.entry(PortAt::Own(gateway.clone(), wire, listener.port)).or_insert_with(|| {
+            let id = format!("gateway/{gateway}/{}/{}", wire.as_str(), listener.port);
+            let port = Port::new(id, listener.port, protocol, listener.port, format!("Gateway {gateway}"));
+            Port { addresses: addresses.to_vec(), ..port }
+        })
     }
 
     /// Takes a port and a hostname on it, or says who has them.
@@ -200,10 +270,10 @@ impl<'s> Ports<'s> {
     ) -> Result<&mut Port, &'static str> {
         let number = self.settings.gateway_ports.get(&listener.port).copied().unwrap_or(listener.port);
         let owner = format!("Gateway {gateway}");
-        let port = self
-            .ports
-            .entry(number)
-            .or_insert_with(|| Port::new(format!("gateway/{number}"), protocol, listener.port, owner.clone(), false));
+        let port = self.ports.entry(PortAt::Shared(Wire::of(protocol), number)).or_insert_with(|| {
+            let port = Port::new(shared_id(protocol, number), number, protocol, listener.port, owner.clone());
+            Port { addresses: self.settings.bind_addresses.clone(), ..port }
+        });
         if port.protocol != protocol {
             let message = format!(
                 "port {} is used by {} with {}; this listener is not served",
@@ -212,8 +282,8 @@ impl<'s> Ports<'s> {
                 protocol_name(port.protocol)
             );
             let mend = "use another port, or the same protocol";
-            findings.error(format!("{}.port", listener.field), PROTOCOL_CONFLICT, message, mend);
-            return Err(PROTOCOL_CONFLICT);
+            findings.error(format!("{}.port", listener.field), PORT_UNAVAILABLE, message, mend);
+            return Err(PORT_UNAVAILABLE);
         }
         if let Some(holder) = port.hostnames.get(&listener.hostname) {
             let message = format!(
@@ -221,8 +291,8 @@ impl<'s> Ports<'s> {
                 listener.port
             );
             let mend = "use another hostname or port, or attach the routes to that Gateway";
-            findings.error(format!("{}.hostname", listener.field), HOSTNAME_CONFLICT, message, mend);
-            return Err(HOSTNAME_CONFLICT);
+            findings.error(format!("{}.hostname", listener.field), PORT_UNAVAILABLE, message, mend);
+            return Err(PORT_UNAVAILABLE);
         }
         if port.public_port != listener.port {
             let message = format!(
@@ -236,13 +306,12 @@ impl<'s> Ports<'s> {
     }
 
     fn into_listeners(self) -> Vec<Listener> {
-        let addresses = &self.settings.bind_addresses;
-        let served = self.ports.into_iter().filter(|(_, port)| !port.sections.is_empty());
+        let served = self.ports.into_values().filter(|port| !port.sections.is_empty());
         served
-            .map(|(number, port)| Listener {
+            .map(|port| Listener {
                 id: port.id,
-                addresses: addresses.clone(),
-                port: number,
+                addresses: port.addresses,
+                port: port.number,
                 public_port: port.public_port,
                 protocol: port.protocol,
                 sections: port.sections,
@@ -255,6 +324,14 @@ impl<'s> Ports<'s> {
                 stream: None,
             })
             .collect()
+    }
+}
+
+/// The id of a port that Gateways share.
+fn shared_id(protocol: Protocol, number: u16) -> String {
+    match Wire::of(protocol) {
+        Wire::Tcp => format!("gateway/{number}"),
+        Wire::Udp => format!("gateway/{number}/udp"),
     }
 }
 

@@ -18,6 +18,10 @@ pub(crate) const INVALID: &str = "Invalid";
 pub(crate) const INVALID_PARAMETERS: &str = "InvalidParameters";
 /// Gateway `Accepted`: `addresses` can't be honoured.
 pub(crate) const UNSUPPORTED_ADDRESS: &str = "UnsupportedAddress";
+/// Gateway `Programmed`: an address that it asks for can't be had.
+pub(crate) const ADDRESS_NOT_USABLE: &str = "AddressNotUsable";
+/// Gateway `Programmed`: it has no address.
+pub(crate) const ADDRESS_NOT_ASSIGNED: &str = "AddressNotAssigned";
 /// Gateway: the class does not exist (the API has no word for it).
 pub(crate) const GATEWAY_CLASS_NOT_FOUND: &str = "GatewayClassNotFound";
 

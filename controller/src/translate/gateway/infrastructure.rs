@@ -1,0 +1,193 @@
+//! Infrastructure: the objects that are kept in the cluster for a Gateway, as they are to be.
+//!
+//! A Gateway with addresses of a pool has a Service without selector and ports. It records the addresses, so that every
+//! replica and every restart agrees, and carries the labels and annotations of `spec.infrastructure`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use gateway_api::apis::experimental::gateways::Gateway;
+use serde::Serialize;
+
+use crate::resources::{GATEWAY_NAME, NamespacedName, OfGateway};
+use crate::translate::reader::Reader;
+
+/// A Service's name and a label's value are no longer than this.
+const MAX_NAME: usize = 63;
+
+/// What is to become of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Infrastructure {
+    /// It is to be so.
+    Service(Arc<GatewayService>),
+    /// It is ours, and to go.
+    Nothing,
+}
+
+/// The Service of a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayService {
+    /// The Gateway's name; its namespace is the Service's.
+    pub gateway: Arc<str>,
+    /// The Gateway's uid.
+    pub owner: Arc<str>,
+    /// Everything that its labels are to have.
+    pub labels: BTreeMap<String, String>,
+    /// Everything that its annotations are to have.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl GatewayService {
+    /// The label that says what made an object.
+    pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "genkan");
+    /// The annotation with the addresses, separated by commas.
+    pub const ADDRESSES: &str = "genkan.dev/addresses";
+    /// The annotation with the `controllerName` of who keeps the Service: there may be several Genkans in a cluster.
+    pub const CONTROLLER: &str = "genkan.dev/gateway-controller";
+    /// The annotation that differs when the Gateway gives other labels or annotations; not there when it gives none.
+    pub const DIGEST: &str = "genkan.dev/infrastructure";
+}
+
+/// What a Gateway's Service says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// There is none.
+    #[default]
+    Missing,
+    /// It is the Gateway's, which has these addresses.
+    Own(Vec<IpAddr>),
+    /// It was made for a Gateway of this name that is no more.
+    Stale,
+    /// Somebody else made it.
+    Foreign,
+}
+
+/// What a Gateway says about its Service, and what there is of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// The Gateway's uid.
+    pub(crate) uid: Arc<str>,
+    /// `spec.infrastructure.labels`.
+    labels: BTreeMap<String, String>,
+    /// `spec.infrastructure.annotations`.
+    annotations: BTreeMap<String, String>,
+    /// The Service as it is.
+    pub(crate) record: Record,
+}
+
+impl Wish {
+    /// Reads a Gateway and its Service.
+    pub(crate) fn read(name: &NamespacedName, gateway: &Gateway, reader: &Reader<'_>) -> Self {
+        let infrastructure = gateway.spec.infrastructure.as_ref();
+        let uid = gateway.metadata.uid.as_deref().unwrap_or_default();
+        Self {
+            uid: uid.into(),
+            labels: infrastructure.and_then(|it| it.labels.clone()).unwrap_or_default(),
+            annotations: infrastructure.and_then(|it| it.annotations.clone()).unwrap_or_default(),
+            record: match reader.settings().record_addresses.then(|| reader.service(&service_of(name))).flatten() {
+                None => Record::Missing,
+                Some(service) => read_record(service.of_gateway.as_deref(), uid, reader),
+            },
+        }
+    }
+
+    /// The Service that is to be, with these addresses.
+    pub(crate) fn service(&self, gateway: &NamespacedName, addresses: &[IpAddr], controller: &str) -> GatewayService {
+        let (mut labels, mut annotations) = (self.labels.clone(), self.annotations.clone());
+        if !labels.is_empty() || !annotations.is_empty() {
+            let given = format!("{labels:?} {annotations:?}");
+            annotations.insert(GatewayService::DIGEST.to_owned(), digest(&given));
+        }
+        let (key, value) = GatewayService::MANAGED_BY;
+        labels.insert(key.to_owned(), value.to_owned());
+        labels.insert(GATEWAY_NAME.to_owned(), label_value(&gateway.name));
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        annotations.insert(GatewayService::ADDRESSES.to_owned(), addresses.join(","));
+        annotations.insert(GatewayService::CONTROLLER.to_owned(), controller.to_owned());
+        GatewayService { gateway: gateway.name.clone(), owner: self.uid.clone(), labels, annotations }
+    }
+}
+
+impl Record {
+    /// The addresses that are recorded.
+    pub(crate) fn addresses(&self) -> &[IpAddr] {
+        match self {
+            Self::Own(addresses) => addresses,
+            Self::Missing | Self::Stale | Self::Foreign => &[],
+        }
+    }
+}
+
+fn read_record(service: Option<&OfGateway>, uid: &str, reader: &Reader<'_>) -> Record {
+    let controller = reader.settings().gateway_controller_name.as_str();
+    match service {
+        Some(service) if service.annotations.get(GatewayService::CONTROLLER).is_some_and(|name| name == controller) => {
+            if service.owner.as_deref() != Some(uid) {
+                return Record::Stale;
+            }
+            let texts = service.annotations.get(GatewayService::ADDRESSES).map_or("", String::as_str).split(',');
+            // What is no address was not written by us, and can't be had.
+            Record::Own(texts.filter_map(|text| text.trim().parse().ok()).collect())
+        }
+        _ => Record::Foreign,
+    }
+}
+
+/// The name of a Gateway's Service. Names of Services are narrower than those of Gateways.
+pub(crate) fn service_of(gateway: &NamespacedName) -> NamespacedName {
+    let plain = format!("{}-gateway", gateway.name);
+    let fits = plain.len() <= MAX_NAME && !plain.contains('.') && plain.starts_with(|c: char| c.is_ascii_lowercase());
+    let name = if fits { plain } else { with_digest("gateway-", &gateway.name.replace('.', "-"), &gateway.name) };
+    NamespacedName::new(gateway.namespace.clone(), name)
+}
+
+/// A Gateway's name as the value of a label.
+fn label_value(name: &str) -> String {
+    if name.len() <= MAX_NAME { name.to_owned() } else { with_digest("", name, name) }
+}
+
+/// As much of `text` as fits, and a digest of `whole` that tells it from others.
+fn with_digest(prefix: &str, text: &str, whole: &str) -> String {
+    let digest = digest(whole);
+    let room = MAX_NAME - prefix.len() - digest.len() - 1;
+    let kept: String = text.chars().take(room).collect();
+    format!("{prefix}{kept}-{digest}")
+}
+
+/// The same in every version of Genkan.
+fn digest(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_named_after_its_gateway_as_far_as_names_of_services_go() {
+        let named = |name: &str| service_of(&NamespacedName::new("default", name)).name.to_string();
+        assert_eq!(named("edge"), "edge-gateway");
+        assert_eq!(named("a.b"), "gateway-a-b-2e7336dc");
+        assert_ne!(named("a.b"), named("a-b"));
+        assert_eq!(named("1"), "gateway-1-6b86b273");
+        let (one, other) = (named(&format!("{}1", "x".repeat(80))), named(&format!("{}2", "x".repeat(80))));
+        assert!(one != other && one.len() == MAX_NAME && other.len() == MAX_NAME, "{one} {other}");
+    }
+
+    #[test]
+    fn what_we_say_goes_before_what_the_gateway_says() {
+        let gateway = NamespacedName::new("default", "edge");
+        let pair = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let labels = pair(GatewayService::MANAGED_BY.0, "me");
+        let annotations = pair(GatewayService::ADDRESSES, "0.0.0.0");
+        let wish = Wish { labels, annotations, ..Wish::default() };
+        let service = wish.service(&gateway, &["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()], "genkan.dev/c");
+        assert_eq!(service.labels[GatewayService::MANAGED_BY.0], "genkan");
+        assert_eq!(service.annotations[GatewayService::ADDRESSES], "10.0.0.1,::1");
+        assert_eq!(service.labels[GATEWAY_NAME], "edge");
+    }
+}
