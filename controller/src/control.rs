@@ -6,7 +6,7 @@
 //!
 //! It owns the last translation and the last snapshot, and refuses to know sockets, files or an API server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use genkan_routing::model::Model;
@@ -15,7 +15,7 @@ use genkan_routing::snapshot::Snapshot;
 
 use crate::resources::{Ingress, Key, NamespacedName, Resources};
 use crate::settings::Settings;
-use crate::translate::{Change, Translator, Trial};
+use crate::translate::{Change, Infrastructure, Translator, Trial};
 
 /// Keeps a snapshot up to date with resources.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct Control {
     translator: Translator,
     snapshot: Arc<Snapshot>,
     report: Arc<Report>,
+    infrastructure: Arc<BTreeMap<NamespacedName, Infrastructure>>,
 }
 
 /// What a change led to.
@@ -43,6 +44,7 @@ impl Control {
             translator: Translator::new(settings),
             snapshot: Arc::new(Snapshot::compile(Arc::new(Model::default()))),
             report: Arc::default(),
+            infrastructure: Arc::default(),
         };
         // The first translation looks at everything by itself; a list of it would be the largest thing of all.
         control.apply(resources, &BTreeSet::new());
@@ -57,6 +59,7 @@ impl Control {
             self.snapshot = Arc::new(Snapshot::compile_from(translation.model, &self.snapshot));
         }
         self.report = translation.report;
+        self.infrastructure = translation.infrastructure;
         Step { snapshot: self.snapshot.clone(), report: self.report.clone(), model_changed }
     }
 
@@ -94,6 +97,11 @@ impl Control {
     /// What to serve.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
+    }
+
+    /// What is to become of Services that are kept for Gateways.
+    pub fn infrastructure(&self) -> &Arc<BTreeMap<NamespacedName, Infrastructure>> {
+        &self.infrastructure
     }
 
     /// What is wrong.

@@ -54,6 +54,13 @@ Nodes are read for the status when it is written and nothing else gives an addre
 - apiGroups: [gateway.networking.x-k8s.io]
   resources: [xbackends, xbackendtrafficpolicies]
   verbs: [get, list, watch]
+- apiGroups: [genkan.dev]
+  resources: [gatewayparameters]
+  verbs: [get, list, watch]
+{{- /* Services of Gateways record their addresses. What a Genkan did not make it does not touch. */}}
+- apiGroups: [""]
+  resources: [services]
+  verbs: [create, delete, patch]
 {{- if eq (include "genkan.rbac.writesStatus" .) "true" }}
 - apiGroups: [networking.k8s.io]
   resources: [ingresses/status]

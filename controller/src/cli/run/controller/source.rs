@@ -1,6 +1,6 @@
 //! The API server as a source, and what is written back to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::control::Control;
 use crate::resources::{Key, Kind, NamespacedName, Place as PodPlace, Resources};
 use crate::settings::Settings;
 use crate::status::{IngressState, OwnPod, Publish, Told};
-use crate::translate::Change;
+use crate::translate::{Change, Infrastructure};
 use crate::watch::{Health, Scopes, Update, Watch};
 
 /// How often Secrets and ConfigMaps that nobody refers to any more are let go.
@@ -44,6 +44,8 @@ pub(super) struct Cluster {
     required: Vec<(&'static str, NamespacedName)>,
     /// Objects whose facts changed since [`Source::settle`].
     facts: BTreeSet<Key>,
+    /// What the writer of infrastructure was told last.
+    infrastructure: Arc<BTreeMap<NamespacedName, Infrastructure>>,
     revision: u64,
     /// Whether everything that is wrong is to be told once more: to a leader that is new.
     retell: bool,
@@ -85,6 +87,7 @@ impl Cluster {
             admission,
             required: backend.into_iter().chain(publish).collect(),
             facts: BTreeSet::new(),
+            infrastructure: Arc::default(),
             revision: 0,
             retell: false,
             release: interval_at(Instant::now() + RELEASE, RELEASE),
@@ -139,6 +142,23 @@ impl Cluster {
             .filter(|_| control.is_ours(name))
             .map(|facts| IngressState { uid: facts.uid.clone(), published: facts.published.clone() });
         status.seen(name.clone(), state);
+    }
+
+    /// Tells the writer of infrastructure what is to become of Services and how they are, if either changed.
+    fn tell_infrastructure(&mut self, control: &Control, changes: &BTreeSet<Change>) {
+        let wanted = control.infrastructure();
+        let touched = |change: &Change| matches!(change, Change::Object(key) if key.kind == Kind::Service && wanted.contains_key(&key.name));
+        let is_news = !Arc::ptr_eq(wanted, &self.infrastructure) || changes.iter().any(touched);
+        // What the cache holds may be long gone.
+        if !is_news || !self.watch.is_listed() {
+            return;
+        }
+        let services = &self.watch.resources().services;
+        let view = |(name, wanted): (&NamespacedName, &Infrastructure)| {
+            (name.clone(), (wanted.clone(), services.get(name).cloned()))
+        };
+        self.writing.infrastructure.look(wanted.iter().map(view).collect());
+        self.infrastructure = wanted.clone();
     }
 
     /// `Sync`, as ingress-nginx says it when it takes an Ingress.
@@ -221,6 +241,7 @@ impl Source for Cluster {
         self.watch.fetch(control.take_missing());
         let names: Vec<_> = self.watch.resources().ingresses.keys().cloned().collect();
         names.iter().for_each(|name| self.tell_status(name, control));
+        self.tell_infrastructure(control, &BTreeSet::new());
         self.facts.clear();
     }
 
@@ -281,6 +302,7 @@ impl Source for Cluster {
             }
         }
         ingresses.iter().for_each(|name| self.tell_status(name, control));
+        self.tell_infrastructure(control, changes);
     }
 
     fn problems(&self, report: &Report) -> BTreeSet<LocatedProblem> {

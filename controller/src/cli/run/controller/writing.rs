@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::flags::ClusterFlags;
 use crate::leader::{Election, RELEASE_TIME};
-use crate::status::{END_TIME, Events, OwnPod, StatusWriter, has_siblings};
+use crate::status::{END_TIME, Events, InfrastructureWriter, OwnPod, StatusWriter, has_siblings};
 use crate::watch::Address;
 
 /// The end does not wait longer for the API server.
@@ -26,6 +26,7 @@ const _: () = assert!(SIBLINGS_TIME.as_secs() + END_TIME.as_secs() + RELEASE_TIM
 pub(super) struct Writing {
     pub(super) leading: Receiver<bool>,
     pub(super) status: Option<StatusWriter>,
+    pub(super) infrastructure: InfrastructureWriter,
     pub(super) events: Events,
     pub(super) sync_events: bool,
     /// Says whether we lead. Kept here, so that leadership can be ended before the Lease is given back.
@@ -56,6 +57,7 @@ impl Writing {
             StatusWriter::start(client.clone(), every, addresses.clone(), leading.clone())
         });
         Self {
+            infrastructure: InfrastructureWriter::start(client.clone(), leading.clone()),
             events: Events::start(client.clone(), pod.name.clone(), leading.clone()),
             leading,
             status,
@@ -81,6 +83,7 @@ impl Writing {
     /// back, so that never two write.
     pub(super) fn leave(&mut self, client: Client, pod: OwnPod) -> impl Future<Output = ()> + use<> {
         let status = self.status.clone();
+        let infrastructure = self.infrastructure.end();
         let (clear, leading, addresses) = (self.clear, self.leading.clone(), self.addresses.clone());
         let (lead, election, electing) = (self.lead.clone(), self.election.clone(), self.electing.take());
         async move {
@@ -93,6 +96,7 @@ impl Writing {
                 }
                 status.end(clear).await;
             }
+            infrastructure.await;
             if let Some(electing) = electing {
                 electing.abort();
                 // It ends by being aborted.
@@ -109,7 +113,10 @@ impl Writing {
     pub(super) fn troubles(&self) -> impl Fn() -> Vec<String> + Send + Sync + use<> {
         let status = self.status.as_ref().map(StatusWriter::trouble).cloned();
         let election = self.election.as_ref().map(|election| election.trouble().clone());
-        move || [&election, &status].into_iter().flatten().filter_map(|trouble| trouble.line()).collect()
+        let infrastructure = Some(self.infrastructure.trouble().clone());
+        move || {
+            [&election, &status, &infrastructure].into_iter().flatten().filter_map(|trouble| trouble.line()).collect()
+        }
     }
 }
 

@@ -1,0 +1,104 @@
+//! The writer against an API server of its own.
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::action::tests::{made, name, wanted};
+use super::*;
+use crate::fake_api::{Asked, client, failure};
+
+/// A write that waits for its answer.
+struct Pending {
+    asked: Asked,
+    answer: oneshot::Sender<(u16, Value)>,
+}
+
+impl Pending {
+    /// Does what is asked.
+    fn grant(self) -> Value {
+        let body = self.asked.body.clone();
+        self.answer.send((201, body.clone())).unwrap();
+        body
+    }
+}
+
+fn start() -> (InfrastructureWriter, mpsc::UnboundedReceiver<Pending>, watch::Sender<bool>) {
+    let (sender, pending) = mpsc::unbounded_channel();
+    let client = client(move |asked| {
+        let (answer, answered) = oneshot::channel();
+        sender.send(Pending { asked, answer }).unwrap();
+        async { answered.await.unwrap_or_else(|_| failure(500)) }
+    });
+    let (lead, leading) = watch::channel(true);
+    (InfrastructureWriter::start(client, leading), pending, lead)
+}
+
+fn view(wanted: Infrastructure, seen: Option<Service>) -> View {
+    View::from([(name(), (wanted, seen.map(Arc::new)))])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_is_made_then_follows_what_is_wanted_and_goes_with_it() {
+    let (writer, mut writes, _lead) = start();
+    let plain = wanted("1", "10.0.0.1", None);
+    writer.look(view(plain.clone(), None));
+    let write = writes.recv().await.unwrap();
+    assert_eq!((&*write.asked.method, &*write.asked.path), ("POST", "/api/v1/namespaces/web/services"));
+    assert_eq!(write.asked.body["metadata"]["ownerReferences"][0]["uid"], "1");
+    let service = made(write.grant(), "s");
+    writer.look(view(plain, Some(service.clone())));
+    writer.look(view(wanted("1", "10.0.0.1", Some("a")), Some(service)));
+    let write = writes.recv().await.unwrap();
+    assert_eq!((&*write.asked.method, &*write.asked.path), ("PATCH", "/api/v1/namespaces/web/services/edge-gateway"));
+    assert_eq!(write.asked.body["metadata"]["labels"]["team"], "a");
+    let service = made(write.grant(), "s");
+    writer.look(view(Infrastructure::Nothing, Some(service)));
+    let write = writes.recv().await.unwrap();
+    assert_eq!(write.asked.method, "DELETE");
+    assert_eq!(write.asked.body["preconditions"], json!({"uid": "s"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_already_is_looked_at_and_not_made_again() {
+    let (writer, mut writes, _lead) = start();
+    let plain = wanted("1", "10.0.0.1", None);
+    writer.look(view(plain.clone(), None));
+    let write = writes.recv().await.unwrap();
+    let body = write.asked.body.clone();
+    write.answer.send(failure(409)).unwrap();
+    // It was made by the leader before us, which the watch tells.
+    writer.look(view(plain, Some(made(body, "s"))));
+    assert!(timeout(SEEN_TIME * 10, writes.recv()).await.is_err());
+    assert_eq!(writer.trouble().line(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_is_tried_again_and_told() {
+    let (writer, mut writes, _lead) = start();
+    writer.look(view(wanted("1", "10.0.0.1", None), None));
+    writes.recv().await.unwrap().answer.send(failure(403)).unwrap();
+    let again = writes.recv().await.unwrap();
+    assert!(writer.trouble().line().unwrap().contains("HTTP status 403"));
+    again.answer.send(failure(403)).unwrap();
+    let body = writes.recv().await.unwrap().grant();
+    writer.look(view(wanted("1", "10.0.0.1", None), Some(made(body, "s"))));
+    assert!(timeout(LONGEST_DELAY * 2, writes.recv()).await.is_err());
+    assert_eq!(writer.trouble().line(), None);
+}
+
+#[tokio::test]
+async fn only_the_leader_writes_and_nobody_after_the_end() {
+    let (mut writer, mut writes, lead) = start();
+    lead.send_replace(false);
+    writer.look(view(wanted("1", "10.0.0.1", None), None));
+    lead.send_replace(true);
+    let mut running = writes.recv().await.unwrap();
+    lead.send_replace(false);
+    running.answer.closed().await;
+    lead.send_replace(true);
+    let mut running = writes.recv().await.unwrap();
+    writer.end().await;
+    running.answer.closed().await;
+    // The writer is gone, and the client with it: no more can come.
+    assert!(writes.recv().await.is_none());
+}
