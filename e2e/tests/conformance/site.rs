@@ -26,6 +26,10 @@ use crate::output::{Event, Output, State};
 /// The name of the class.
 const CLASS: &str = "genkan";
 
+/// The third octets of addresses that Gateways are given, and that they may name.
+const ANY: u8 = 1;
+const NAMED: u8 = 2;
+
 /// Images of the suite, by the last part of their names, and what stands for them beside the suite.
 const IMAGES: [(&str, &str); 2] = [("echo-basic", "echo-basic"), ("coredns", "dns")];
 
@@ -53,7 +57,10 @@ impl Site {
         let images = IMAGES.map(|(image, file)| format!("{image}={}", suite.with_file_name(file).display()));
         let cluster = Cluster::start(&Options { gateway_api: true, images: images.into(), ..Options::default() });
         eprintln!("   {} s: the cluster is ready", started.elapsed().as_secs());
-        apply(&cluster, &class());
+        let definitions = Command::new(binary()).arg("crds").output().expect("genkan runs");
+        apply(&cluster, &String::from_utf8(definitions.stdout).expect("YAML"));
+        cluster.kubectl(&["wait", "--for=condition=Established", "crd", "gatewayparameters.genkan.dev"]);
+        apply(&cluster, &class(&cluster));
         let started = Instant::now();
         let (genkan, admin) = start_genkan(&cluster.kubeconfig(), logs);
         let mut site = Self { genkan, cluster, suite, logs: logs.to_owned() };
@@ -94,15 +101,10 @@ impl Site {
             format!("-url={repository}"),
             format!("-version={}", env!("CARGO_PKG_VERSION")),
             format!("-contact={repository}/issues"),
-            format!("-usable-address={}", self.loopback(2, 1)),
+            format!("-usable-address={}", loopback(&self.cluster, NAMED, 1)),
             // TEST-NET-1: nobody has it.
             "-unusable-address=192.0.2.1".to_owned(),
         ]
-    }
-
-    /// An address of this run's own.
-    fn loopback(&self, third: u8, fourth: u8) -> Ipv4Addr {
-        Ipv4Addr::new(127, self.cluster.network(), third, fourth)
     }
 
     fn wait_ready(&mut self, admin: SocketAddr) {
@@ -157,12 +159,21 @@ fn start_genkan(kubeconfig: &Path, logs: &Path) -> (Child, SocketAddr) {
     (child, admin)
 }
 
-/// The class.
-fn class() -> String {
+/// The class, whose Gateways get addresses of this run's own.
+fn class(cluster: &Cluster) -> String {
+    let [any, named] = [ANY, NAMED].map(|third| loopback(cluster, third, 0));
     format!(
-        "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {{name: {CLASS}}}\n\
-         spec: {{controllerName: genkan.dev/gateway-controller}}\n"
+        "apiVersion: genkan.dev/v1alpha1\nkind: GatewayParameters\nmetadata: {{namespace: default, name: {CLASS}}}\n\
+         spec: {{addresses: {{mode: Pool, pool: {{dynamic: [{any}/24], reserved: [{named}/24]}}}}}}\n---\n\
+         apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {{name: {CLASS}}}\nspec:\n  \
+         controllerName: genkan.dev/gateway-controller\n  \
+         parametersRef: {{group: genkan.dev, kind: GatewayParameters, namespace: default, name: {CLASS}}}\n"
     )
+}
+
+/// An address of a run's own.
+fn loopback(cluster: &Cluster, third: u8, fourth: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, cluster.network(), third, fourth)
 }
 
 fn apply(cluster: &Cluster, manifests: &str) {
