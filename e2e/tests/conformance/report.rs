@@ -80,6 +80,12 @@ impl Report {
         worse
     }
 
+    /// Whether a test is among those that failed. Some tests are in no profile: what became of them it does not tell.
+    pub(crate) fn tells_failed(&self, test: &str) -> bool {
+        let parts = self.profiles.iter().flat_map(|profile| [Some(&profile.core), profile.extended.as_ref()]);
+        parts.flatten().any(|tests| tests.failed_tests.iter().any(|failed| failed == test))
+    }
+
     /// The table of the README.
     pub(crate) fn table(&self) -> String {
         let mut text =
@@ -213,6 +219,7 @@ mod tests {
         let told = ["GATEWAY-HTTP core: X failed", "GATEWAY-HTTP core: 2 tests passed; 3 did"];
         assert_eq!(bad.worse_than(&good()), told);
         assert_eq!(good().worse_than(&bad), [""; 0]);
+        assert!(bad.tells_failed("X") && !good().tells_failed("X"));
     }
 
     #[test]
