@@ -418,11 +418,31 @@ fn gateway_kind() -> impl Strategy<Value = Object> {
                 },
             })))
         }),
+        1 => traffic_policy(),
         1 => (namespace(), any::<bool>()).prop_map(|(name, labelled)| {
             let labels = if labelled { json!({"team": "web"}) } else { json!({}) };
             Object::Namespace(object(json!({"metadata": {"name": name, "labels": labels}})))
         }),
     ]
+}
+
+fn traffic_policy() -> impl Strategy<Value = Object> {
+    let service = select(vec!["a", "b"]);
+    let names = (namespace(), select(vec!["p1", "p2"]), service, option::of(0u8..2));
+    (names, any::<bool>(), select(vec![10, 101])).prop_map(|((namespace, name, service, age), sessions, percent)| {
+        let mut metadata = json!({"namespace": namespace, "name": name});
+        if let Some(age) = age {
+            metadata["creationTimestamp"] = json!(format!("2024-01-0{}T00:00:00Z", age + 1));
+        }
+        let mut spec = json!({
+            "targetRefs": [{"group": "", "kind": "Service", "name": service}],
+            "retryConstraint": {"budget": {"percent": percent}},
+        });
+        if sessions {
+            spec["sessionPersistence"] = json!({"sessionName": "s"});
+        }
+        Object::XBackendTrafficPolicy(object(json!({"metadata": metadata, "spec": spec})))
+    })
 }
 
 fn gateway() -> impl Strategy<Value = Object> {
@@ -513,5 +533,6 @@ fn key() -> impl Strategy<Value = Key> {
         1 => named(Kind::HttpRoute, &["r1", "r2"]),
         1 => named(Kind::GrpcRoute, &["r1", "r2"]),
         1 => named(Kind::ReferenceGrant, &["grant"]),
+        1 => named(Kind::XBackendTrafficPolicy, &["p1", "p2"]),
     ]
 }

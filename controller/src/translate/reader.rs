@@ -212,6 +212,19 @@ impl<'a> Reader<'a> {
             .map(|(_, grant)| grant)
     }
 
+    /// The XBackendTrafficPolicies of a namespace.
+    pub fn x_backend_traffic_policies_in(
+        &self,
+        namespace: &Arc<str>,
+    ) -> impl Iterator<Item = (&'a NamespacedName, &'a Arc<XBackendTrafficPolicy>)> + use<'a> {
+        self.note(Dependency::AllIn(Kind::XBackendTrafficPolicy, namespace.clone()));
+        let namespace = namespace.clone();
+        let policies = &self.world.resources.x_backend_traffic_policies;
+        policies
+            .range(NamespacedName::new(namespace.clone(), "")..)
+            .take_while(move |(name, _)| name.namespace == namespace)
+    }
+
     /// The EndpointSlices of a Service, in order of name. The dependency covers the Service itself, which whoever asks
     /// has read: one dependency instead of two for every cluster.
     pub fn endpoint_slices(&self, service: &NamespacedName) -> impl Iterator<Item = &'a Arc<EndpointSlice>> + use<'a> {

@@ -18,6 +18,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 pub use external_name::external_names;
 
+use super::gateway::traffic_policy::{self, TrafficPolicy};
 use super::memo::Output;
 use super::reader::Reader;
 use crate::resources::{NamespacedName, PortProtocol, Service};
@@ -289,6 +290,10 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
         // Bytes are passed on whatever they mean.
         (None, Usage::Tcp | Usage::Udp) => Transport::default(),
     };
+    let policy = match spec.usage {
+        Usage::Http | Usage::Grpc => traffic_policy::of_service(&name, reader),
+        Usage::Tcp | Usage::Udp => TrafficPolicy::default(),
+    };
     let endpoints = match service {
         None => Err(ClusterIssue::NoService(name)),
         Some(service) => match (&service.external_name, port) {
@@ -309,8 +314,8 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
         version: transport.version,
         tls: transport.tls,
         load_balance: spec.load_balance.clone(),
-        affinity: None,
-        retry_budget: None,
+        affinity: policy.affinity,
+        retry_budget: policy.retry_budget,
         endpoints,
     };
     Built { cluster: Arc::new(cluster), issues }

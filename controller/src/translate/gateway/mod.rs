@@ -22,6 +22,7 @@
 
 mod addresses;
 mod addressing;
+mod affinity;
 mod allowed;
 mod attach;
 mod backend;
@@ -50,6 +51,7 @@ mod rule;
 mod selector;
 pub mod status;
 mod timing;
+pub(super) mod traffic_policy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -63,6 +65,7 @@ use self::infrastructure::Infrastructure;
 pub use self::parent::ParentKey;
 use self::ports::Parent;
 use self::route::{RouteOutcome, Surroundings};
+use self::traffic_policy::TrafficPolicies;
 use super::assembly::{Batch, Contribution};
 use super::memo::{Changed, Memo};
 use super::reader::{Dependency, Dirty};
@@ -80,6 +83,7 @@ pub struct GatewayFrontEnd {
     ports: Option<Arc<Contribution>>,
     routes: Memo<Key, RouteOutcome>,
     hosts: Hosts,
+    traffic_policies: TrafficPolicies,
 }
 
 impl GatewayFrontEnd {
@@ -91,11 +95,14 @@ impl GatewayFrontEnd {
         }
         self.update_routes(world, first, dirty, batch);
         self.hosts.refresh(|name| self.routes.get(name), batch);
+        self.traffic_policies.update(world, first, dirty, batch);
     }
 
     /// Whether any unit read this.
     pub fn is_read(&self, dependency: &Dependency) -> bool {
-        self.gateways.is_read(dependency) || self.routes.is_read(dependency)
+        self.gateways.is_read(dependency)
+            || self.routes.is_read(dependency)
+            || self.traffic_policies.is_read(dependency)
     }
 
     /// What the Gateways listen on. A listener that did not change keeps its pointer.

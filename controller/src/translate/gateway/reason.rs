@@ -42,3 +42,8 @@ pub(crate) const INCOMPATIBLE_FILTERS: &str = "IncompatibleFilters";
 pub(crate) const INVALID_KIND: &str = "InvalidKind";
 /// Route `ResolvedRefs`: a backend does not exist.
 pub(crate) const BACKEND_NOT_FOUND: &str = "BackendNotFound";
+
+/// Policy `Accepted`: an older policy has the target.
+pub(crate) const CONFLICTED: &str = "Conflicted";
+/// Policy `Accepted`: there is no such target.
+pub(crate) const TARGET_NOT_FOUND: &str = "TargetNotFound";

@@ -62,6 +62,7 @@ impl Output for RouteOutcome {
 struct RouteSpec<'a> {
     kind: RouteKind,
     created: Option<&'a Time>,
+    uid: Option<&'a str>,
     hostnames: &'a [String],
     parents: Vec<ParentReference>,
     wants_defaults: bool,
@@ -85,6 +86,7 @@ impl<'a> RouteSpec<'a> {
                 Some(Self {
                     kind: RouteKind::Http,
                     created: route.metadata.creation_timestamp.as_ref(),
+                    uid: route.metadata.uid.as_deref(),
                     hostnames: route.spec.hostnames.as_deref().unwrap_or_default(),
                     parents: route.spec.parent_refs.iter().flatten().map(ParentReference::from).collect(),
                     wants_defaults: route.spec.use_default_gateways.is_some(),
@@ -97,6 +99,7 @@ impl<'a> RouteSpec<'a> {
                 Some(Self {
                     kind: RouteKind::Grpc,
                     created: route.metadata.creation_timestamp.as_ref(),
+                    uid: route.metadata.uid.as_deref(),
                     hostnames: route.spec.hostnames.as_deref().unwrap_or_default(),
                     parents: route.spec.parent_refs.iter().flatten().map(ParentReference::from).collect(),
                     wants_defaults: route.spec.use_default_gateways.is_some(),
@@ -194,7 +197,8 @@ fn read_rules(
     let (mut rules, mut clusters, mut ranked) = (Vec::new(), Vec::new(), Vec::new());
     for (index, rule) in spec.rules.iter().enumerate() {
         let field = format!("spec.rules[{index}]");
-        let context = RuleContext { kind: spec.kind, route: &key.name, age: &outcome.age, index, field, spec: rule };
+        let (kind, route, age, uid) = (spec.kind, &key.name, &outcome.age, spec.uid);
+        let context = RuleContext { kind, route, age, uid, index, field, spec: rule };
         let matches = context.matches(faults, findings);
         let (rule, needed) = context.read(faults, reader, findings);
         if matches.is_empty() {

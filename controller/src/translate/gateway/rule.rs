@@ -8,6 +8,7 @@ use gateway_api::apis::experimental::httproutes::{
 use genkan_routing::model::{Action, Backend, Deny, Filter, Filters, Forward, Match, Rule, RuleLabels, Target};
 use genkan_routing::name::RuleId;
 
+use super::affinity::{self, SessionOwner, SessionSpec};
 use super::allowed::RouteKind;
 use super::backend::{self, BackendSpec, Backends};
 use super::filter_spec::FilterSpec;
@@ -29,7 +30,7 @@ pub(crate) struct RuleSpec<'a> {
     matches: Matches<'a>,
     filters: Vec<FilterSpec<'a>>,
     backends: Vec<BackendSpec<'a>>,
-    keeps_sessions: bool,
+    session: Option<SessionSpec<'a>>,
     timeouts: Option<&'a HttpRouteRulesTimeouts>,
     retry: Option<&'a HttpRouteRulesRetry>,
 }
@@ -51,6 +52,8 @@ pub(crate) struct RuleContext<'a> {
     pub(crate) route: &'a NamespacedName,
     /// The age of its route.
     pub(crate) age: &'a RouteAge,
+    /// `metadata.uid` of its route; files have none.
+    pub(crate) uid: Option<&'a str>,
     /// Its place in the route.
     pub(crate) index: usize,
     /// `spec.rules[...]`.
@@ -71,7 +74,7 @@ impl<'a> From<&'a HttpRouteRules> for RuleSpec<'a> {
             matches: Matches::Http(rule.matches.as_deref().unwrap_or_default()),
             filters: rule.filters.iter().flatten().map(FilterSpec::from).collect(),
             backends: rule.backend_refs.iter().flatten().map(BackendSpec::from).collect(),
-            keeps_sessions: rule.session_persistence.is_some(),
+            session: rule.session_persistence.as_ref().map(SessionSpec::from),
             timeouts: rule.timeouts.as_ref(),
             retry: rule.retry.as_ref(),
         }
@@ -84,7 +87,7 @@ impl<'a> From<&'a GrpcRouteRules> for RuleSpec<'a> {
             matches: Matches::Grpc(rule.matches.as_deref().unwrap_or_default()),
             filters: rule.filters.iter().flatten().map(FilterSpec::from).collect(),
             backends: rule.backend_refs.iter().flatten().map(BackendSpec::from).collect(),
-            keeps_sessions: rule.session_persistence.is_some(),
+            session: rule.session_persistence.as_ref().map(SessionSpec::from),
             timeouts: None,
             retry: None,
         }
@@ -98,7 +101,7 @@ impl RuleSpec<'_> {
             matches: Matches::Http(&[]),
             filters: Vec::new(),
             backends: Vec::new(),
-            keeps_sessions: false,
+            session: None,
             timeouts: None,
             retry: None,
         }
@@ -185,10 +188,10 @@ impl RuleContext<'_> {
                 vec![self.deny(&errors, findings)]
             }
         };
-        if spec.keeps_sessions {
-            let message = "sessions are not kept with one endpoint yet; any endpoint may get a request";
-            findings.warning(format!("{}.sessionPersistence", self.field), UNSUPPORTED_VALUE, message, "");
-        }
+        let id = self.id();
+        let owner = SessionOwner { id: id.as_str(), uid: self.uid, path_of_match: true };
+        let session = format!("{}.sessionPersistence", self.field);
+        let affinity = spec.session.map(|spec| affinity::affinity(spec, owner, &session, findings));
         let timeouts = timing::timeouts(spec.timeouts, &format!("{}.timeouts", self.field), findings);
         let retry = timing::retry(spec.retry, &format!("{}.retry", self.field), findings);
         let forward = Forward {
@@ -196,11 +199,11 @@ impl RuleContext<'_> {
             canary: None,
             timeouts: timeouts.into(),
             retry: retry.into(),
-            affinity: None,
+            affinity,
         };
         let origin = findings.origin(self.field.clone());
         let (filters, action) = (Filters::sorted(filters), Action::Forward(forward));
-        let rule = Rule { id: self.id(), origin, labels, filters, action, access_log: true };
+        let rule = Rule { id, origin, labels, filters, action, access_log: true };
         (rule, resolved.clusters)
     }
 

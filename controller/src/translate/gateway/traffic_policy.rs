@@ -1,0 +1,173 @@
+//! XBackendTrafficPolicies: what they say of a Service's clusters (session persistence and retry budget), and one unit of
+//! work each that tells what of a policy does not act.
+//!
+//! A Service has at most one: the oldest, then the first by name. It acts whatever kind of route leads to the Service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_api::apis::experimental::xbackendtrafficpolicies::{
+    XBackendTrafficPolicy, XBackendTrafficPolicyRetryConstraint, XBackendTrafficPolicyTargetRefs,
+};
+use genkan_routing::policy::affinity::Affinity;
+use genkan_routing::policy::retry_budget::RetryBudget;
+
+use super::affinity::{self, SessionOwner, SessionSpec};
+use super::findings::Findings;
+use super::reason::{CONFLICTED, INVALID, TARGET_NOT_FOUND, UNSUPPORTED_VALUE};
+use super::timing;
+use crate::resources::{Key, Kind, NamespacedName};
+use crate::translate::assembly::{Batch, Contribution};
+use crate::translate::memo::Memo;
+use crate::translate::reader::{Dependency, Dirty, Reader};
+use crate::translate::world::World;
+
+/// What a policy says of the clusters of its Services.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TrafficPolicy {
+    /// Keeps clients with one endpoint.
+    pub(crate) affinity: Option<Arc<Affinity>>,
+    /// Limits further attempts.
+    pub(crate) retry_budget: Option<RetryBudget>,
+}
+
+/// The units of work, and what they gave last.
+#[derive(Debug, Default)]
+pub(crate) struct TrafficPolicies(Memo<NamespacedName, Contribution>);
+
+impl TrafficPolicies {
+    /// Redoes the units that `dirty` meets (all of them when `first`), and adds their changes to `batch`.
+    pub(crate) fn update(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) {
+        let mut names = self.0.stale(dirty);
+        names.extend(super::changed_objects(dirty).filter_map(|key| {
+            let is_policy = key.kind == Kind::XBackendTrafficPolicy;
+            is_policy.then(|| key.name.clone())
+        }));
+        if first {
+            names.extend(world.resources.x_backend_traffic_policies.keys().cloned());
+        }
+        for name in names {
+            batch.push(self.0.refresh(&name, world.reader(), |reader| {
+                reader.is_watched(&name.namespace).then(|| read(&name, reader)).flatten()
+            }));
+        }
+    }
+
+    /// Whether any unit read this.
+    pub(crate) fn is_read(&self, dependency: &Dependency) -> bool {
+        self.0.is_read(dependency)
+    }
+}
+
+/// What the policy of a Service says.
+pub(crate) fn of_service(service: &NamespacedName, reader: &Reader<'_>) -> TrafficPolicy {
+    match acting(service, reader) {
+        Some((name, policy)) => parse(name, policy, &mut findings(name)),
+        None => TrafficPolicy::default(),
+    }
+}
+
+/// Tells what of a policy does not act; `None` when it does not exist.
+fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Contribution> {
+    let policy = reader.x_backend_traffic_policy(name)?;
+    let mut findings = findings(name);
+    parse(name, policy, &mut findings);
+    for (index, target) in policy.spec.target_refs.iter().enumerate() {
+        check_target(name, target, &format!("spec.targetRefs[{index}]"), reader, &mut findings);
+    }
+    Some(Contribution { problems: findings.into_problems(), ..Contribution::default() })
+}
+
+fn findings(name: &NamespacedName) -> Findings {
+    Findings::new(Key { kind: Kind::XBackendTrafficPolicy, name: name.clone() }.object_ref())
+}
+
+/// The policy that acts on a Service.
+fn acting<'a>(
+    service: &NamespacedName,
+    reader: &Reader<'a>,
+) -> Option<(&'a NamespacedName, &'a Arc<XBackendTrafficPolicy>)> {
+    if !reader.is_watched(&service.namespace) {
+        return None;
+    }
+    let targets = |policy: &XBackendTrafficPolicy| {
+        policy.spec.target_refs.iter().any(|target| is_service(target) && *target.name == *service.name)
+    };
+    let policies = reader.x_backend_traffic_policies_in(&service.namespace).filter(|(_, policy)| targets(policy));
+    // Objects from files have no time; they count as older than any that has one.
+    policies.min_by_key(|(name, policy)| (policy.metadata.creation_timestamp.as_ref().map(|time| time.0), *name))
+}
+
+fn is_service(target: &XBackendTrafficPolicyTargetRefs) -> bool {
+    target.group.is_empty() && target.kind == "Service"
+}
+
+fn check_target(
+    name: &NamespacedName,
+    target: &XBackendTrafficPolicyTargetRefs,
+    field: &str,
+    reader: &Reader<'_>,
+    findings: &mut Findings,
+) {
+    if !is_service(target) {
+        let message = format!("the policy does not act on {} {}", target.kind, target.name);
+        return findings.error(field, INVALID, message, "name a Service");
+    }
+    let service = NamespacedName::new(name.namespace.clone(), target.name.as_str());
+    if reader.service(&service).is_none() {
+        let message = format!("Service {service} does not exist");
+        return findings.error(field, TARGET_NOT_FOUND, message, "create it, or name another");
+    }
+    if let Some((winner, _)) = acting(&service, reader).filter(|(winner, _)| *winner != name) {
+        let message = format!("XBackendTrafficPolicy {winner} is older and acts on Service {service} instead");
+        findings.error(field, CONFLICTED, message, "join both into one policy");
+    }
+}
+
+fn parse(name: &NamespacedName, policy: &XBackendTrafficPolicy, findings: &mut Findings) -> TrafficPolicy {
+    let id = format!("xbackendtrafficpolicy/{name}");
+    let owner = SessionOwner { id: &id, uid: policy.metadata.uid.as_deref(), path_of_match: false };
+    let sessions = policy.spec.session_persistence.as_ref().map(SessionSpec::from);
+    let constraint = policy.spec.retry_constraint.as_ref();
+    TrafficPolicy {
+        affinity: sessions.map(|spec| affinity::affinity(spec, owner, "spec.sessionPersistence", findings)),
+        retry_budget: constraint.map(|spec| budget(spec, findings)),
+    }
+}
+
+/// A budget; what is not understood is reported and as if it were not written.
+fn budget(spec: &XBackendTrafficPolicyRetryConstraint, findings: &mut Findings) -> RetryBudget {
+    let mut budget = RetryBudget::default();
+    let share = spec.budget.as_ref();
+    if let Some(percent) = share.and_then(|share| share.percent) {
+        match u8::try_from(percent) {
+            Ok(percent @ 0..=100) => budget.percent = percent,
+            _ => bad("budget.percent", format!("{percent} is no percentage"), "write 0 to 100", findings),
+        }
+    }
+    if let Some(interval) = interval(share.and_then(|share| share.interval.as_ref()), "budget", findings) {
+        budget.interval = interval;
+    }
+    let floor = spec.min_retry_rate.as_ref();
+    if let Some(count) = floor.and_then(|floor| floor.count) {
+        match u32::try_from(count) {
+            Ok(count) => budget.floor = count,
+            Err(_) => {
+                bad("minRetryRate.count", format!("{count} is no number of retries"), "write 0 or more", findings)
+            }
+        }
+    }
+    if let Some(interval) = interval(floor.and_then(|floor| floor.interval.as_ref()), "minRetryRate", findings) {
+        budget.floor_interval = interval;
+    }
+    budget
+}
+
+fn interval(text: Option<&String>, part: &str, findings: &mut Findings) -> Option<Duration> {
+    timing::duration(text, &format!("spec.retryConstraint.{part}.interval"), findings)
+}
+
+fn bad(field: &str, message: String, mend: &str, findings: &mut Findings) {
+    let message = format!("{message}; the default is used");
+    findings.error(format!("spec.retryConstraint.{field}"), UNSUPPORTED_VALUE, message, mend);
+}
