@@ -360,9 +360,12 @@ static PAIRS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
 });
 
 fn secret() -> impl Strategy<Value = Object> {
-    let names = select(vec!["tls-a", "tls-wild", "broken"]);
+    let names = select(vec!["tls-a", "tls-wild", "broken", "authority"]);
     (namespace(), names, 0..PAIRS.len(), 0..PAIRS.len()).prop_map(|(namespace, name, chain, key)| {
-        let data = json!({"tls.crt": PAIRS[chain].0, "tls.key": PAIRS[key].1});
+        let data = match name {
+            "authority" => json!({"ca.crt": PAIRS[chain].0}),
+            _ => json!({"tls.crt": PAIRS[chain].0, "tls.key": PAIRS[key].1}),
+        };
         Object::Secret(object(json!({"metadata": {"namespace": namespace, "name": name}, "stringData": data})))
     })
 }
@@ -407,6 +410,7 @@ fn gateway_kind() -> impl Strategy<Value = Object> {
         2 => gateway(),
         4 => http_route(),
         2 => grpc_route(),
+        3 => stream_route(),
         1 => (namespace(), namespace(), select(vec!["Service", "Secret"])).prop_map(|(to, from, kind)| {
             let kinds = if kind == "Service" { vec!["HTTPRoute", "GRPCRoute"] } else { vec!["Gateway"] };
             let from = |kind| json!({"group": "gateway.networking.k8s.io", "kind": kind, "namespace": from});
@@ -451,21 +455,59 @@ fn gateway() -> impl Strategy<Value = Object> {
         json!({"from": "All"}),
         json!({"from": "Selector", "selector": {"matchLabels": {"team": "web"}}}),
     ]);
-    // A TCP service may want the port as well.
-    let tls = (select(vec![None, Some("x"), Some("y")]), select(vec![80, 9000]));
-    (namespace(), select(vec!["g1", "g2"]), host(), from, tls).prop_map(
-        |(namespace, name, host, from, (tls, plain))| {
-            let certificate = tls.map(
-            |namespace| json!({"mode": "Terminate", "certificateRefs": [{"name": "tls-wild", "namespace": namespace}]}),
-        );
-            let (port, protocol) = if tls.is_some() { (443, "HTTPS") } else { (plain, "HTTP") };
+    // A TCP or UDP service may want the port as well.
+    let spoken = select(vec![
+        ("HTTP", 80, None),
+        ("HTTP", 9000, None),
+        ("HTTPS", 443, Some("x")),
+        ("HTTPS", 443, Some("y")),
+        ("TLS", 443, Some("x")),
+        ("TLS", 443, None),
+        ("TCP", 9000, None),
+        ("UDP", 9001, None),
+    ]);
+    (namespace(), select(vec!["g1", "g2"]), host(), from, spoken, any::<bool>()).prop_map(
+        |(namespace, name, host, from, (protocol, port, certificate), asks)| {
+            let references = |namespace| json!([{"name": "tls-wild", "namespace": namespace}]);
+            let tls = match (protocol, certificate) {
+                (_, Some(namespace)) => json!({"mode": "Terminate", "certificateRefs": references(namespace)}),
+                ("TLS", None) => json!({"mode": "Passthrough"}),
+                _ => json!(null),
+            };
+            let authority = json!({"group": "", "kind": "Secret", "name": "authority"});
+            let frontend = json!({"frontend": {"default": {"validation": {"caCertificateRefs": [authority]}}}});
             Object::Gateway(object(json!({
                 "metadata": {"namespace": namespace, "name": name},
-                "spec": {"gatewayClassName": "genkan", "listeners": [{
+                "spec": {"gatewayClassName": "genkan", "tls": asks.then_some(frontend), "listeners": [{
                     "name": "web", "port": port, "protocol": protocol, "hostname": host,
-                    "allowedRoutes": {"namespaces": from}, "tls": certificate,
+                    "allowedRoutes": {"namespaces": from}, "tls": tls,
                 }]},
             })))
+        },
+    )
+}
+
+fn stream_route() -> impl Strategy<Value = Object> {
+    let backend = (select(vec!["a", "b", "d"]), option::of(namespace()), 0u8..3).prop_map(
+        |(name, namespace, weight)| json!({"name": name, "namespace": namespace, "port": 80, "weight": weight}),
+    );
+    let parent = (select(vec!["g1", "g2"]), option::of(namespace()));
+    let kind = select(vec![Kind::TlsRoute, Kind::TcpRoute, Kind::UdpRoute]);
+    (kind, namespace(), select(vec!["r1", "r2"]), parent, host(), vec(backend, 0..3)).prop_map(
+        |(kind, namespace, name, (gateway, parent), host, backends)| {
+            let hostnames = host.into_iter().collect::<Vec<_>>();
+            let route = json!({
+                "metadata": {"namespace": namespace, "name": name},
+                "spec": {
+                    "parentRefs": [{"name": gateway, "namespace": parent}], "hostnames": hostnames,
+                    "rules": [{"backendRefs": backends}],
+                },
+            });
+            match kind {
+                Kind::TlsRoute => Object::TlsRoute(object(route)),
+                Kind::TcpRoute => Object::TcpRoute(object(route)),
+                _ => Object::UdpRoute(object(route)),
+            }
         },
     )
 }
@@ -525,13 +567,16 @@ fn key() -> impl Strategy<Value = Key> {
         4 => named(Kind::Ingress, &["i1", "i2", "i3", "i4"]),
         2 => named(Kind::Service, &["a", "b", "c"]),
         2 => named(Kind::EndpointSlice, &["s1", "s2", "s3"]),
-        2 => named(Kind::Secret, &["tls-a", "tls-wild", "broken"]),
+        2 => named(Kind::Secret, &["tls-a", "tls-wild", "broken", "authority"]),
         1 => select(vec!["config", "tcp", "udp"]).prop_map(|name| Key::new(Kind::ConfigMap, "x", name)),
         1 => select(vec!["nginx", "other"]).prop_map(|name| Key::new(Kind::IngressClass, "", name)),
         1 => Just(Key::new(Kind::GatewayClass, "", "genkan")),
         1 => named(Kind::Gateway, &["g1", "g2"]),
         1 => named(Kind::HttpRoute, &["r1", "r2"]),
         1 => named(Kind::GrpcRoute, &["r1", "r2"]),
+        1 => select(vec![Kind::TlsRoute, Kind::TcpRoute, Kind::UdpRoute]).prop_flat_map(move |kind| {
+            named(kind, &["r1", "r2"])
+        }),
         1 => named(Kind::ReferenceGrant, &["grant"]),
         1 => named(Kind::XBackendTrafficPolicy, &["p1", "p2"]),
     ]

@@ -57,8 +57,8 @@ pub enum Dependency {
     Parent(ParentKey),
     /// Who answers what no Ingress matches.
     IngressDefaultBackend,
-    /// Whether a TCP port is used by HTTP listeners.
-    TcpPort(u16),
+    /// Whether a port is used by listeners of other front ends.
+    Port(u16),
 }
 
 impl Dependency {

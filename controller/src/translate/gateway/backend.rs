@@ -52,12 +52,12 @@ pub(crate) struct Backends {
 }
 
 /// Why a backend is invalid: the reason of the condition, what is wrong, and the mend.
-struct Invalid {
+pub(super) struct Invalid {
     /// `None` when the reference is sound and something else is not.
-    unresolved: Option<&'static str>,
-    reason: &'static str,
-    message: String,
-    mend: String,
+    pub(super) unresolved: Option<&'static str>,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    pub(super) mend: String,
 }
 
 macro_rules! backend_spec {
@@ -124,7 +124,7 @@ pub(crate) fn resolve_all(
     resolved
 }
 
-fn check_weight(weight: i32) -> Result<(), Invalid> {
+pub(super) fn check_weight(weight: i32) -> Result<(), Invalid> {
     if (0..=MAX_WEIGHT).contains(&weight) {
         return Ok(());
     }
@@ -144,7 +144,7 @@ fn parse_filters(specs: &[FilterSpec<'_>], prefix: bool) -> Result<Vec<Filter>, 
 }
 
 /// The cluster that a reference names.
-fn resolve(
+pub(super) fn resolve(
     reference: Reference<'_>,
     route_kind: RouteKind,
     route: &NamespacedName,
@@ -181,20 +181,27 @@ fn resolve(
         let message = format!("Service {name} does not exist");
         return Err(Invalid::reference(BACKEND_NOT_FOUND, message, "create it, or name another"));
     };
-    if !has_port(service, port) {
-        let message = format!("Service {name} has no port {port}");
+    if !has_port(service, port, route_kind) {
+        let wire = if route_kind == RouteKind::Udp { "UDP port" } else { "port" };
+        let message = format!("Service {name} has no {wire} {port}");
         let mend = format!("its ports are {}", ports_of(service).collect::<Vec<_>>().join(", "));
         return Err(Invalid::reference(BACKEND_NOT_FOUND, message, mend));
     }
-    let usage = if route_kind == RouteKind::Grpc { Usage::Grpc } else { Usage::Http };
+    let usage = match route_kind {
+        RouteKind::Http => Usage::Http,
+        RouteKind::Grpc => Usage::Grpc,
+        RouteKind::Tls | RouteKind::Tcp => Usage::Tcp,
+        RouteKind::Udp => Usage::Udp,
+    };
     Ok(ClusterSpec { usage, ..ClusterSpec::new(namespace, reference.name, port.to_string()) })
 }
 
-/// Whether a Service has a TCP port of this number. One that only names something outside the cluster needs to list
-/// none.
-fn has_port(service: &Service, number: i32) -> bool {
-    let is_tcp = |protocol: Option<&str>| protocol.is_none_or(|protocol| protocol == "TCP");
-    let listed = service.ports.iter().any(|port| port.port == number && is_tcp(port.protocol.as_deref()));
+/// Whether a Service has a port of this number for what routes of this kind carry. One that only names something outside
+/// the cluster needs to list none.
+fn has_port(service: &Service, number: i32, route_kind: RouteKind) -> bool {
+    let wanted = if route_kind == RouteKind::Udp { "UDP" } else { "TCP" };
+    let carries = |protocol: Option<&str>| protocol.unwrap_or("TCP") == wanted;
+    let listed = service.ports.iter().any(|port| port.port == number && carries(port.protocol.as_deref()));
     service.external_name.is_some() || listed
 }
 

@@ -5,18 +5,21 @@ use std::sync::Arc;
 
 use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
 use gateway_api::apis::experimental::gateways::Gateway;
-use genkan_routing::model::Certificate;
+use genkan_routing::model::{Certificate, ClientAuth};
 use genkan_routing::name::HostPattern;
 
 use super::addresses::Request;
 use super::allowed::AllowedRoutes;
+use super::client_auth::Frontend;
 use super::findings::Findings;
 use super::infrastructure::Wish;
 use super::listener;
 use super::parameters::{self, AddressSource, InvalidParameters, Parameters};
 use super::protocol::ListenerProtocol;
 use super::rank::RouteAge;
-use super::reason::{GATEWAY_CLASS_NOT_FOUND, INVALID_PARAMETERS, UNSUPPORTED_ADDRESS, UNSUPPORTED_VALUE};
+use super::reason::{
+    GATEWAY_CLASS_NOT_FOUND, INVALID_PARAMETERS, NO_VALID_CA_CERTIFICATE, UNSUPPORTED_ADDRESS, UNSUPPORTED_VALUE,
+};
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::translate::assembly::Contribution;
 use crate::translate::memo::Output;
@@ -42,6 +45,8 @@ pub(crate) struct GatewayOutcome {
     pub(crate) wish: Wish,
     /// Its listeners, in the order of the object.
     pub(crate) listeners: Vec<GatewayListener>,
+    /// Whether clients get in somewhere whose certificates are worth nothing, though they are asked for.
+    pub(crate) insecure_frontend: bool,
     /// What is wrong, apart from conflicts with other Gateways.
     pub(crate) contribution: Arc<Contribution>,
 }
@@ -80,8 +85,17 @@ pub(crate) struct GatewayListener {
     pub(crate) allowed: AllowedRoutes,
     /// Its conditions.
     pub(crate) verdict: Verdict,
-    /// Its certificates; only with HTTPS.
+    /// Its certificates; only where TLS ends here.
     pub(crate) certificates: Vec<Arc<Certificate>>,
+    /// What its clients are asked for; only where TLS ends here.
+    pub(crate) client_auth: Option<Arc<ClientAuth>>,
+}
+
+impl GatewayListener {
+    /// Whether TLS ends here.
+    pub(crate) fn opens_tls(&self) -> bool {
+        self.protocol.is_some_and(ListenerProtocol::opens_tls)
+    }
 }
 
 /// The conditions of a listener: each is the reason when it is not as it should be.
@@ -93,20 +107,26 @@ pub(crate) struct Verdict {
     pub(crate) conflicted: Option<&'static str>,
     /// `ResolvedRefs` is false.
     pub(crate) resolved_refs: Option<&'static str>,
-    /// A reference that is needed to serve did not resolve.
+    /// A reference that is needed to serve did not resolve. The port and hostname are claimed all the same.
     pub(crate) unusable: bool,
 }
 
 impl Verdict {
+    /// Whether the listener is as it should be, apart from references.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.accepted.is_none() && self.conflicted.is_none()
+    }
+
     /// Whether the listener claims its port and hostname. One with a broken certificate does: its hosts must not pass
     /// to another Gateway because a Secret was lost.
     pub(crate) fn claims(&self) -> bool {
-        self.accepted.is_none() && self.conflicted.is_none()
+        // Nor because those who say who may come in were lost.
+        self.accepted.is_none_or(|reason| reason == NO_VALID_CA_CERTIFICATE) && self.conflicted.is_none()
     }
 
     /// Whether the listener is served.
     pub(crate) fn serves(&self) -> bool {
-        self.claims() && !self.unusable
+        self.is_accepted() && !self.unusable
     }
 }
 
@@ -127,6 +147,7 @@ pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Gateway
         requests: Vec::new(),
         wish: Wish::read(name, gateway, reader),
         listeners: Vec::new(),
+        insecure_frontend: false,
         contribution: Arc::default(),
     };
     if ours {
@@ -136,7 +157,10 @@ pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Gateway
                 outcome.source = parameters.addresses;
                 outcome.requests = requests;
                 check_unsupported(gateway, &mut findings);
-                outcome.listeners = listener::read_all(name, gateway, reader, &mut findings);
+                let spec = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
+                let frontend = Frontend::read(spec, name, reader, &mut findings);
+                outcome.insecure_frontend = frontend.is_insecure();
+                outcome.listeners = listener::read_all(name, gateway, &frontend, reader, &mut findings);
                 listener::find_conflicts(&mut outcome.listeners, &mut findings);
             }
         }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gateway_api::apis::experimental::gateways::{
-    Gateway, GatewayListeners, GatewayListenersTls, GatewayListenersTlsCertificateRefs, GatewayListenersTlsMode,
+    Gateway, GatewayListeners, GatewayListenersTlsCertificateRefs, GatewayListenersTlsMode,
 };
-use genkan_routing::model::{Certificate, Protocol};
+use genkan_routing::model::Certificate;
 use genkan_routing::name::HostPattern;
 
 use super::allowed::{AllowedNamespaces, AllowedRoutes};
+use super::client_auth::Frontend;
 use super::findings::Findings;
 use super::gateways::{GatewayListener, Verdict};
 use super::grant::{GATEWAY_GROUP, GrantFrom, GrantTo, permits};
@@ -26,10 +27,10 @@ use crate::translate::reader::Reader;
 pub(crate) fn read_all(
     name: &NamespacedName,
     gateway: &Gateway,
+    frontend: &Frontend,
     reader: &Reader<'_>,
     findings: &mut Findings,
 ) -> Vec<GatewayListener> {
-    let client_auth = asks_for_client_certificates(gateway);
     let mut names = BTreeSet::new();
     let mut listeners = Vec::with_capacity(gateway.spec.listeners.len());
     for (index, spec) in gateway.spec.listeners.iter().enumerate() {
@@ -38,33 +39,18 @@ pub(crate) fn read_all(
             let message = format!("another listener is named {}; this one is not served", spec.name);
             refuse(&mut listener, "name", INVALID, message, "give every listener its own name", findings);
         }
-        if listener.protocol == Some(ListenerProtocol::Https) && listener.verdict.claims() {
-            read_tls(&mut listener, spec.tls.as_ref(), name, reader, findings);
-            if client_auth {
-                let field = "spec.tls.frontend";
-                let message = "verification of client certificates is not supported yet; without it the HTTPS \
-                    listeners would let everyone in, so they are not served";
-                findings.error(field, UNSUPPORTED_VALUE, message, "remove tls.frontend to serve without");
-                listener.verdict.accepted = Some(UNSUPPORTED_VALUE);
-            }
+        if listener.protocol.is_some_and(ListenerProtocol::opens_tls) && listener.verdict.claims() {
+            read_tls(&mut listener, spec, name, reader, findings);
+            frontend.apply(&mut listener, findings);
         }
         listeners.push(listener);
     }
     listeners
 }
 
-/// Whether `tls.frontend` wants clients to show certificates, on any port.
-fn asks_for_client_certificates(gateway: &Gateway) -> bool {
-    let frontend = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
-    frontend.is_some_and(|frontend| {
-        frontend.default.validation.is_some()
-            || frontend.per_port.iter().flatten().any(|port| port.tls.validation.is_some())
-    })
-}
-
 fn read(index: usize, spec: &GatewayListeners, findings: &mut Findings) -> GatewayListener {
     let field = format!("spec.listeners[{index}]");
-    let protocol = protocol(spec).filter(|protocol| protocol.is_served());
+    let protocol = protocol(spec);
     let (allowed, resolved_refs) = match protocol {
         Some(protocol) => {
             let field = format!("{field}.allowedRoutes");
@@ -82,16 +68,19 @@ fn read(index: usize, spec: &GatewayListeners, findings: &mut Findings) -> Gatew
         allowed,
         verdict: Verdict { resolved_refs, ..Verdict::default() },
         certificates: Vec::new(),
+        client_auth: None,
     };
     if listener.protocol.is_none() {
         let message = format!("the protocol {} is not supported; the listener is not served", spec.protocol);
-        refuse(&mut listener, "protocol", UNSUPPORTED_PROTOCOL, message, "use HTTP or HTTPS", findings);
+        refuse(&mut listener, "protocol", UNSUPPORTED_PROTOCOL, message, "use HTTP, HTTPS, TLS, TCP or UDP", findings);
     }
     if listener.port == 0 {
         let message = format!("{} is no port; the listener is not served", spec.port);
         refuse(&mut listener, "port", INVALID, message, "write a port from 1 to 65535", findings);
     }
-    match spec.hostname.as_deref().filter(|text| !text.is_empty()).map(hostname::parse) {
+    // Of connections and datagrams as they are no name is known; the API wants it passed over.
+    let named = !matches!(listener.protocol, Some(ListenerProtocol::Tcp | ListenerProtocol::Udp));
+    match spec.hostname.as_deref().filter(|text| named && !text.is_empty()).map(hostname::parse) {
         None => {}
         Some(Ok(hostname)) => listener.hostname = hostname,
         Some(Err(error)) => {
@@ -100,9 +89,11 @@ fn read(index: usize, spec: &GatewayListeners, findings: &mut Findings) -> Gatew
         }
     }
     // The API forbids it, and whoever wrote it believes the port to be encrypted.
-    if listener.protocol == Some(ListenerProtocol::Http) && spec.tls.is_some() {
-        let message = "a listener with protocol HTTP can't have tls; it is not served";
-        refuse(&mut listener, "tls", INVALID, message, "set protocol: HTTPS, or remove tls", findings);
+    let plain =
+        matches!(listener.protocol, Some(ListenerProtocol::Http | ListenerProtocol::Tcp | ListenerProtocol::Udp));
+    if plain && spec.tls.is_some() {
+        let message = format!("a listener with protocol {} can't have tls; it is not served", spec.protocol);
+        refuse(&mut listener, "tls", INVALID, message, "set protocol: HTTPS or TLS, or remove tls", findings);
     }
     listener
 }
@@ -136,13 +127,13 @@ fn refuse(
 
 fn read_tls(
     listener: &mut GatewayListener,
-    tls: Option<&GatewayListenersTls>,
+    spec: &GatewayListeners,
     gateway: &NamespacedName,
     reader: &Reader<'_>,
     findings: &mut Findings,
 ) {
-    let Some(tls) = tls else {
-        let message = "a listener with protocol HTTPS needs tls; it is not served";
+    let Some(tls) = &spec.tls else {
+        let message = format!("a listener with protocol {} needs tls; it is not served", spec.protocol);
         return refuse(listener, "tls", INVALID, message, "add tls.certificateRefs", findings);
     };
     if tls.mode == Some(GatewayListenersTlsMode::Passthrough) {
@@ -210,20 +201,25 @@ fn certificate(
 /// Marks listeners of one Gateway that are not distinct. Of those none is served: the API forbids to pick a winner
 /// inside a Gateway.
 pub(crate) fn find_conflicts(listeners: &mut [GatewayListener], findings: &mut Findings) {
-    let mut protocols: BTreeMap<u16, BTreeSet<Protocol>> = BTreeMap::new();
-    let mut hostnames: BTreeMap<(u16, HostPattern), usize> = BTreeMap::new();
-    for (listener, protocol) in sound(listeners) {
-        protocols.entry(listener.port).or_default().insert(protocol);
-        *hostnames.entry((listener.port, listener.hostname.clone())).or_default() += 1;
+    let mut protocols: BTreeMap<Place, BTreeSet<ListenerProtocol>> = BTreeMap::new();
+    let mut hostnames: BTreeMap<(Place, HostPattern), usize> = BTreeMap::new();
+    for (listener, place, protocol) in sound(listeners) {
+        protocols.entry(place).or_default().insert(protocol);
+        *hostnames.entry((place, listener.hostname.clone())).or_default() += 1;
     }
     for listener in listeners.iter_mut().filter(|listener| listener.verdict.claims()) {
+        let Some(place) = listener.protocol.map(|protocol| place(listener.port, protocol)) else { continue };
         let port = listener.port;
-        if protocols.get(&port).is_some_and(|protocols| protocols.len() > 1) {
-            let message = format!("listeners of this Gateway use port {port} with HTTP and HTTPS; none is served");
+        let spoken = protocols.get(&place).filter(|spoken| !agree(spoken));
+        if let Some(spoken) = spoken {
+            let mut names: Vec<_> = spoken.iter().map(|protocol| protocol.as_str()).collect();
+            names.dedup();
+            let message =
+                format!("listeners of this Gateway use port {port} with {}; none is served", names.join(" and "));
             let mend = "give each protocol its own port";
             findings.error(format!("{}.protocol", listener.field), PROTOCOL_CONFLICT, message, mend);
             listener.verdict.conflicted = Some(PROTOCOL_CONFLICT);
-        } else if hostnames.get(&(port, listener.hostname.clone())).is_some_and(|count| *count > 1) {
+        } else if hostnames.get(&(place, listener.hostname.clone())).is_some_and(|count| *count > 1) {
             let message =
                 format!("several listeners of this Gateway have this hostname on port {port}; none is served");
             let mend = "give each its own hostname, or join them";
@@ -233,9 +229,24 @@ pub(crate) fn find_conflicts(listeners: &mut [GatewayListener], findings: &mut F
     }
 }
 
-fn sound(listeners: &[GatewayListener]) -> impl Iterator<Item = (&GatewayListener, Protocol)> {
-    listeners
-        .iter()
-        .filter(|listener| listener.verdict.claims())
-        .filter_map(|listener| listener.protocol.map(|protocol| (listener, protocol.on_port())))
+/// A port, of TCP or (true) UDP: they have nothing to do with each other.
+type Place = (u16, bool);
+
+fn place(port: u16, protocol: ListenerProtocol) -> Place {
+    (port, protocol == ListenerProtocol::Udp)
+}
+
+/// Whether protocols can share a port.
+fn agree(spoken: &BTreeSet<ListenerProtocol>) -> bool {
+    let mut on_port = spoken.iter().map(|protocol| protocol.on_port());
+    let first = on_port.next();
+    on_port.all(|other| Some(other) == first)
+}
+
+fn sound(listeners: &[GatewayListener]) -> impl Iterator<Item = (&GatewayListener, Place, ListenerProtocol)> {
+    let claiming = listeners.iter().filter(|listener| listener.verdict.claims());
+    claiming.filter_map(|listener| {
+        let protocol = listener.protocol?;
+        Some((listener, place(listener.port, protocol), protocol))
+    })
 }

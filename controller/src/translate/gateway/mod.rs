@@ -1,4 +1,5 @@
-//! The Gateway API front end: GatewayClass, Gateway, HTTPRoute, GRPCRoute and ReferenceGrant.
+//! The Gateway API front end: GatewayClass, Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute and
+//! ReferenceGrant.
 //!
 //! ```text
 //!  Gateway ---> gateways (one unit each: class, parameters, listeners, certificates)
@@ -15,6 +16,11 @@
 //!                   v
 //!                 hosts (contests between the two kinds; one unit per host of
 //!                        a table: matches in order) -------------------------> tables
+//!
+//!  TLSRoute, --> stream_route (one unit each: attachment, backends) --------> clusters
+//!  TCPRoute,        | listeners and server names that it wants
+//!  UDPRoute         v
+//!                streams (the oldest for each name) ------------------------> into the listeners
 //! ```
 //!
 //! Each Gateway listener has a table of its own, `gateway/namespace/name/listener`, so routes never leak from one
@@ -26,6 +32,7 @@ mod affinity;
 mod allowed;
 mod attach;
 mod backend;
+mod client_auth;
 mod contest;
 mod cors;
 mod filter_spec;
@@ -50,6 +57,8 @@ mod route_status;
 mod rule;
 mod selector;
 pub mod status;
+mod stream_route;
+mod streams;
 mod timing;
 pub(super) mod traffic_policy;
 
@@ -65,6 +74,8 @@ use self::infrastructure::Infrastructure;
 pub use self::parent::ParentKey;
 use self::ports::Parent;
 use self::route::{RouteOutcome, Surroundings};
+use self::stream_route::StreamRouteOutcome;
+use self::streams::Streams;
 use self::traffic_policy::TrafficPolicies;
 use super::assembly::{Batch, Contribution};
 use super::memo::{Changed, Memo};
@@ -83,6 +94,10 @@ pub struct GatewayFrontEnd {
     ports: Option<Arc<Contribution>>,
     routes: Memo<Key, RouteOutcome>,
     hosts: Hosts,
+    stream_routes: Memo<Key, StreamRouteOutcome>,
+    streams: Streams,
+    /// The listeners without what routes of streams add.
+    arranged: Vec<Listener>,
     traffic_policies: TrafficPolicies,
 }
 
@@ -94,6 +109,7 @@ impl GatewayFrontEnd {
             self.arrange_ports(world, dirty, batch);
         }
         self.update_routes(world, first, dirty, batch);
+        self.update_stream_routes(world, first, dirty, batch);
         self.hosts.refresh(|name| self.routes.get(name), batch);
         self.traffic_policies.update(world, first, dirty, batch);
     }
@@ -103,6 +119,7 @@ impl GatewayFrontEnd {
         self.gateways.is_read(dependency)
             || self.routes.is_read(dependency)
             || self.traffic_policies.is_read(dependency)
+            || self.stream_routes.is_read(dependency)
     }
 
     /// What the Gateways listen on. A listener that did not change keeps its pointer.
@@ -155,7 +172,9 @@ impl GatewayFrontEnd {
             }
         }
         self.parents = arrangement.parents;
-        self.listeners = arrangement.listeners.into_iter().map(|listener| self.keep(listener)).collect();
+        self.arranged = arrangement.listeners;
+        self.streams.arrange(arrangement.slots);
+        self.fill_listeners();
         let contribution = Contribution {
             certificates: arrangement.certificates,
             problems: arrangement.problems,
@@ -166,6 +185,12 @@ impl GatewayFrontEnd {
             let old = std::mem::replace(&mut self.ports, new.clone());
             batch.push(Some(Changed { old, new }));
         }
+    }
+
+    /// Puts the streams into the listeners.
+    fn fill_listeners(&mut self) {
+        let listeners = self.streams.fill(self.arranged.clone());
+        self.listeners = listeners.into_iter().map(|listener| self.keep(listener)).collect();
     }
 
     fn keep(&self, listener: Listener) -> Arc<Listener> {
@@ -212,6 +237,27 @@ impl GatewayFrontEnd {
                 Some(earlier) => earlier.new = changed.new,
                 None => drop(changes.insert(key.clone(), changed)),
             }
+        }
+    }
+
+    fn update_stream_routes(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) {
+        let mut keys = self.stream_routes.stale(dirty);
+        keys.extend(changed_objects(dirty).filter(|key| stream_route::KINDS.contains(&key.kind)).cloned());
+        if first {
+            keys.extend(stream_route::all(world.resources));
+        }
+        let Self { stream_routes, parents, streams, .. } = self;
+        for key in keys {
+            let changed = stream_routes.refresh(&key, world.reader(), |reader| {
+                reader.is_watched(&key.name.namespace).then(|| stream_route::read(&key, parents, reader)).flatten()
+            });
+            let Some(changed) = changed else { continue };
+            streams.route_changed(&changed);
+            let contribution = |outcome: Option<Arc<StreamRouteOutcome>>| Some(outcome?.contribution.clone());
+            batch.push(Some(Changed { old: contribution(changed.old), new: contribution(changed.new) }));
+        }
+        if self.streams.refresh() {
+            self.fill_listeners();
         }
     }
 }

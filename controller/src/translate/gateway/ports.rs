@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use genkan_routing::model::{Certificate, Listener, Protocol, Section, SharedMap};
+use genkan_routing::model::{Certificate, ClientAuth, Listener, Protocol, Section, SharedMap, UnknownName};
 use genkan_routing::name::{CertificateId, HostPattern, ListenerId, TableId};
 use genkan_routing::report::Problem;
 
@@ -20,6 +20,7 @@ use super::hostname::intersect;
 use super::parent::ParentKey;
 use super::protocol::ListenerProtocol;
 use super::reason::PORT_UNAVAILABLE;
+use super::streams::{Slot, SlotKey};
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::settings::Settings;
 use crate::translate::ingress::TABLE as INGRESS_TABLE;
@@ -29,6 +30,8 @@ use crate::translate::ingress::TABLE as INGRESS_TABLE;
 pub(crate) struct Arrangement {
     /// One per port.
     pub(crate) listeners: Vec<Listener>,
+    /// Where routes of streams go.
+    pub(crate) slots: BTreeMap<SlotKey, Slot>,
     /// What routes may attach to.
     pub(crate) parents: BTreeMap<ParentKey, Parent>,
     /// The certificates of the listeners that are served.
@@ -87,8 +90,18 @@ pub(crate) fn arrange(
         let listeners: Vec<_> =
             gateway.listeners.iter().map(|listener| ports.place(name, listener, own, &mut findings)).collect();
         for (listener, placed) in gateway.listeners.iter().zip(&listeners) {
-            if placed.table.is_some() {
-                arrangement.certificates.extend(listener.certificates.iter().cloned());
+            let Some(bound) = &placed.bound else { continue };
+            arrangement.certificates.extend(listener.certificates.iter().cloned());
+            if let Some(protocol) = listener.protocol.filter(|protocol| protocol.is_stream()) {
+                let parent = ParentKey::Gateway((*name).clone());
+                let slot = Slot {
+                    bound: bound.clone(),
+                    protocol,
+                    hostname: listener.hostname.clone(),
+                    certificates: listener.certificates.clone(),
+                    origin: findings.origin(listener.field.clone()),
+                };
+                arrangement.slots.insert(SlotKey { parent, listener: listener.name.clone() }, slot);
             }
         }
         let refused = gateway.refused.as_ref().map(|refusal| refusal.reason);
@@ -151,6 +164,10 @@ struct Port {
     sections: Vec<Section>,
     certificates: SharedMap<HostPattern, Vec<CertificateId>>,
     default_certificate: Option<CertificateId>,
+    /// What the first listener that opens TLS here asks its clients for; it is asked of all. `None` while there is none.
+    client_auth: Option<Option<Arc<ClientAuth>>>,
+    /// A listener of streams is served here.
+    has_streams: bool,
 }
 
 impl Port {
@@ -167,10 +184,12 @@ impl Port {
             sections: Vec::new(),
             certificates: SharedMap::default(),
             default_certificate: None,
+            client_auth: None,
+            has_streams: false,
         }
     }
 
-    /// Serves a listener here.
+    /// Serves a listener of HTTP here.
     fn serve(&mut self, listener: &GatewayListener, table: TableId) {
         self.sections.push(Section { hostname: listener.hostname.clone(), table });
         // A Gateway beside Ingresses must not take their hosts away: a request belongs to the sections with the most
@@ -191,15 +210,50 @@ impl Port {
     }
 }
 
+/// Why a listener can't have a port.
+struct Obstacle {
+    field: &'static str,
+    message: String,
+    mend: &'static str,
+}
+
+impl Port {
+    /// Why a listener can't be served here, if so.
+    fn obstacle(&self, listener: &GatewayListener, protocol: Protocol) -> Option<Obstacle> {
+        let (number, owner) = (listener.port, &self.owner);
+        if self.protocol != protocol {
+            let message = format!("port {number} is used by {owner} with {}", protocol_name(self.protocol));
+            return Some(Obstacle { field: "port", message, mend: "use another port, or the same protocol" });
+        }
+        if let Some(holder) = self.hostnames.get(&listener.hostname) {
+            let message = format!("{holder} came first and has this hostname on port {number}");
+            let mend = "use another hostname or port, or attach the routes to that Gateway";
+            return Some(Obstacle { field: "hostname", message, mend });
+        }
+        // Their default certificate is for every name that nothing else is for.
+        let takes_all = listener.hostname == HostPattern::Any
+            && listener.protocol.is_some_and(|protocol| matches!(protocol, ListenerProtocol::Tls(_)));
+        if self.of_ingress && takes_all {
+            let message = format!("{owner} answer every server name on port {number} that nothing else is for");
+            return Some(Obstacle { field: "hostname", message, mend: "name the hosts, or use another port" });
+        }
+        if listener.opens_tls() && self.client_auth.as_ref().is_some_and(|asked| *asked != listener.client_auth) {
+            let message = format!("{owner} came first and asks other client certificates on port {number}, or none");
+            return Some(Obstacle { field: "port", message, mend: "use another port" });
+        }
+        None
+    }
+}
+
 impl<'s> Ports<'s> {
     /// The ports of Ingresses are taken before any Gateway asks.
     fn new(settings: &'s Settings) -> Self {
         let ingress = |id: &str, number, protocol, public_port| {
             let port = Port::new(id.to_owned(), number, protocol, public_port, "the Ingresses".to_owned());
-            (
-                PortAt::Shared(Wire::Tcp, number),
-                Port { of_ingress: true, addresses: settings.bind_addresses.clone(), ..port },
-            )
+            let addresses = settings.bind_addresses.clone();
+            // Ingresses ask no client for a certificate.
+            let port = Port { of_ingress: true, addresses, client_auth: Some(None), ..port };
+            (PortAt::Shared(Wire::Tcp, number), port)
         };
         let ports = [
             ingress("http", settings.http_port, Protocol::Http, 80),
@@ -234,9 +288,13 @@ impl<'s> Ports<'s> {
         match port {
             Err(reason) => placed.verdict.accepted = Some(reason),
             Ok(port) if listener.verdict.serves() && own.is_none_or(|addresses| !addresses.is_empty()) => {
-                let table = table_of(gateway, &listener.name);
-                port.serve(listener, table.clone());
-                placed.table = Some(table);
+                if listener.protocol.is_some_and(ListenerProtocol::is_stream) {
+                    port.has_streams = true;
+                } else {
+                    let table = table_of(gateway, &listener.name);
+                    port.serve(listener, table.clone());
+                    placed.table = Some(table);
+                }
                 placed.bound = Some(port.id.clone());
             }
             Ok(_) => {}
@@ -253,11 +311,16 @@ impl<'s> Ports<'s> {
         addresses: &[IpAddr],
     ) -> &mut Port {
         let wire = Wire::of(protocol);
-        self.ports.entry(PortAt::Own(gateway.clone(), wire, listener.port)).or_insert_with(|| {
+        let port = self.ports.entry(PortAt::Own(gateway.clone(), wire, listener.port)).or_insert_with(|| {
             let id = format!("gateway/{gateway}/{}/{}", wire.as_str(), listener.port);
             let port = Port::new(id, listener.port, protocol, listener.port, format!("Gateway {gateway}"));
             Port { addresses: addresses.to_vec(), ..port }
-        })
+        });
+        // One Gateway asks for the same on all of a port, but a listener that is not served asks for nothing.
+        if listener.opens_tls() && listener.verdict.serves() {
+            port.client_auth.get_or_insert_with(|| listener.client_auth.clone());
+        }
+        port
     }
 
     /// Takes a port and a hostname on it, or says who has them.
@@ -268,30 +331,18 @@ impl<'s> Ports<'s> {
         protocol: Protocol,
         findings: &mut Findings,
     ) -> Result<&mut Port, &'static str> {
-        let number = self.settings.gateway_ports.get(&listener.port).copied().unwrap_or(listener.port);
+        let wire = Wire::of(protocol);
+        let mapped = self.settings.gateway_ports.get(&listener.port).copied().filter(|_| wire == Wire::Tcp);
+        let number = mapped.unwrap_or(listener.port);
         let owner = format!("Gateway {gateway}");
-        let port = self.ports.entry(PortAt::Shared(Wire::of(protocol), number)).or_insert_with(|| {
+        let port = self.ports.entry(PortAt::Shared(wire, number)).or_insert_with(|| {
             let port = Port::new(shared_id(protocol, number), number, protocol, listener.port, owner.clone());
             Port { addresses: self.settings.bind_addresses.clone(), ..port }
         });
-        if port.protocol != protocol {
-            let message = format!(
-                "port {} is used by {} with {}; this listener is not served",
-                listener.port,
-                port.owner,
-                protocol_name(port.protocol)
-            );
-            let mend = "use another port, or the same protocol";
-            findings.error(format!("{}.port", listener.field), PORT_UNAVAILABLE, message, mend);
-            return Err(PORT_UNAVAILABLE);
-        }
-        if let Some(holder) = port.hostnames.get(&listener.hostname) {
-            let message = format!(
-                "{holder} came first and has this hostname on port {}; this listener is not served",
-                listener.port
-            );
-            let mend = "use another hostname or port, or attach the routes to that Gateway";
-            findings.error(format!("{}.hostname", listener.field), PORT_UNAVAILABLE, message, mend);
+        if let Some(obstacle) = port.obstacle(listener, protocol) {
+            let field = format!("{}.{}", listener.field, obstacle.field);
+            let message = format!("{}; this listener is not served", obstacle.message);
+            findings.error(field, PORT_UNAVAILABLE, message, obstacle.mend);
             return Err(PORT_UNAVAILABLE);
         }
         if port.public_port != listener.port {
@@ -301,12 +352,15 @@ impl<'s> Ports<'s> {
             );
             findings.warning(format!("{}.port", listener.field), PORT_UNAVAILABLE, message, "use another port");
         }
+        if listener.opens_tls() {
+            port.client_auth.get_or_insert_with(|| listener.client_auth.clone());
+        }
         port.hostnames.insert(listener.hostname.clone(), owner);
         Ok(port)
     }
 
     fn into_listeners(self) -> Vec<Listener> {
-        let served = self.ports.into_values().filter(|port| !port.sections.is_empty());
+        let served = self.ports.into_values().filter(|port| port.has_streams || !port.sections.is_empty());
         served
             .map(|port| Listener {
                 id: port.id,
@@ -314,13 +368,17 @@ impl<'s> Ports<'s> {
                 port: port.number,
                 public_port: port.public_port,
                 protocol: port.protocol,
+                // Without HTTP there is nobody who would read an alert.
+                unknown_name: match port.sections.is_empty() && port.protocol == Protocol::Https {
+                    true => UnknownName::Close,
+                    false => UnknownName::Alert,
+                },
                 sections: port.sections,
                 certificates: port.certificates,
                 default_certificate: port.default_certificate,
                 passthrough: SharedMap::default(),
                 terminated: SharedMap::default(),
-                client_auth: None,
-                unknown_name: Default::default(),
+                client_auth: port.client_auth.flatten(),
                 stream: None,
             })
             .collect()

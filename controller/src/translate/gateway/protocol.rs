@@ -29,9 +29,25 @@ pub(crate) enum TlsMode {
 }
 
 impl ListenerProtocol {
-    /// Whether there is more to it than its name: streams have no routes yet.
-    pub(crate) fn is_served(self) -> bool {
-        matches!(self, Self::Http | Self::Https)
+    /// The API's name.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "HTTP",
+            Self::Https => "HTTPS",
+            Self::Tls(_) => "TLS",
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+
+    /// Whether TLS ends here, so that there are certificates.
+    pub(crate) fn opens_tls(self) -> bool {
+        matches!(self, Self::Https | Self::Tls(TlsMode::Terminate))
+    }
+
+    /// Whether its routes are of streams.
+    pub(crate) fn is_stream(self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Tcp | Self::Udp)
     }
 
     /// The routes that it can serve: `supportedKinds` of a listener that lists none, in order.

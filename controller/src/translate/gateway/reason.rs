@@ -10,6 +10,12 @@ pub(crate) const HOSTNAME_CONFLICT: &str = "HostnameConflict";
 pub(crate) const PORT_UNAVAILABLE: &str = "PortUnavailable";
 /// Listener `ResolvedRefs`: a certificate is missing or broken.
 pub(crate) const INVALID_CERTIFICATE_REF: &str = "InvalidCertificateRef";
+/// Listener `Accepted`: clients must show certificates, and there is no authority for them.
+pub(crate) const NO_VALID_CA_CERTIFICATE: &str = "NoValidCACertificate";
+/// Listener `ResolvedRefs`: an authority of client certificates is missing or broken.
+pub(crate) const INVALID_CA_CERTIFICATE_REF: &str = "InvalidCACertificateRef";
+/// Listener `ResolvedRefs`: what is named as an authority of client certificates is something else.
+pub(crate) const INVALID_CA_CERTIFICATE_KIND: &str = "InvalidCACertificateKind";
 /// Listener `ResolvedRefs`: a kind in `allowedRoutes` can't be served by the listener.
 pub(crate) const INVALID_ROUTE_KINDS: &str = "InvalidRouteKinds";
 /// Listener `Programmed`: a field has no usable value.

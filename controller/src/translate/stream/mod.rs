@@ -19,7 +19,7 @@ mod port;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use genkan_routing::model::Listener;
+use genkan_routing::model::{Listener, Protocol};
 use genkan_routing::name::{ObjectRef, Origin};
 use genkan_routing::report::Problem;
 
@@ -38,8 +38,8 @@ pub struct StreamFrontEnd {
     maps: Memo<MapId, Entries>,
     ports: Memo<EntryId, Outcome>,
     listeners: BTreeMap<EntryId, Arc<Listener>>,
-    /// Which TCP ports other front ends have, and who.
-    taken: BTreeMap<u16, String>,
+    /// Which ports other front ends have at the addresses of all, and who.
+    taken: BTreeMap<(Carrier, u16), String>,
 }
 
 /// What carries the bytes.
@@ -82,7 +82,8 @@ impl StreamFrontEnd {
         batch: &mut Batch,
     ) {
         let mut touched = self.refresh_maps(world, first, dirty, batch);
-        self.note_taken(others, dirty);
+        let at_all = |listener: &&Arc<Listener>| listener.addresses == world.settings.bind_addresses;
+        self.note_taken(others.filter(at_all), dirty);
         touched.extend(self.ports.stale(dirty));
         for id in touched {
             let value = self.maps.get(&id.map).and_then(|entries| entries.texts.get(&id.key)).cloned();
@@ -90,8 +91,8 @@ impl StreamFrontEnd {
             // The ConfigMap need not be remembered as read: an entry that changes is among `touched`.
             let changed = self.ports.refresh(&id, world.reader(), |reader| {
                 let taken = |number| {
-                    reader.note(Dependency::TcpPort(number));
-                    taken.get(&number).cloned()
+                    reader.note(Dependency::Port(number));
+                    taken.get(&(id.map.carrier, number)).cloned()
                 };
                 Some(port::read(&id, &value?, taken, reader))
             });
@@ -138,11 +139,15 @@ impl StreamFrontEnd {
 
     /// Makes the ports dirty that other front ends took or left.
     fn note_taken<'l>(&mut self, others: impl Iterator<Item = &'l Arc<Listener>>, dirty: &mut Dirty) {
+        let place = |listener: &Listener| match listener.protocol {
+            Protocol::Http | Protocol::Https | Protocol::Tcp => (Carrier::Tcp, listener.port),
+            Protocol::Udp => (Carrier::Udp, listener.port),
+        };
         let taken: BTreeMap<_, _> =
-            others.map(|listener| (listener.port, format!("listener {}", listener.id))).collect();
-        let numbers = self.taken.keys().chain(taken.keys());
-        let moved = numbers.filter(|number| self.taken.get(number) != taken.get(number));
-        dirty.extend(moved.map(|number| Dependency::TcpPort(*number)));
+            others.map(|listener| (place(listener), format!("listener {}", listener.id))).collect();
+        let places = self.taken.keys().chain(taken.keys());
+        let moved = places.filter(|place| self.taken.get(place) != taken.get(place));
+        dirty.extend(moved.map(|(_, number)| Dependency::Port(*number)));
         self.taken = taken;
     }
 }

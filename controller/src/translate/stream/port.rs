@@ -38,7 +38,7 @@ impl Output for Outcome {
     }
 }
 
-/// Reads the entry of this id. `taken` says who else has a TCP port.
+/// Reads the entry of this id. `taken` says who else has a port.
 pub(super) fn read(id: &EntryId, value: &str, taken: impl Fn(u16) -> Option<String>, reader: &Reader<'_>) -> Outcome {
     let origin = Origin::new(id.map.object(), format!("data[{}]", id.key.escape_debug()));
     let mut told = Contribution::default();
@@ -99,8 +99,12 @@ fn check_port(
         let problem = Problem::warning(origin.clone(), "ReservedPort", message);
         return Err(Box::new(problem.with_mend("use another port")));
     }
-    if let Some(owner) = taken(number).filter(|_| carrier == Carrier::Tcp) {
-        let message = format!("port {number} is used by {owner}; {NOT_OPENED} for TCP");
+    if let Some(owner) = taken(number) {
+        let carrier = match carrier {
+            Carrier::Tcp => "TCP",
+            Carrier::Udp => "UDP",
+        };
+        let message = format!("port {number} is used by {owner}; {NOT_OPENED} for {carrier}");
         let problem = Problem::error(origin.clone(), "PortConflict", message);
         return Err(Box::new(problem.with_mend("use another port")));
     }

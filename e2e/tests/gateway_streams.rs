@@ -1,0 +1,173 @@
+//! Routes of streams: TLSRoute, TCPRoute and UDPRoute, from the manifests to the bytes.
+
+// What fails here fails the test, and the panic says where.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+
+use genkan_e2e::genkan::free_address;
+use genkan_e2e::manifests::{secret, service};
+use genkan_e2e::tls::{self, Hello, Pair, TlsStream};
+use genkan_e2e::tls_front::TlsFront;
+use genkan_e2e::{Genkan, PATIENCE};
+
+const CLASS: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: { name: genkan }\n\
+                     spec: { controllerName: genkan.dev/gateway-controller }\n---\n";
+
+/// A TCP backend that says its name before it has heard anything, and sends back what it gets.
+fn tcp_echo(name: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let (mut from, mut to) = (stream.try_clone().unwrap(), stream);
+                // A client that has gone needs no answer.
+                let _ = to.write_all(name.as_bytes());
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    address
+}
+
+fn udp_echo(name: &'static str) -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((count, from)) = socket.recv_from(&mut buffer) {
+            socket.send_to(&[name.as_bytes(), &buffer[..count]].concat(), from).unwrap();
+        }
+    });
+    address
+}
+
+/// A Gateway `gate` with these listeners.
+fn gateway(listeners: &[String]) -> String {
+    format!(
+        "{CLASS}apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{ name: gate }}\n\
+         spec: {{ gatewayClassName: genkan, listeners: [{}] }}\n---\n",
+        listeners.join(", ")
+    )
+}
+
+/// A route of a kind from a listener of `gate` to a Service.
+fn route(kind: &str, listener: &str, hostnames: &[&str], service: &str) -> String {
+    let hostnames = if hostnames.is_empty() { String::new() } else { format!("hostnames: {hostnames:?}, ") };
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{ name: {listener} }}\n\
+         spec: {{ parentRefs: [{{ name: gate, sectionName: {listener} }}], {hostnames}\
+         rules: [{{ backendRefs: [{{ name: {service}, port: 80 }}] }}] }}\n---\n"
+    )
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// As many bytes as this text has.
+fn hear(stream: &mut impl Read, expected: &str) -> String {
+    let mut bytes = vec![0; expected.len()];
+    stream.read_exact(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn ask(address: SocketAddr, text: &str) -> String {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.connect(address).unwrap();
+    socket.send(text.as_bytes()).unwrap();
+    let mut buffer = [0; 2048];
+    let count = socket.recv(&mut buffer).unwrap();
+    String::from_utf8(buffer[..count].to_vec()).unwrap()
+}
+
+fn tls(genkan: &Genkan, name: &str) -> Option<TlsStream> {
+    tls::connect(genkan.https(), &Hello::to(name)).ok()
+}
+
+#[test]
+fn connections_and_datagrams_go_where_their_routes_lead() {
+    let (tcp, udp) = (free_address(), free_address());
+    let (ours, theirs) = (Pair::new(&["opened.test"]), Pair::new(&["passed.test"]));
+    let echo = tcp_echo("passed ");
+    let front = TlsFront::start(echo, &theirs, &["http/1.1"]);
+    let udp_service =
+        service("dns", &[udp_echo("got ")]).replace("[{ name: http, port: ", "[{ name: http, protocol: UDP, port: ");
+    let text = [
+        gateway(&[
+            format!("{{ name: tcp, port: {}, protocol: TCP }}", tcp.port()),
+            format!("{{ name: udp, port: {}, protocol: UDP }}", udp.port()),
+            "{ name: opened, port: 443, protocol: TLS, hostname: opened.test, \
+             tls: { certificateRefs: [{ name: ours }] } }"
+                .to_owned(),
+            "{ name: passed, port: 443, protocol: TLS, hostname: \"*.test\", tls: { mode: Passthrough } }".to_owned(),
+        ]),
+        secret("ours", &ours.certificate, &ours.key),
+        service("tcp", &[tcp_echo("first ")]),
+        service("opened", &[tcp_echo("opened ")]),
+        service("passed", &[front.address()]),
+        udp_service,
+        route("TCPRoute", "tcp", &[], "tcp"),
+        route("UDPRoute", "udp", &[], "dns"),
+        route("TLSRoute", "opened", &["opened.test"], "opened"),
+        route("TLSRoute", "passed", &["passed.test"], "passed"),
+    ];
+    let genkan = Genkan::serve(&text.concat());
+    assert!(genkan.problems().is_empty(), "{:#?}", genkan.problems());
+
+    let mut stream = connect(tcp);
+    assert_eq!(hear(&mut stream, "first "), "first ");
+    stream.write_all(b"ping").unwrap();
+    assert_eq!(hear(&mut stream, "ping"), "ping");
+    assert_eq!(ask(udp, "question"), "got question");
+
+    for (name, pair, welcome) in [("opened.test", &ours, "opened "), ("passed.test", &theirs, "passed ")] {
+        let mut stream = tls(&genkan, name).unwrap();
+        assert!(tls::shown(&stream) == pair.der, "{name} is shown another certificate");
+        assert_eq!(hear(&mut stream, welcome), welcome);
+        stream.write_all(b"ping").unwrap();
+        assert_eq!(hear(&mut stream, "ping"), "ping");
+    }
+    // A listener has the name, and no route.
+    assert!(tls(&genkan, "other.test").is_none());
+    // Nothing of the Gateway has it: it is the Ingresses'.
+    assert!(tls(&genkan, "other.example").is_some());
+}
+
+#[test]
+fn a_route_that_changes_meets_new_connections_and_leaves_running_ones() {
+    let port = free_address();
+    let all = [
+        gateway(&[format!("{{ name: tcp, port: {}, protocol: TCP }}", port.port())]),
+        service("one", &[tcp_echo("one")]),
+        service("two", &[tcp_echo("two")]),
+    ];
+    let files = [("all.yaml", all.concat()), ("route.yaml", route("TCPRoute", "tcp", &[], "one"))];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let genkan = Genkan::serve_with(&files, genkan_e2e::Options::with(&[]));
+    let mut running = connect(port);
+    assert_eq!(hear(&mut running, "one"), "one");
+    genkan.write("route.yaml", &route("TCPRoute", "tcp", &[], "two"));
+    let welcome = || {
+        let mut text = String::new();
+        let mut stream = connect(port);
+        stream.shutdown(Shutdown::Write).unwrap();
+        stream.read_to_string(&mut text).map(|_| text).unwrap_or_default()
+    };
+    genkan.wait_until("the new route is served", || welcome() == "two");
+    running.write_all(b"ping").unwrap();
+    assert_eq!(hear(&mut running, "ping"), "ping");
+
+    // Without a route the port stays, and its connections are closed.
+    genkan.write("route.yaml", "");
+    genkan.wait_until("nothing is served", || welcome().is_empty());
+    running.write_all(b"pong").unwrap();
+    assert_eq!(hear(&mut running, "pong"), "pong");
+}
