@@ -2,7 +2,7 @@
 //!
 //! Where ingress-nginx takes a `cors-allow-origin` that it can't read for `*`, CORS stays off here.
 
-use genkan_routing::policy::cors::{Cors, CorsOrigin, CorsOrigins};
+use genkan_routing::policy::cors::{Cors, CorsList, CorsOrigin, CorsOrigins, Preflights};
 use genkan_routing::policy::pattern::Pattern;
 use genkan_routing::report::Severity;
 
@@ -151,10 +151,11 @@ pub(crate) fn finish(builder: &mut Builder<'_>) {
     }
     builder.settings.cors = Some(Cors {
         origins: parts.origins.unwrap_or(CorsOrigins::All),
-        methods: parts.methods.unwrap_or_else(|| METHODS.to_owned()),
-        headers: parts.headers.unwrap_or_else(|| ALLOWED_HEADERS.to_owned()),
+        methods: CorsList::These(parts.methods.unwrap_or_else(|| METHODS.to_owned())),
+        headers: CorsList::These(parts.headers.unwrap_or_else(|| ALLOWED_HEADERS.to_owned())),
         expose_headers: parts.expose_headers,
         credentials: parts.credentials.unwrap_or(true),
         max_age: parts.max_age.unwrap_or(MAX_AGE),
+        preflights: Preflights::OfAllowedOrigins,
     });
 }

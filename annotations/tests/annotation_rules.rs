@@ -8,7 +8,7 @@ use common::{PREFIX, ingress, parse, parse_raw, parse_with, read, said};
 use genkan_annotations::definition::Support;
 use genkan_annotations::{BackendProtocol, Context, GlobalConfig, Parsed, table};
 use genkan_routing::policy::canary::CanaryHeaderRule;
-use genkan_routing::policy::cors::{CorsOrigin, CorsOrigins};
+use genkan_routing::policy::cors::{CorsList, CorsOrigin, CorsOrigins, Preflights};
 use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
 use genkan_routing::policy::rate_limit::RateUnit;
 use genkan_routing::policy::redirect::{Redirect, RedirectTarget};
@@ -157,7 +157,8 @@ fn a_broken_origin_never_becomes_everyone() {
 fn cors_defaults_are_those_of_ingress_nginx() {
     let cors = parse(&[("enable-cors", "true")]).settings.cors.unwrap();
     assert_eq!((cors.origins, cors.credentials, cors.max_age), (CorsOrigins::All, true, 1_728_000));
-    assert_eq!((cors.methods.as_str(), cors.expose_headers), ("GET, PUT, POST, DELETE, PATCH, OPTIONS", None));
+    assert_eq!(cors.methods, CorsList::These("GET, PUT, POST, DELETE, PATCH, OPTIONS".to_owned()));
+    assert_eq!((cors.expose_headers, cors.preflights), (None, Preflights::OfAllowedOrigins));
     let all = parse(&[("enable-cors", "true"), ("cors-allow-origin", "https://a.example, *")]).settings.cors.unwrap();
     assert_eq!(all.origins, CorsOrigins::All);
     assert_eq!(parse(&[("cors-allow-origin", "*")]).settings.cors, None);

@@ -1,12 +1,13 @@
-//! CORS: answers preflights and marks responses (Fetch standard, section 3.2), as ingress-nginx does.
+//! CORS: answers preflights and marks responses (Fetch standard, section 3.2), as ingress-nginx or Gateway API does.
 
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use genkan_routing::policy::cors::{Cors, CorsOrigin, CorsOrigins};
+use genkan_routing::policy::cors::{Cors, CorsList, CorsOrigin, CorsOrigins, Preflights};
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CONTENT_TYPE, ORIGIN,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
+    CONTENT_TYPE, ORIGIN,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -18,33 +19,71 @@ use crate::reply::Reply;
 #[derive(Debug)]
 pub(super) struct CompiledCors {
     origins: CorsOrigins,
-    /// Every header but the origin; `None` removes the backend's.
-    fields: [(HeaderName, Option<HeaderValue>); 5],
+    preflights: Preflights,
+    /// Every header but the origin.
+    fields: [(HeaderName, Field); 5],
+}
+
+/// What a response has under a name.
+#[derive(Debug)]
+enum Field {
+    /// Nothing, whatever the backend says.
+    Nothing,
+    /// This value.
+    Value(HeaderValue),
+    /// What the request has under this name.
+    Requested(&'static str),
+}
+
+impl Field {
+    fn text(text: Option<&str>) -> Self {
+        let value = text.filter(|text| !text.is_empty()).and_then(|text| HeaderValue::from_str(text).ok());
+        value.map_or(Self::Nothing, Self::Value)
+    }
+
+    fn list(list: &CorsList, requested: &'static str) -> Self {
+        match list {
+            CorsList::Requested => Self::Requested(requested),
+            CorsList::These(text) => Self::text(Some(text)),
+        }
+    }
 }
 
 impl CompiledCors {
     pub(super) fn new(cors: &Cors) -> Self {
-        let text = |text: &str| HeaderValue::from_str(text).ok();
-        let credentials = cors.credentials.then(|| HeaderValue::from_static("true"));
+        let methods = Field::list(&cors.methods, "access-control-request-method");
+        let headers = Field::list(&cors.headers, "access-control-request-headers");
         Self {
             origins: cors.origins.clone(),
+            preflights: cors.preflights,
             fields: [
-                (ACCESS_CONTROL_ALLOW_CREDENTIALS, credentials),
-                (ACCESS_CONTROL_ALLOW_METHODS, text(&cors.methods)),
-                (ACCESS_CONTROL_ALLOW_HEADERS, text(&cors.headers)),
-                (ACCESS_CONTROL_EXPOSE_HEADERS, cors.expose_headers.as_deref().and_then(text)),
-                (ACCESS_CONTROL_MAX_AGE, Some(HeaderValue::from(cors.max_age))),
+                (ACCESS_CONTROL_ALLOW_CREDENTIALS, Field::text(cors.credentials.then_some("true"))),
+                (ACCESS_CONTROL_ALLOW_METHODS, methods),
+                (ACCESS_CONTROL_ALLOW_HEADERS, headers),
+                (ACCESS_CONTROL_EXPOSE_HEADERS, Field::text(cors.expose_headers.as_deref())),
+                (ACCESS_CONTROL_MAX_AGE, Field::Value(HeaderValue::from(cors.max_age))),
             ],
         }
     }
 
-    /// Answers the preflight of an allowed origin. That of another goes to the backend.
+    /// Answers preflights, as far as that is decided here.
     pub(super) fn request(&self, ctx: &RequestContext<'_>) -> ControlFlow<Reply> {
-        if ctx.head.method != Method::OPTIONS || self.allowed(ctx).is_none() {
+        let nginx = self.preflights == Preflights::OfAllowedOrigins;
+        let asked = |name| ctx.head.headers.contains_key(name);
+        // Fetch standard, section 4.8: a preflight says who asks for which method.
+        let is_preflight = nginx || asked(ORIGIN) && asked(ACCESS_CONTROL_REQUEST_METHOD);
+        if ctx.head.method != Method::OPTIONS || !is_preflight {
             return ControlFlow::Continue(());
         }
+        match (self.allowed(ctx), nginx) {
+            (None, true) => return ControlFlow::Continue(()),
+            (None, false) => return ControlFlow::Break(Reply::refuse(ctx, StatusCode::FORBIDDEN)),
+            (Some(_), _) => {}
+        }
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain charset=UTF-8"));
+        if nginx {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain charset=UTF-8"));
+        }
         self.response(ctx, &mut headers);
         ControlFlow::Break(Reply { status: StatusCode::NO_CONTENT, headers, body: Bytes::new() })
     }
@@ -56,9 +95,19 @@ impl CompiledCors {
         }
         let Some(origin) = self.allowed(ctx) else { return };
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        for (name, value) in &self.fields {
+        for (name, field) in &self.fields {
+            let value = match field {
+                Field::Nothing => None,
+                Field::Value(value) => Some(value.clone()),
+                Field::Requested(asked) => {
+                    if ctx.head.method == Method::OPTIONS {
+                        vary::add(headers, asked);
+                    }
+                    requested(ctx, asked)
+                }
+            };
             match value {
-                Some(value) => headers.insert(name, value.clone()),
+                Some(value) => headers.insert(name, value),
                 None => headers.remove(name),
             };
         }
@@ -77,6 +126,14 @@ impl CompiledCors {
     }
 }
 
+/// What a preflight asks for under a name: a list of methods or of field names, which are both tokens (RFC 9110, section
+/// 5.6.2). Anything else is not repeated.
+fn requested(ctx: &RequestContext<'_>, name: &str) -> Option<HeaderValue> {
+    let value = ctx.head.headers.get(name)?;
+    let mut tokens = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    tokens.all(|token| Method::from_bytes(token).is_ok()).then(|| value.clone())
+}
+
 #[cfg(test)]
 mod tests {
     use genkan_routing::policy::pattern::Pattern;
@@ -88,13 +145,34 @@ mod tests {
     fn cors(origins: CorsOrigins) -> Cors {
         Cors {
             origins,
-            methods: "GET, PUT".to_owned(),
-            headers: "DNT,Authorization".to_owned(),
+            methods: CorsList::These("GET, PUT".to_owned()),
+            headers: CorsList::These("DNT,Authorization".to_owned()),
             expose_headers: None,
             credentials: true,
             max_age: 1_728_000,
+            preflights: Preflights::OfAllowedOrigins,
         }
     }
+
+    /// As Gateway API's filter with `*` for methods and headers.
+    fn gateway(origins: CorsOrigins) -> Cors {
+        Cors {
+            methods: CorsList::Requested,
+            headers: CorsList::Requested,
+            preflights: Preflights::All,
+            ..cors(origins)
+        }
+    }
+
+    /// The answer to a preflight, if it is answered.
+    fn preflight(cors: &Cors, origin: &str, fields: &[(&'static str, &str)]) -> Option<Reply> {
+        let request = Request::new(Method::OPTIONS, "/").header("origin", origin);
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(name, value));
+        request.with(|ctx| CompiledCors::new(cors).request(ctx)).break_value()
+    }
+
+    const METHOD: (&str, &str) = ("access-control-request-method", "PATCH");
+    const HEADERS: (&str, &str) = ("access-control-request-headers", "x-one, X-Two");
 
     fn list() -> CorsOrigins {
         CorsOrigins::List(vec![
@@ -165,5 +243,40 @@ mod tests {
         assert_eq!(headers[ACCESS_CONTROL_EXPOSE_HEADERS], "X-A, X-B");
         assert!(!headers.contains_key(ACCESS_CONTROL_ALLOW_CREDENTIALS));
         assert!(!headers.contains_key(VARY));
+    }
+
+    #[test]
+    fn of_gateway_api_every_preflight_is_answered_but_no_other_request() {
+        let refused = preflight(&gateway(list()), "https://evil", &[METHOD]).unwrap();
+        assert_eq!(refused.status, StatusCode::FORBIDDEN);
+        assert!(!refused.headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
+        assert_eq!(preflight(&gateway(list()), "https://a.example", &[METHOD]).unwrap().status, StatusCode::NO_CONTENT);
+        assert!(preflight(&gateway(list()), "https://a.example", &[]).is_none(), "an OPTIONS that asks for no method");
+        let get = Request::get("/").header("origin", "https://evil").header(METHOD.0, METHOD.1);
+        assert!(get.with(|ctx| CompiledCors::new(&gateway(list())).request(ctx)).is_continue());
+    }
+
+    #[test]
+    fn what_is_asked_for_is_repeated_where_anything_is_allowed() {
+        let reply = preflight(&gateway(list()), "https://a.example", &[METHOD, HEADERS]).unwrap();
+        assert_eq!(reply.headers[ACCESS_CONTROL_ALLOW_METHODS], "PATCH");
+        assert_eq!(reply.headers[ACCESS_CONTROL_ALLOW_HEADERS], "x-one, X-Two");
+        let vary: Vec<_> = reply.headers.get_all(VARY).iter().collect();
+        assert_eq!(vary, ["origin", "access-control-request-method", "access-control-request-headers"]);
+        let bare = preflight(&gateway(list()), "https://a.example", &[METHOD]).unwrap();
+        assert!(!bare.headers.contains_key(ACCESS_CONTROL_ALLOW_HEADERS));
+        let odd = preflight(&gateway(list()), "https://a.example", &[METHOD, (HEADERS.0, "x-one, <script>")]).unwrap();
+        assert!(!odd.headers.contains_key(ACCESS_CONTROL_ALLOW_HEADERS));
+    }
+
+    #[test]
+    fn a_list_is_the_answer_whatever_is_asked_for() {
+        let settings = Cors { methods: CorsList::These("PUT".to_owned()), ..gateway(CorsOrigins::All) };
+        let settings = Cors { headers: CorsList::These(String::new()), credentials: false, ..settings };
+        let reply = preflight(&settings, "https://any.example:8443", &[METHOD, HEADERS]).unwrap();
+        assert_eq!(reply.headers[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert_eq!(reply.headers[ACCESS_CONTROL_ALLOW_METHODS], "PUT");
+        assert!(!reply.headers.contains_key(ACCESS_CONTROL_ALLOW_HEADERS));
+        assert!(!reply.headers.contains_key(ACCESS_CONTROL_ALLOW_CREDENTIALS));
     }
 }

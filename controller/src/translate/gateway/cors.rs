@@ -1,6 +1,6 @@
-//! CORS: the filter of HTTPRoutes (`HTTPCORSFilter`), as far as the routing model can say it.
+//! CORS: the filter of HTTPRoutes (`HTTPCORSFilter`).
 
-use genkan_routing::policy::cors::{Cors, CorsOrigin, CorsOrigins};
+use genkan_routing::policy::cors::{Cors, CorsList, CorsOrigin, CorsOrigins, Preflights};
 use genkan_routing::policy::pattern::Pattern;
 
 use super::filter_spec::CorsSpec;
@@ -14,9 +14,6 @@ const SAFELISTED_METHODS: &str = "GET, HEAD, POST";
 /// Why a CORS filter can't be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CorsError {
-    /// The answer would have to repeat what the preflight asks for.
-    #[error("{0} with '*' and allowCredentials together are not supported yet")]
-    WildcardWithCredentials(&'static str),
     /// An origin is not `scheme://host[:port]`.
     #[error("allowOrigins has {0:?}, which is not scheme://host[:port] with scheme http or https")]
     Origin(String),
@@ -27,30 +24,30 @@ pub(crate) enum CorsError {
 
 /// The policy that a filter asks for.
 pub(crate) fn parse(spec: &CorsSpec<'_>) -> Result<Cors, CorsError> {
-    let methods = list("allowMethods", spec.methods)?;
-    let headers = list("allowHeaders", spec.headers)?;
-    if spec.credentials {
-        for (field, texts) in [("allowMethods", spec.methods), ("allowHeaders", spec.headers)] {
-            if has_wildcard(texts) {
-                return Err(CorsError::WildcardWithCredentials(field));
-            }
-        }
-    }
+    let methods = allowed("allowMethods", spec.methods)?;
+    let headers = allowed("allowHeaders", spec.headers)?;
     // A literal `*` is not allowed beside credentials: nothing is exposed then.
     let expose = list("exposeHeaders", spec.expose)?;
     let exposed = !(spec.expose.is_empty() || spec.credentials && has_wildcard(spec.expose));
     Ok(Cors {
         origins: origins(spec)?,
-        methods: if spec.methods.is_empty() { SAFELISTED_METHODS.to_owned() } else { methods },
+        methods: if spec.methods.is_empty() { CorsList::These(SAFELISTED_METHODS.to_owned()) } else { methods },
         headers,
         expose_headers: exposed.then_some(expose),
         credentials: spec.credentials,
         max_age: spec.max_age.map_or(DEFAULT_MAX_AGE, i64::from),
+        preflights: Preflights::All,
     })
 }
 
 fn has_wildcard(texts: &[String]) -> bool {
     texts.iter().any(|text| text == "*")
+}
+
+/// What is allowed. `*` repeats what is asked for, with credentials or without: to browsers, a literal `*` leaves
+/// `Authorization` out.
+fn allowed(field: &'static str, texts: &[String]) -> Result<CorsList, CorsError> {
+    if has_wildcard(texts) { Ok(CorsList::Requested) } else { Ok(CorsList::These(list(field, texts)?)) }
 }
 
 /// The value of a header that lists these. `*` swallows the others.
@@ -164,10 +161,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_model_cannot_say_is_refused() {
+    fn a_wildcard_repeats_what_is_asked_for() {
         let star = texts(&["*"]);
-        let spec = CorsSpec { headers: &star, credentials: true, ..CorsSpec::default() };
-        assert_eq!(parse(&spec), Err(CorsError::WildcardWithCredentials("allowHeaders")));
+        for credentials in [false, true] {
+            let spec = CorsSpec { methods: &star, headers: &star, credentials, expose: &star, ..CorsSpec::default() };
+            let cors = parse(&spec).unwrap();
+            assert_eq!((cors.methods, cors.headers), (CorsList::Requested, CorsList::Requested));
+            assert_eq!(cors.expose_headers.as_deref(), (!credentials).then_some("*"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
         let bad = texts(&["GET, x"]);
         let spec = CorsSpec { methods: &bad, ..CorsSpec::default() };
         assert!(matches!(parse(&spec), Err(CorsError::Token("allowMethods", _))));
@@ -176,6 +181,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_api() {
         let cors = parse(&CorsSpec::default()).unwrap();
-        assert_eq!((cors.methods.as_str(), cors.max_age, cors.expose_headers), ("GET, HEAD, POST", 5, None));
+        assert_eq!(cors.methods, CorsList::These("GET, HEAD, POST".to_owned()));
+        assert_eq!((cors.max_age, cors.expose_headers, cors.preflights), (5, None, Preflights::All));
     }
 }
