@@ -28,8 +28,9 @@ pub(crate) mod filters;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+pub(crate) mod keyed;
 pub(crate) mod l4;
-pub(crate) mod listener;
+mod listener;
 pub mod metrics;
 mod proxy;
 pub(crate) mod random;

@@ -8,7 +8,6 @@
 //!      snapshot --route--> Arc<Rule> --address--> RuleEntry { backends } --number--> ClusterEntry { balancer }
 //! ```
 
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,16 +15,18 @@ use genkan_routing::model::{Action, Backend, Cluster, Filter, Model, Rule, Targe
 use genkan_routing::name::{ClusterId, HostPattern};
 use genkan_routing::policy::access_log::{AccessLog, DEFAULT_FORMAT, DEFAULT_STREAM_FORMAT};
 use genkan_routing::snapshot::Snapshot;
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHashMap;
 
 use crate::access_log::{Format, StreamFormat};
 use crate::filters::{Compiled, Runtime};
+use crate::keyed;
 use crate::listener::table::ListenerTable;
 use crate::metrics::{Metrics, RuleHandles, RuleMetrics};
 use crate::random;
 use crate::slots::Slots;
 use crate::upstream::balance::Balancer;
 use crate::upstream::retry_budget::Budget;
+use crate::upstream::tls::Secure;
 
 /// What one publish swaps; see the module's documentation.
 #[derive(Debug)]
@@ -96,6 +97,8 @@ pub(crate) struct ClusterEntry {
     pub(crate) balancer: Arc<Balancer>,
     /// Limits further attempts; kept while its policy stays the same.
     pub(crate) budget: Option<Arc<Budget>>,
+    /// Its TLS, where that is not the engine's; kept while its settings stay the same.
+    pub(crate) secure: Secure,
     /// A hash of everything that decides how its connections are secured.
     group: u64,
     /// Where the ages of its connections are counted from.
@@ -268,10 +271,7 @@ impl BackendEntry {
 
 impl ClusterEntry {
     fn new(cluster: &Arc<Cluster>, known: Option<&Self>, now: Instant) -> Self {
-        let mut hasher = FxHasher::default();
-        cluster.service.namespace.hash(&mut hasher);
-        cluster.version.hash(&mut hasher);
-        cluster.tls.hash(&mut hasher);
+        let group = keyed::hash((&cluster.service.namespace, cluster.version, &cluster.tls));
         let same = |known: &&Self| {
             known.cluster.endpoints == cluster.endpoints && known.cluster.load_balance == cluster.load_balance
         };
@@ -290,7 +290,9 @@ impl ClusterEntry {
             same.map_or_else(|| Arc::new(Budget::new(policy, now)), Arc::clone)
         });
         let since = known.map_or(now, |known| known.since);
-        Self { cluster: Arc::clone(cluster), balancer, budget, group: hasher.finish(), since }
+        let same_tls = |known: &&Self| (known.cluster.version, &known.cluster.tls) == (cluster.version, &cluster.tls);
+        let secure = known.filter(same_tls).map(|known| known.secure.clone()).unwrap_or_default();
+        Self { cluster: Arc::clone(cluster), balancer, budget, secure, group, since }
     }
 
     /// Which kept connections of an address may be shared at `now`. The group changes with every `max_age` that

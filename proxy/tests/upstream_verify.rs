@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use genkan_routing::model::{HttpVersion, UpstreamTls};
+use genkan_routing::model::{HttpVersion, UpstreamTls, Verify};
 use kit::model::rule;
 use kit::{Backend, Running, Site};
 use rustls_pki_types::pem::PemObject;
@@ -62,7 +62,7 @@ async fn endpoint(pair: &Pair) -> Backend {
 }
 
 fn verified(server_name: Option<&str>) -> UpstreamTls {
-    UpstreamTls { server_name: server_name.map(Into::into), verify: true }
+    UpstreamTls { server_name: server_name.map(Into::into), verify: Verify::System, client: None }
 }
 
 /// Serves `/NAME` from a cluster of `backend` with each of these settings.

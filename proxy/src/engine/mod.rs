@@ -16,6 +16,7 @@ mod gather;
 mod heads;
 mod peer;
 mod phases;
+mod secured;
 mod stream;
 mod uses;
 

@@ -136,6 +136,10 @@ impl ProxyHttp for Phases {
         let now = Instant::now();
         let peer = match request.exchange.next_attempt(session.req_header(), now) {
             Ok(target) => self.peers.of(&target),
+            Err(failure) => Err(failure),
+        };
+        let peer = match peer {
+            Ok(peer) => peer,
             Err(failure) => return Err(ctx.fail(failure)),
         };
         watch_time(request, now);

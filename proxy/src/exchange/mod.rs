@@ -44,6 +44,7 @@ use crate::reply::Reply;
 use crate::shared::Shared;
 use crate::table::{ClusterEntry, ProxyTable, RuleEntry, RuleNumber};
 use crate::upstream::endpoint::Picked;
+use crate::upstream::tls::Secure;
 
 /// Kept connections that may turn out to be closed without counting as tries. A request that makes an endpoint fail
 /// looks the same, so there has to be an end.
@@ -92,6 +93,8 @@ pub(crate) struct Target<'a> {
     pub(crate) address: SocketAddr,
     /// TLS towards it.
     pub(crate) tls: Option<&'a UpstreamTls>,
+    /// The same, set up, where the engine can't do it.
+    pub(crate) secure: &'a Secure,
     /// Whether it speaks HTTP/2.
     pub(crate) http2: bool,
     /// Which kept connections of the address may be shared.
@@ -204,6 +207,7 @@ impl Exchange {
         Ok(Target {
             address,
             tls: cluster.cluster.tls.as_ref(),
+            secure: &cluster.secure,
             http2: cluster.cluster.version == HttpVersion::Http2,
             connection_group: cluster.connection_group(upstream.keepalive_time, now),
             connect_timeout: within(forward.timeouts.connect),

@@ -143,7 +143,7 @@ impl Site {
     /// A cluster whose endpoints speak TLS with a certificate that is not verified.
     pub fn tls_cluster(self, name: &str, endpoints: &[SocketAddr], version: HttpVersion) -> Self {
         self.cluster_with(name, endpoints, |cluster| {
-            cluster.tls = Some(UpstreamTls { server_name: None, verify: false });
+            cluster.tls = Some(UpstreamTls::UNVERIFIED);
             cluster.version = version;
         })
     }

@@ -24,9 +24,27 @@ pub struct Pair {
 
 impl Pair {
     pub fn new(name: &str) -> Self {
-        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        Self { der: made.cert.der().clone(), key }
+        Self::with_names(&[name])
+    }
+
+    /// For these names; one that begins with `uri:` is a URI.
+    pub fn with_names(names: &[&str]) -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.subject_alt_names = names
+            .iter()
+            .map(|name| match name.strip_prefix("uri:") {
+                Some(uri) => rcgen::SanType::URI(uri.try_into().unwrap()),
+                None => rcgen::SanType::DnsName((*name).try_into().unwrap()),
+            })
+            .collect();
+        let signing_key = rcgen::KeyPair::generate().unwrap();
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        Self { der: params.self_signed(&signing_key).unwrap().der().clone(), key }
+    }
+
+    /// The private key.
+    pub fn key(&self) -> PrivateKeyDer<'static> {
+        self.key.clone_key()
     }
 
     /// As a model has it.

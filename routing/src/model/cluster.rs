@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::upstream_tls::UpstreamTls;
 use crate::name::ClusterId;
 use crate::policy::affinity::Affinity;
 use crate::policy::load_balance::LoadBalance;
@@ -59,17 +60,6 @@ pub enum HttpVersion {
     Http1,
     /// HTTP/2: with TLS by ALPN, else by prior knowledge (h2c); gRPC needs it.
     Http2,
-}
-
-/// TLS towards endpoints.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct UpstreamTls {
-    /// The server name in the handshake; `None` sends none (`proxy-ssl-server-name: off`, the default).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<Arc<str>>,
-    /// Whether the endpoint's certificate is verified (`proxy-ssl-verify`, off).
-    pub verify: bool,
 }
 
 /// Where one instance of a backend listens.

@@ -23,6 +23,7 @@ mod matching;
 mod rule;
 mod shared_map;
 mod stream;
+mod upstream_tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,12 +31,13 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use certificate::{Certificate, PrivateKey};
-pub use cluster::{Cluster, Endpoint, HttpVersion, ServiceRef, UpstreamTls};
+pub use cluster::{Cluster, Endpoint, HttpVersion, ServiceRef};
 pub use listener::{ClientAuth, ClientAuthMode, Host, Listener, Protocol, Section, Table, Terminated, UnknownName};
 pub use matching::{HeaderMatch, Match, PathMatch, PathPrefix, PathPrefixError, QueryMatch, ValueMatch};
 pub use rule::{Action, Backend, Deny, DirectResponse, Filter, Filters, Forward, Rule, RuleLabels, Stage, Target};
 pub use shared_map::{Iter, SharedMap, Unshared};
 pub use stream::{Stream, StreamBackend};
+pub use upstream_tls::{Authority, ClientCertificate, SubjectAltName, Trust, UpstreamTls, Verify};
 
 use crate::name::{CertificateId, ClusterId, ListenerId, RuleId, TableId};
 use crate::policy::access_log::AccessLog;

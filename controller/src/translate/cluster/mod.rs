@@ -9,7 +9,7 @@ mod topology;
 use std::fmt;
 use std::sync::Arc;
 
-use genkan_routing::model::{Cluster, HttpVersion, ServiceRef, UpstreamTls};
+use genkan_routing::model::{Cluster, HttpVersion, ServiceRef, UpstreamTls, Verify};
 use genkan_routing::name::{ClusterId, Origin};
 use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
 use genkan_routing::report::Problem;
@@ -91,11 +91,19 @@ impl fmt::Display for ClusterSpec {
                 (HttpVersion::Http2, None) => "+grpc",
                 (HttpVersion::Http2, Some(_)) => "+grpcs",
             })?;
-            if let Some(UpstreamTls { server_name, verify }) = tls {
+            if let Some(UpstreamTls { server_name, verify, client }) = tls {
                 if let Some(name) = server_name {
                     write!(f, "+sni={name}")?;
                 }
-                f.write_str(if *verify { "+verify" } else { "" })?;
+                match verify {
+                    Verify::Nothing => {}
+                    Verify::System => f.write_str("+verify")?,
+                    Verify::Trust(trust) => write!(f, "+verify={}", trust.id)?,
+                    Verify::Refused(_) => f.write_str("+refused")?,
+                }
+                if let Some(client) = client {
+                    write!(f, "+client={}", client.id)?;
+                }
             }
         }
         match &self.load_balance {
@@ -410,7 +418,7 @@ mod tests {
     fn ids_tell_settings_apart() {
         let plain = ClusterSpec::new("default", "web", "80");
         assert_eq!(plain.id().as_str(), "default/web:80");
-        let tls = UpstreamTls { server_name: Some("a.b".into()), verify: true };
+        let tls = UpstreamTls { server_name: Some("a.b".into()), verify: Verify::System, client: None };
         let transport = Some(Transport { version: HttpVersion::Http2, tls: Some(tls) });
         let rich = ClusterSpec { transport, load_balance: LoadBalance::PeakEwma, service_upstream: true, ..plain };
         assert_eq!(rich.id().as_str(), "default/web:80+grpcs+sni=a.b+verify+ewma+service");

@@ -20,7 +20,7 @@ pub(super) fn of_port(
 }
 
 fn of_word(protocol: &str) -> Option<Transport> {
-    let unverified = || Some(UpstreamTls { server_name: None, verify: false });
+    let unverified = || Some(UpstreamTls::UNVERIFIED);
     let (version, tls) = match protocol {
         "http" | "ws" | "kubernetes.io/ws" => (HttpVersion::Http1, None),
         "h2c" | "kubernetes.io/h2c" | "grpc" => (HttpVersion::Http2, None),

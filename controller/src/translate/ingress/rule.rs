@@ -147,7 +147,7 @@ pub(super) fn cluster_spec(fragment: &Fragment, body: &Body, backend: &BackendRe
     let protocol = body.settings.backend_protocol;
     let transport = || Transport {
         version: if protocol.is_http2() { HttpVersion::Http2 } else { HttpVersion::Http1 },
-        tls: protocol.is_tls().then_some(UpstreamTls { server_name: None, verify: false }),
+        tls: protocol.is_tls().then_some(UpstreamTls::UNVERIFIED),
     };
     ClusterSpec {
         transport: body.protocol_written.then(transport),

@@ -1,0 +1,101 @@
+//! Connections to endpoints whose TLS is ours.
+//!
+//! pingora's TLS asks an endpoint's certificate for the server name and nothing else, and shows a certificate only if it
+//! gets its private key as bytes, which Genkan does not keep. So where other names are asked for, or a certificate is to
+//! be shown, the handshake is made here, and pingora gets one end of a pair of sockets:
+//!
+//! ```text
+//!  pingora --plain--> UnixStream pair --relay--> TLS --> endpoint
+//! ```
+//!
+//! A kept connection is compared with its peer's address, which a pair has not, unless the address is 0.0.0.0; so that
+//! is what pingora is told, and the true one is part of the group. Over HTTP/2 the endpoint sees the scheme `http`, as
+//! pingora knows of no TLS.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use genkan_routing::model::{HttpVersion, UpstreamTls, Verify};
+use pingora_core::connectors::L4Connect;
+use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
+use pingora_core::protocols::l4::stream::Stream;
+use pingora_core::{Error, ErrorType, Result};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task;
+use tokio::time::timeout;
+
+use crate::exchange::Target;
+use crate::upstream::tls::Secure;
+
+/// Makes the connections of one attempt.
+#[derive(Debug)]
+struct Connector {
+    address: SocketAddr,
+    tls: UpstreamTls,
+    version: HttpVersion,
+    secure: Secure,
+    limit: Duration,
+}
+
+/// Whether pingora can't do what is asked.
+pub(super) fn is_needed(tls: &UpstreamTls) -> bool {
+    let names = matches!(&tls.verify, Verify::Trust(trust) if !trust.names.is_empty());
+    names || tls.client.is_some()
+}
+
+/// What makes the connections of an attempt.
+pub(super) fn connector(target: &Target<'_>, tls: &UpstreamTls) -> Arc<dyn L4Connect + Send + Sync> {
+    Arc::new(Connector {
+        address: target.address,
+        tls: tls.clone(),
+        version: if target.http2 { HttpVersion::Http2 } else { HttpVersion::Http1 },
+        secure: target.secure.clone(),
+        limit: target.connect_timeout,
+    })
+}
+
+#[async_trait]
+impl L4Connect for Connector {
+    async fn connect(&self, _told: &PeerAddress) -> Result<Stream> {
+        let connecting = async {
+            let stream = TcpStream::connect(self.address).await.map_err(refused)?;
+            stream.set_nodelay(true).map_err(refused)?;
+            let secured = self.secure.handshake(&self.tls, self.version, self.address, stream);
+            secured.await.map_err(|error| Error::because(ErrorType::TLSHandshakeFailure, "own TLS", error))
+        };
+        let stream = timeout(self.limit, connecting).await;
+        let stream = stream.map_err(|late| Error::because(ErrorType::ConnectTimedout, "own TLS", late))??;
+        let (ours, theirs) = UnixStream::pair().map_err(refused)?;
+        task::spawn(relay(stream, ours));
+        Ok(theirs.into())
+    }
+}
+
+fn refused(error: io::Error) -> Box<Error> {
+    Error::because(ErrorType::ConnectError, "own TLS", error)
+}
+
+/// Passes on what comes from either side. pingora never closes one direction alone, so its end is the end of both; the
+/// endpoint may close before it has read everything.
+async fn relay(endpoint: impl AsyncRead + AsyncWrite, own: UnixStream) {
+    let (mut from_endpoint, mut to_endpoint) = split(endpoint);
+    let (mut from_engine, mut to_engine) = own.into_split();
+    let requests = async {
+        // Errors of either side end the connection; the request's own failure tells of them.
+        let _ = copy(&mut from_engine, &mut to_endpoint).await;
+        let _ = to_endpoint.shutdown().await;
+    };
+    let responses = async {
+        if copy(&mut from_endpoint, &mut to_engine).await.is_ok() && to_engine.shutdown().await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = requests => {}
+        () = responses => {}
+    }
+}

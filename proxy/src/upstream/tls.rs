@@ -1,0 +1,204 @@
+//! TLS towards endpoints: what a cluster asks of their certificates, as a configuration that its connections share, so
+//! that sessions are resumed.
+//!
+//! A resumed session skips the verifier. That is sound because a configuration belongs to one [`UpstreamTls`]: another
+//! authority, name or certificate of our own is another configuration with sessions of its own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use genkan_routing::model::{HttpVersion, SubjectAltName, Trust, UpstreamTls, Verify};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// A cluster's TLS, set up when its first connection needs it; carried over while its settings stay the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Secure(Arc<OnceLock<Result<Arc<ClientConfig>, SetUpError>>>);
+
+/// Why TLS towards endpoints can't be set up.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum SetUpError {
+    /// The translation said so.
+    #[error("{0}")]
+    Refused(Arc<str>),
+    /// None of the authorities can be read.
+    #[error("none of the authorities is a certificate")]
+    NoAuthority,
+    /// rustls said so.
+    #[error("{0}")]
+    Tls(Error),
+}
+
+/// Judges endpoints' certificates.
+#[derive(Debug)]
+struct Verifier {
+    demand: Demand,
+    roots: Arc<RootCertStore>,
+}
+
+/// What a certificate must have.
+#[derive(Clone, Debug)]
+enum Demand {
+    Nothing,
+    /// A chain, and the name that was asked for.
+    ServerName,
+    /// A chain, and a name of these.
+    OneOf(Vec<SubjectAltName>),
+}
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
+
+/// The authorities of the system, read once (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others).
+static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "some authorities of the system can't be read");
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    Arc::new(roots)
+});
+
+impl Secure {
+    /// Makes TLS of a TCP connection to an endpoint. `version` is what is to be spoken over it; `None` for something
+    /// else than HTTP.
+    pub(crate) async fn handshake(
+        &self,
+        tls: &UpstreamTls,
+        version: HttpVersion,
+        address: SocketAddr,
+        stream: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let config = self.0.get_or_init(|| set_up(tls, version)).clone().map_err(io::Error::other)?;
+        let name = match &tls.server_name {
+            Some(name) => ServerName::try_from(name.to_string()).map_err(io::Error::other)?,
+            // No server name is sent for an address; verification, where it is on, asks for the address.
+            None => ServerName::IpAddress(address.ip().into()),
+        };
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        if version == HttpVersion::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Err(io::Error::other("the endpoint does not speak HTTP/2 over TLS"));
+        }
+        Ok(stream)
+    }
+}
+
+fn set_up(tls: &UpstreamTls, version: HttpVersion) -> Result<Arc<ClientConfig>, SetUpError> {
+    let verifier = Arc::new(Verifier::new(&tls.verify)?);
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_safe_default_protocol_versions()
+        .map_err(SetUpError::Tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match &tls.client {
+        None => builder.with_no_client_auth(),
+        Some(client) => {
+            let chain = client.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+            let own = CertifiedKey::new(chain, Arc::clone(client.key.signing()));
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)))
+        }
+    };
+    config.alpn_protocols = match version {
+        HttpVersion::Http1 => vec![b"http/1.1".to_vec()],
+        HttpVersion::Http2 => vec![b"h2".to_vec()],
+    };
+    Ok(Arc::new(config))
+}
+
+impl Verifier {
+    fn new(verify: &Verify) -> Result<Self, SetUpError> {
+        Ok(match verify {
+            Verify::Nothing => Self { demand: Demand::Nothing, roots: Arc::new(RootCertStore::empty()) },
+            Verify::System => Self { demand: Demand::ServerName, roots: Arc::clone(&SYSTEM) },
+            Verify::Trust(trust) => Self { demand: Demand::of(trust), roots: roots(trust)? },
+            Verify::Refused(reason) => return Err(SetUpError::Refused(Arc::clone(reason))),
+        })
+    }
+}
+
+impl Demand {
+    fn of(trust: &Trust) -> Self {
+        if trust.names.is_empty() { Self::ServerName } else { Self::OneOf(trust.names.clone()) }
+    }
+}
+
+fn roots(trust: &Trust) -> Result<Arc<RootCertStore>, SetUpError> {
+    let Some(authorities) = &trust.authorities else { return Ok(Arc::clone(&SYSTEM)) };
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(authorities.iter().map(|authority| CertificateDer::from(authority.der.to_vec())));
+    if roots.is_empty() { Err(SetUpError::NoAuthority) } else { Ok(Arc::new(roots)) }
+}
+
+/// Whether a certificate has a name.
+fn has(certificate: &CertificateDer<'_>, parsed: &ParsedCertificate<'_>, name: &SubjectAltName) -> bool {
+    let Ok(presented) = webpki::EndEntityCert::try_from(certificate) else { return false };
+    match name {
+        SubjectAltName::Uri(uri) => presented.valid_uri_names().any(|name| name == &**uri),
+        // A policy that names a wildcard means a certificate for that wildcard.
+        SubjectAltName::Dns(name) if name.starts_with("*.") => {
+            presented.valid_dns_names().any(|presented| presented.eq_ignore_ascii_case(name))
+        }
+        SubjectAltName::Dns(name) => {
+            ServerName::try_from(&**name).is_ok_and(|name| verify_server_name(parsed, &name).is_ok())
+        }
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if matches!(self.demand, Demand::Nothing) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let parsed = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = PROVIDER.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
+        match &self.demand {
+            Demand::Nothing => {}
+            Demand::ServerName => verify_server_name(&parsed, server_name)?,
+            Demand::OneOf(names) => {
+                if !names.iter().any(|name| has(end_entity, &parsed, name)) {
+                    return Err(CertificateError::NotValidForName.into());
+                }
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &PROVIDER.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &PROVIDER.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        PROVIDER.signature_verification_algorithms.supported_schemes()
+    }
+}

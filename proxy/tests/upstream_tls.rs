@@ -1,0 +1,277 @@
+//! TLS towards endpoints as policies ask for it: authorities, names, certificates of our own, and who shares what.
+
+// A test that cannot go on has failed.
+#![allow(clippy::unwrap_used)]
+
+mod kit;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use genkan_routing::model::{Authority, ClientCertificate, HttpVersion, SubjectAltName, Trust, UpstreamTls, Verify};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use kit::client::{Body, full};
+use kit::model::rule;
+use kit::tls::Pair;
+use kit::{Backend, Client, Running, Site};
+use rustls::RootCertStore;
+use rustls::crypto::ring;
+use rustls::server::WebPkiClientVerifier;
+
+/// The names of most endpoints here.
+const NAMES: [&str; 3] = ["backend.test", "other.test", "uri:spiffe://backend.test/one"];
+
+fn self_signed() -> Pair {
+    Pair::with_names(&NAMES)
+}
+
+/// An endpoint that answers over TLS: the version, what the client's certificate is, and the body's length. With
+/// `clients`, only those get in that show one of these certificates.
+async fn endpoint(pair: &Pair, clients: &[&Pair]) -> Backend {
+    let provider = Arc::new(ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    clients.iter().for_each(|client| roots.add(client.der.clone()).unwrap());
+    let builder = if roots.is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        builder.with_client_cert_verifier(verifier)
+    };
+    let mut config = builder.with_single_cert(vec![pair.der.clone()], pair.key()).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    Backend::raw(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let (_, session) = stream.get_ref();
+            let shown = session.peer_certificates().map(|chain| chain[0].clone().into_owned());
+            let http2 = session.alpn_protocol() == Some(b"h2");
+            let service = service_fn(move |request| answer(request, shown.as_ref().map(|der| der.len())));
+            let io = TokioIo::new(stream);
+            // A proxy that hangs up is part of many tests.
+            if http2 {
+                let _ =
+                    hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
+            } else {
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+            }
+        }
+    })
+    .await
+}
+
+async fn answer(request: Request<Incoming>, shown: Option<usize>) -> Result<Response<Body>, Infallible> {
+    let version = request.version();
+    let length = request.into_body().collect().await.map_or(0, |body| body.to_bytes().len());
+    Ok(Response::new(full(format!("{version:?} {shown:?} {length}"))))
+}
+
+fn authority(der: &[u8]) -> Authority {
+    Authority { fingerprint: "".into(), der: der.into() }
+}
+
+fn trust(authorities: &[&[u8]], names: &[SubjectAltName]) -> Verify {
+    let authorities = authorities.iter().map(|der| authority(der)).collect();
+    Verify::Trust(Arc::new(Trust { id: "default/policy".into(), authorities: Some(authorities), names: names.into() }))
+}
+
+fn dns(name: &str) -> SubjectAltName {
+    SubjectAltName::Dns(name.into())
+}
+
+fn uri(name: &str) -> SubjectAltName {
+    SubjectAltName::Uri(name.into())
+}
+
+fn tls(server_name: &str, verify: Verify) -> UpstreamTls {
+    UpstreamTls { server_name: Some(server_name.into()), verify, client: None }
+}
+
+/// Serves `/0`, `/1` and so on from the endpoint, each with its settings.
+fn serve(address: SocketAddr, version: HttpVersion, settings: &[UpstreamTls]) -> Running {
+    let site = settings.iter().enumerate().fold(Site::new(), |site, (number, tls)| {
+        let site = site.cluster_with(&number.to_string(), &[address], |cluster| {
+            cluster.tls = Some(tls.clone());
+            cluster.version = version;
+        });
+        site.rule(rule(&format!("/{number}")).to(&number.to_string()))
+    });
+    Running::start(site)
+}
+
+/// The statuses of `/0`, `/1` and so on.
+async fn statuses(running: &Running, count: usize) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for number in 0..count {
+        statuses.push(running.get(&format!("/{number}")).await.status);
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn an_endpoint_must_have_a_trusted_certificate_with_a_name_that_is_asked_for() {
+    let (pair, stranger) = (self_signed(), self_signed());
+    let backend = endpoint(&pair, &[]).await;
+    let (own, other): (&[u8], &[u8]) = (&pair.der, &stranger.der);
+    let all = [
+        (200, tls("backend.test", trust(&[own], &[]))),
+        (200, tls("backend.test", trust(&[other, own], &[]))),
+        (502, tls("backend.test", trust(&[other], &[]))),
+        (502, tls("wrong.test", trust(&[own], &[]))),
+        // Names count instead of the server name, whatever that is.
+        (200, tls("wrong.test", trust(&[own], &[dns("other.test")]))),
+        (200, tls("wrong.test", trust(&[own], &[dns("nobody.test"), uri("spiffe://backend.test/one")]))),
+        (502, tls("backend.test", trust(&[own], &[dns("nobody.test")]))),
+        (502, tls("backend.test", trust(&[own], &[uri("spiffe://backend.test/two")]))),
+        (502, tls("backend.test", trust(&[own], &[uri("spiffe://backend.test/")]))),
+        (502, tls("backend.test", trust(&[own], &[dns("spiffe://backend.test/one"), uri("backend.test")]))),
+        (502, tls("backend.test", trust(&[other], &[dns("backend.test")]))),
+        (502, tls("backend.test", Verify::Refused("no such ConfigMap".into()))),
+        (502, tls("backend.test", Verify::System)),
+        (200, tls("backend.test", Verify::Nothing)),
+    ];
+    let settings: Vec<_> = all.iter().map(|(_, tls)| tls.clone()).collect();
+    let expected: Vec<_> = all.iter().map(|(status, _)| *status).collect();
+    let running = serve(backend.address, HttpVersion::Http1, &settings);
+    // The second time there are kept connections, of which none is for those who were refused.
+    assert_eq!(statuses(&running, all.len()).await, expected);
+    assert_eq!(statuses(&running, all.len()).await, expected);
+}
+
+#[tokio::test]
+async fn broken_authorities_are_passed_over_and_nothing_is_trusted_when_none_is_left() {
+    let pair = self_signed();
+    let backend = endpoint(&pair, &[]).await;
+    // Cut short, it begins like a certificate.
+    let (own, cut): (&[u8], &[u8]) = (&pair.der, &pair.der[..pair.der.len() / 2]);
+    let names = [dns("backend.test")];
+    let settings = [
+        tls("backend.test", trust(&[cut, b"", b"nonsense"], &[])),
+        tls("backend.test", trust(&[cut, b"", b"nonsense"], &names)),
+        tls("backend.test", trust(&[], &[])),
+        tls("backend.test", trust(&[], &names)),
+        tls("backend.test", trust(&[cut, own], &[])),
+        tls("backend.test", trust(&[cut, own], &names)),
+    ];
+    let running = serve(backend.address, HttpVersion::Http1, &settings);
+    for _ in 0..2 {
+        assert_eq!(statuses(&running, settings.len()).await, [502, 502, 502, 502, 200, 200]);
+    }
+}
+
+#[tokio::test]
+async fn connections_are_kept_but_never_for_another_policy() {
+    let (pair, another) = (self_signed(), self_signed());
+    let backend = endpoint(&pair, &[]).await;
+    let (own, other): (&[u8], &[u8]) = (&pair.der, &another.der);
+    let mut with_certificate = tls("backend.test", trust(&[own], &[]));
+    with_certificate.client = Some(ClientCertificate(another.certificate("default/own")));
+    let settings = [
+        tls("backend.test", trust(&[own], &[])),
+        tls("backend.test", trust(&[own, other], &[])),
+        tls("backend.test", trust(&[own], &[dns("backend.test")])),
+        tls("backend.test", trust(&[own], &[dns("other.test")])),
+        with_certificate,
+        tls("backend.test", Verify::Nothing),
+    ];
+    let running = serve(backend.address, HttpVersion::Http1, &settings);
+    for _ in 0..5 {
+        assert_eq!(statuses(&running, settings.len()).await, [200; 6]);
+    }
+    assert_eq!(backend.connections(), settings.len());
+}
+
+#[tokio::test]
+async fn an_endpoint_sees_the_certificate_that_is_shown_to_it() {
+    let (pair, client, stranger) = (self_signed(), Pair::new("genkan.test"), Pair::new("stranger.test"));
+    let backend = endpoint(&pair, &[&client]).await;
+    let shown = |shown: &Pair, verify| UpstreamTls {
+        client: Some(ClientCertificate(shown.certificate("default/own"))),
+        ..tls("backend.test", verify)
+    };
+    let settings = [
+        shown(&client, trust(&[&pair.der], &[])),
+        shown(&client, trust(&[&pair.der], &[dns("other.test")])),
+        shown(&client, Verify::Nothing),
+        shown(&stranger, Verify::Nothing),
+        tls("backend.test", Verify::Nothing),
+    ];
+    let running = serve(backend.address, HttpVersion::Http1, &settings);
+    for _ in 0..2 {
+        assert_eq!(statuses(&running, settings.len()).await, [200, 200, 200, 502, 502]);
+    }
+    assert_eq!(running.get("/0").await.text(), format!("HTTP/1.1 Some({}) 0", client.der.len()));
+}
+
+#[tokio::test]
+async fn all_of_it_works_over_http2() {
+    let (pair, client) = (self_signed(), Pair::new("genkan.test"));
+    let backend = endpoint(&pair, &[&client]).await;
+    let with = |verify| UpstreamTls {
+        client: Some(ClientCertificate(client.certificate("default/own"))),
+        ..tls("backend.test", verify)
+    };
+    let settings = [
+        with(trust(&[&pair.der], &[])),
+        with(trust(&[&pair.der], &[uri("spiffe://backend.test/one")])),
+        with(trust(&[&pair.der], &[dns("nobody.test")])),
+    ];
+    let running = serve(backend.address, HttpVersion::Http2, &settings);
+    for _ in 0..3 {
+        assert_eq!(statuses(&running, settings.len()).await, [200, 200, 502]);
+    }
+    assert_eq!(running.get("/1").await.text(), format!("HTTP/2.0 Some({}) 0", client.der.len()));
+}
+
+#[tokio::test]
+async fn large_bodies_pass_in_both_directions() {
+    let pair = self_signed();
+    let backend = endpoint(&pair, &[]).await;
+    let running =
+        serve(backend.address, HttpVersion::Http1, &[tls("backend.test", trust(&[&pair.der], &[dns("other.test")]))]);
+    let body = vec![b'x'; 5 << 20];
+    let mut client = running.connect().await;
+    for _ in 0..3 {
+        client.send(format!("POST /0 HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len())).await;
+        client.send(&body).await;
+        assert_eq!(client.answer().await.text(), format!("HTTP/1.1 None {}", body.len()));
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_up_takes_its_kept_connection_along() {
+    let pair = self_signed();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![pair.der.clone()], pair.key())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let backend = Backend::raw(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 4096]).await;
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await;
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+        }
+    })
+    .await;
+    let settings = [tls("backend.test", trust(&[&pair.der], &[dns("other.test")]))];
+    let running = serve(backend.address, HttpVersion::Http1, &settings);
+    let mut client = Client::connect(running.address).await;
+    for _ in 0..5 {
+        assert_eq!(client.get("/0").await.text(), "ok");
+    }
+}
