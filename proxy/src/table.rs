@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use genkan_routing::model::{Action, Backend, Cluster, Filter, Model, Rule, Target};
+use genkan_routing::model::{Action, Backend, Cluster, Filter, Forward, Model, Rule, Target};
 use genkan_routing::name::{ClusterId, HostPattern};
 use genkan_routing::policy::access_log::{AccessLog, DEFAULT_FORMAT, DEFAULT_STREAM_FORMAT};
 use genkan_routing::snapshot::Snapshot;
@@ -246,6 +246,14 @@ impl RuleEntry {
             Action::Respond(_) => (Box::default(), None),
         };
         Self { rule: Arc::clone(rule), filters, backends, canary, metrics: RuleHandles::default() }
+    }
+
+    /// How it forwards, if it does.
+    pub(crate) fn forward(&self) -> Option<&Forward> {
+        match &self.rule.action {
+            Action::Forward(forward) => Some(forward),
+            Action::Respond(_) => None,
+        }
     }
 
     /// The metrics of this rule's requests; see [`RuleHandles::get`].

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use genkan_routing::model::{Authority, ClientCertificate, HttpVersion, SubjectAltName, Trust, UpstreamTls, Verify};
+use genkan_routing::policy::mirror::{Mirror, Share};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -273,5 +274,36 @@ async fn an_endpoint_that_hangs_up_takes_its_kept_connection_along() {
     let mut client = Client::connect(running.address).await;
     for _ in 0..5 {
         assert_eq!(client.get("/0").await.text(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn mirrors_are_verified_as_backends_are() {
+    let (pair, client) = (self_signed(), Pair::new("genkan.test"));
+    let (own, copies) = (Backend::named("own").await, endpoint(&pair, &[&client]).await);
+    let verified = |names: &[SubjectAltName]| UpstreamTls {
+        client: Some(ClientCertificate(client.certificate("default/own"))),
+        ..tls("backend.test", trust(&[&pair.der], names))
+    };
+    for (version, names, result) in [
+        (HttpVersion::Http1, vec![], "answered"),
+        (HttpVersion::Http2, vec![dns("other.test")], "answered"),
+        (HttpVersion::Http1, vec![dns("nobody.test")], "failed"),
+    ] {
+        let site = Site::new().cluster("own", &[own.address]).cluster_with("copies", &[copies.address], |cluster| {
+            cluster.tls = Some(verified(&names));
+            cluster.version = version;
+        });
+        let target = genkan_routing::name::ClusterId::new("copies");
+        let mirror = genkan_routing::model::Filter::Mirror(Arc::new(Mirror { target, share: Share::ALL }));
+        let running = Running::start(site.rule(rule("/").to("own").filter(mirror)));
+        assert_eq!(running.get("/").await.text(), "own");
+        let done = || running.proxy.metrics().encode().contains(&format!("result=\"{result}\"}} 1\n"));
+        let counted = async {
+            while !done() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(kit::client::PATIENCE, counted).await.expect(result);
     }
 }

@@ -11,6 +11,7 @@
 //! ```
 
 mod connection;
+mod copied_body;
 mod failure;
 mod gather;
 mod heads;

@@ -16,6 +16,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::connection::Connection;
+use super::copied_body::CopiedBody;
 use super::peer::Peers;
 use super::uses::Uses;
 use super::{failure, heads};
@@ -24,6 +25,7 @@ use crate::exchange::attempt::Verdict;
 use crate::exchange::{Exchange, Failed, Finished};
 use crate::reply::Reply;
 use crate::shared::Shared;
+use crate::upstream::mirror::Mirrors;
 
 /// How long a client may stay silent while the rest of its body is thrown away (nginx `lingering_timeout`).
 const LINGERING_IDLE: Duration = Duration::from_secs(5);
@@ -36,11 +38,13 @@ pub(super) struct Phases {
     shared: Arc<Shared>,
     peers: Peers,
     uses: Uses,
+    mirrors: Mirrors,
 }
 
 impl Phases {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, peers: Peers::new(), uses: Uses::default() }
+        let mirrors = Mirrors::new(Arc::clone(&shared.metrics));
+        Self { shared, peers: Peers::new(), uses: Uses::default(), mirrors }
     }
 }
 
@@ -52,6 +56,7 @@ pub(super) struct Carried(Option<Box<Request>>);
 struct Request {
     exchange: Exchange,
     connection: Arc<Connection>,
+    body: CopiedBody,
 }
 
 impl Drop for Request {
@@ -99,7 +104,7 @@ impl ProxyHttp for Phases {
         connection.active.fetch_add(1, Ordering::Relaxed);
         connection.streams_begun.fetch_add(1, Ordering::Relaxed);
         let exchange = Exchange::begin(&self.shared, &connection.info, Instant::now());
-        let request = ctx.0.insert(Box::new(Request { exchange, connection }));
+        let request = ctx.0.insert(Box::new(Request { exchange, connection, body: CopiedBody::default() }));
         set_up_client(session, request);
         Ok(())
     }
@@ -118,7 +123,10 @@ impl ProxyHttp for Phases {
             Ok(std::ops::ControlFlow::Continue(())) => {}
             Err(failure) => return Err(ctx.fail(failure)),
         }
-        if expects_continue(session.req_header()) && !session.is_body_empty() {
+        let has_body = !session.is_body_empty();
+        let copies = request.exchange.take_copies();
+        request.body = copies.into_iter().filter_map(|copy| self.mirrors.send(*copy, has_body)).collect();
+        if expects_continue(session.req_header()) && has_body {
             say_continue(session).await?;
         }
         Ok(false)
@@ -134,6 +142,7 @@ impl ProxyHttp for Phases {
             }
         }
         let now = Instant::now();
+        request.body.begin_attempt();
         let peer = match request.exchange.next_attempt(session.req_header(), now) {
             Ok(target) => self.peers.of(&target),
             Err(failure) => Err(failure),
@@ -174,9 +183,10 @@ impl ProxyHttp for Phases {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut Carried,
     ) -> Result<()> {
+        ctx.request()?.body.pass(body.as_ref(), end);
         let Some(body) = body else { return Ok(()) };
         ctx.exchange()?.request_body(body.len(), Instant::now()).map_err(|failure| match failure {
             Failure::UpstreamTimeout(_) => failure::attempt_over(),

@@ -11,7 +11,7 @@ use http::{StatusCode, Version};
 
 use super::context::RequestContext;
 use super::session::{Kept, Session};
-use super::{Exchange, grpc, hop_by_hop, limits};
+use super::{Copies, Exchange, grpc, hop_by_hop, limits};
 use crate::error::Failure;
 use crate::filters::{self, Admitted, Compiled, canary, forwarded, weighted};
 use crate::random;
@@ -49,6 +49,7 @@ struct Decision {
     choice: Option<Choice>,
     admitted: Admitted,
     session: Option<Box<Session>>,
+    copies: Copies,
     picked: Result<Picked, Reply>,
 }
 
@@ -102,6 +103,7 @@ impl Exchange {
         match decision.picked {
             Ok(picked) => {
                 self.picked = Some(picked);
+                self.copies = decision.copies;
                 Ok(ControlFlow::Continue(()))
             }
             Err(reply) => Ok(ControlFlow::Break(self.finish_reply(head, reply))),
@@ -118,7 +120,13 @@ impl Exchange {
     /// Asks the rule's filters, then the chosen backend's.
     fn decide(&self, ctx: &RequestContext<'_>, entry: &RuleEntry) -> Decision {
         let mut admitted = Admitted::default();
-        let refused = |reply: Reply, admitted| Decision { choice: None, admitted, session: None, picked: Err(reply) };
+        let refused = |reply: Reply, admitted| Decision {
+            choice: None,
+            admitted,
+            session: None,
+            copies: Copies::new(),
+            picked: Err(reply),
+        };
         if let ControlFlow::Break(reply) = filters::request(ctx, &entry.filters, &mut admitted) {
             return refused(reply, admitted);
         }
@@ -135,17 +143,18 @@ impl Exchange {
             return refused(Reply::refuse(ctx, StatusCode::INTERNAL_SERVER_ERROR), admitted);
         };
         let choice = Some(Choice { backend: chosen, cluster });
+        let copies = self.copies(ctx, entry, &admitted);
         if let Some(backend) = chosen.entry(entry).filter(|backend| !backend.filters.is_empty())
             && let ControlFlow::Break(reply) = filters::request(ctx, &backend.filters, &mut admitted)
         {
-            return Decision { choice, admitted, session: None, picked: Err(reply) };
+            return Decision { choice, admitted, session: None, copies: Copies::new(), picked: Err(reply) };
         }
         let session = self.session_of(ctx, forward, cluster, kept.as_ref());
         let balancer = self.table.cluster(cluster).map(|cluster| &cluster.balancer);
         let pick = || balancer.and_then(|balancer| balancer.pick(ctx, &[], random::next()));
         let picked = kept.map(|kept| kept.endpoint).or_else(pick);
         let picked = picked.ok_or_else(|| Reply::refuse(ctx, StatusCode::SERVICE_UNAVAILABLE));
-        Decision { choice, admitted, session, picked }
+        Decision { choice, admitted, session, copies, picked }
     }
 
     /// The canary if it takes the request and has endpoints, else a backend by weight. `None` when the backend is

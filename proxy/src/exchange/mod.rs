@@ -16,6 +16,7 @@ mod grpc;
 pub(crate) mod hop_by_hop;
 mod intake;
 mod limits;
+mod mirror;
 mod session;
 
 use std::net::SocketAddr;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use genkan_routing::model::{Action, Forward, HttpVersion, UpstreamTls};
+use genkan_routing::model::{Forward, HttpVersion, UpstreamTls};
 use genkan_routing::policy::upstream::UpstreamSettings;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
@@ -32,6 +33,7 @@ use smallvec::SmallVec;
 use self::attempt::{Attempt, Cause, Situation, Verdict};
 pub(crate) use self::finish::Finished;
 use self::intake::Choice;
+pub(crate) use self::mirror::Copies;
 use self::session::Session;
 use crate::access_log::Format;
 use crate::connection::ConnectionInfo;
@@ -61,6 +63,8 @@ pub(crate) struct Exchange {
     choice: Option<Choice>,
     request_id: String,
     admitted: Admitted,
+    /// What goes to mirrors, until it is sent.
+    copies: Copies,
     /// The endpoint of the current attempt, or of the first one before it begins.
     picked: Option<Picked>,
     /// Where the client's requests are kept with one endpoint.
@@ -136,6 +140,7 @@ impl Exchange {
             choice: None,
             request_id: String::new(),
             admitted: Admitted::default(),
+            copies: Copies::new(),
             picked: None,
             session: None,
             encoder: None,
@@ -232,10 +237,7 @@ impl Exchange {
         let http2 = self.cluster().is_some_and(|cluster| cluster.cluster.version == HttpVersion::Http2);
         let upgrade = hop_by_hop::upgrade(client).cloned().filter(|_| !http2);
         let close = self.last_use && !http2 && upgrade.is_none();
-        hop_by_hop::clean_request(&mut head.headers, upgrade, http2);
-        if !self.table.snapshot.model().settings.client.underscores_in_headers {
-            hop_by_hop::drop_underscores(&mut head.headers);
-        }
+        self.clean_head(head, upgrade, http2);
         if close {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -244,6 +246,14 @@ impl Exchange {
         self.with_context(client, Instant::now(), |ctx| {
             filters::upstream_head(ctx, settings, &entry.filters, self.backend_filters(), &self.admitted, head);
         });
+    }
+
+    /// Takes out of a copy of the client's head what no endpoint must see.
+    fn clean_head(&self, head: &mut http::request::Parts, upgrade: Option<HeaderValue>, http2: bool) {
+        hop_by_hop::clean_request(&mut head.headers, upgrade, http2);
+        if !self.table.snapshot.model().settings.client.underscores_in_headers {
+            hop_by_hop::drop_underscores(&mut head.headers);
+        }
     }
 
     /// Counts a part of the request's body.
@@ -418,10 +428,7 @@ impl Exchange {
     }
 
     fn forward(&self) -> Option<&Forward> {
-        match &self.rule_entry()?.rule.action {
-            Action::Forward(forward) => Some(forward),
-            Action::Respond(_) => None,
-        }
+        self.rule_entry()?.forward()
     }
 
     fn cluster(&self) -> Option<&ClusterEntry> {

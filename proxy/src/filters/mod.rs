@@ -43,6 +43,7 @@ use genkan_routing::policy::compression::Compression;
 use genkan_routing::policy::forwarded::Forwarded;
 use genkan_routing::policy::headers::HeaderOps;
 use genkan_routing::policy::ip_access::IpAccess;
+use genkan_routing::policy::mirror::Mirror;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use smallvec::SmallVec;
@@ -99,6 +100,7 @@ enum Step {
     IpAccess(Arc<IpAccess>),
     Rewrite(CompiledRewrite),
     RequestHeaders(HeaderOps),
+    Mirror(Arc<Mirror>),
     ResponseHeaders(HeaderOps),
     Hsts(HeaderValue),
     Compression(Arc<Compression>),
@@ -119,6 +121,7 @@ impl Step {
             Filter::IpAccess(access) => Self::IpAccess(Arc::clone(access)),
             Filter::Rewrite(rewrite) => Self::Rewrite(CompiledRewrite::new(rewrite)),
             Filter::RequestHeaders(ops) => Self::RequestHeaders(ops.clone()),
+            Filter::Mirror(mirror) => Self::Mirror(Arc::clone(mirror)),
             Filter::ResponseHeaders(ops) => Self::ResponseHeaders(ops.clone()),
             Filter::Hsts(hsts) => Self::Hsts(hsts::value(hsts)),
             Filter::Compression(compression) => Self::Compression(Arc::clone(compression)),
@@ -167,10 +170,22 @@ pub(crate) fn request(ctx: &RequestContext<'_>, filters: &Compiled, admitted: &m
             Step::ConnectionLimit(limiter) => admitted.guards.extend(limiter.request(ctx)?),
             Step::IpAccess(access) => ip_access::request(ctx, access)?,
             Step::Rewrite(rewrite) => rewrite.request(ctx, admitted),
-            Step::RequestHeaders(_) | Step::ResponseHeaders(_) | Step::Hsts(_) | Step::Compression(_) => {}
+            Step::RequestHeaders(_)
+            | Step::Mirror(_)
+            | Step::ResponseHeaders(_)
+            | Step::Hsts(_)
+            | Step::Compression(_) => {}
         }
     }
     ControlFlow::Continue(())
+}
+
+/// Where copies of a request may go that the filters let pass.
+pub(crate) fn mirrors(filters: &Compiled) -> impl Iterator<Item = &Mirror> {
+    filters.steps.iter().filter_map(|(_, step)| match step {
+        Step::Mirror(mirror) => Some(&**mirror),
+        _ => None,
+    })
 }
 
 /// Makes the head that the backend sees of a copy of the client's: target, `Host`, forwarded headers, then the header

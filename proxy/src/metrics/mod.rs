@@ -14,6 +14,7 @@
 mod admission;
 mod handles;
 mod histogram;
+mod mirror;
 mod process;
 mod rule;
 mod series;
@@ -32,6 +33,7 @@ use parking_lot::Mutex;
 
 pub use self::admission::AdmissionMetrics;
 pub(crate) use self::handles::RuleHandles;
+pub use self::mirror::{MirrorMetrics, MirrorResult};
 pub use self::process::{ConnectionCount, ProcessMetrics, RequestCount};
 use self::rule::Identity;
 pub use self::rule::{Observation, RuleMetrics, UpstreamTimes};
@@ -74,6 +76,8 @@ pub struct Metrics {
     pub leader: GaugeVec<1>,
     /// `admission_*`: the last review of the admission webhook; nothing before the first.
     pub admission: AdmissionMetrics,
+    /// Copies of requests.
+    pub mirrors: MirrorMetrics,
     problems: GaugeVec<2>,
     log_drops: AtomicU64,
 }
@@ -181,6 +185,7 @@ impl Metrics {
                 ["name"],
             ),
             admission: AdmissionMetrics::default(),
+            mirrors: MirrorMetrics::default(),
             problems: GaugeVec::new(
                 "genkan_problems",
                 "Problems that the last translation reported.",
@@ -256,6 +261,7 @@ impl Metrics {
         self.leader.encode(&mut text);
         self.admission.encode(&mut text);
         self.process.encode(&mut text);
+        self.mirrors.encode(&mut text);
         if let Some(counting) = &self.counting {
             let rules: Vec<_> = {
                 let mut rules = self.rules.lock();

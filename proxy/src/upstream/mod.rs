@@ -1,7 +1,10 @@
-//! Upstream: clusters at run time (balancing and the state of endpoints), and TLS towards endpoints.
+//! Upstream: clusters at run time (balancing and the state of endpoints), TLS towards endpoints, and requests to them
+//! that are not the engine's.
 
 pub(crate) mod affinity;
 pub(crate) mod balance;
+pub(crate) mod client;
 pub(crate) mod endpoint;
+pub(crate) mod mirror;
 pub(crate) mod retry_budget;
 pub(crate) mod tls;

@@ -15,6 +15,7 @@ use crate::policy::cors::Cors;
 use crate::policy::headers::HeaderOps;
 use crate::policy::hsts::Hsts;
 use crate::policy::ip_access::IpAccess;
+use crate::policy::mirror::Mirror;
 use crate::policy::rate_limit::RateLimit;
 use crate::policy::redirect::{HttpsRedirect, Redirect};
 use crate::policy::retry::Retry;
@@ -102,6 +103,8 @@ pub enum Filter {
     Rewrite(Rewrite),
     /// Changes the headers that the backend sees.
     RequestHeaders(HeaderOps),
+    /// Sends a copy of the request elsewhere.
+    Mirror(Arc<Mirror>),
     /// Changes the headers that the client sees.
     ResponseHeaders(HeaderOps),
     /// `Strict-Transport-Security`.
@@ -134,6 +137,8 @@ pub enum Stage {
     Rewrite,
     /// After the rewrite, so that it may overwrite `Host`.
     RequestHeaders,
+    /// The copy has what the filters before have changed.
+    Mirror,
     /// On the response's head.
     ResponseHeaders,
     /// After other response headers: it replaces the backend's.
@@ -156,6 +161,7 @@ impl Filter {
             Self::IpAccess(_) => Stage::IpAccess,
             Self::Rewrite(_) => Stage::Rewrite,
             Self::RequestHeaders(_) => Stage::RequestHeaders,
+            Self::Mirror(_) => Stage::Mirror,
             Self::ResponseHeaders(_) => Stage::ResponseHeaders,
             Self::Hsts(_) => Stage::Hsts,
             Self::Compression(_) => Stage::Compression,

@@ -17,6 +17,7 @@ pub mod headers;
 pub mod hsts;
 pub mod ip_access;
 pub mod load_balance;
+pub mod mirror;
 pub mod pattern;
 pub mod rate_limit;
 pub mod redirect;

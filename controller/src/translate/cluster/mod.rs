@@ -227,6 +227,10 @@ impl ClusterIssue {
     /// The problem at a field that refers to the cluster.
     pub fn problem(&self, origin: &Origin, usage: Usage) -> Problem {
         let consequence = match usage {
+            // The request itself goes elsewhere.
+            Usage::Http | Usage::Grpc if origin.field.ends_with(".requestMirror.backendRef") => {
+                "nothing is mirrored there"
+            }
             Usage::Http | Usage::Grpc => "requests are answered with 503",
             Usage::Tcp => "connections are closed",
             Usage::Udp => "datagrams are dropped",

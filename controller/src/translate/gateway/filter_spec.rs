@@ -6,6 +6,8 @@
 
 use gateway_api::apis::experimental::{grpcroutes as grpc, httproutes as api};
 
+use super::backend::Reference;
+
 /// A filter as it is written.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum FilterSpec<'a> {
@@ -19,6 +21,8 @@ pub(crate) enum FilterSpec<'a> {
     Rewrite(RewriteSpec<'a>),
     /// `CORS`.
     Cors(CorsSpec<'a>),
+    /// `RequestMirror`.
+    Mirror(MirrorSpec<'a>),
     /// A type that is not served yet.
     Unsupported(&'static str),
     /// The field that belongs to the type is missing.
@@ -70,6 +74,15 @@ pub(crate) struct CorsSpec<'a> {
     pub(crate) max_age: Option<i32>,
 }
 
+/// `HTTPRequestMirrorFilter`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct MirrorSpec<'a> {
+    pub(crate) backend: Reference<'a>,
+    pub(crate) percent: Option<i32>,
+    /// Numerator and denominator.
+    pub(crate) fraction: Option<(i32, Option<i32>)>,
+}
+
 impl FilterSpec<'_> {
     /// The API's name of the type.
     pub(crate) fn type_name(&self) -> &'static str {
@@ -79,6 +92,7 @@ impl FilterSpec<'_> {
             Self::Redirect(_) => "RequestRedirect",
             Self::Rewrite(_) => "URLRewrite",
             Self::Cors(_) => "CORS",
+            Self::Mirror(_) => "RequestMirror",
             Self::Unsupported(name) | Self::Incomplete(name) => name,
         }
     }
@@ -107,6 +121,27 @@ macro_rules! path_spec {
             api::$kind::ReplaceFullPath => PathSpec::Full(path.replace_full_path.as_deref()),
             api::$kind::ReplacePrefixMatch => PathSpec::Prefix(path.replace_prefix_match.as_deref()),
         })
+    };
+}
+
+macro_rules! mirror_spec {
+    ($mirror:expr) => {
+        $mirror
+            .as_ref()
+            .map(|mirror| {
+                FilterSpec::Mirror(MirrorSpec {
+                    backend: Reference {
+                        group: mirror.backend_ref.group.as_deref(),
+                        kind: mirror.backend_ref.kind.as_deref(),
+                        namespace: mirror.backend_ref.namespace.as_deref(),
+                        name: &mirror.backend_ref.name,
+                        port: mirror.backend_ref.port,
+                    },
+                    percent: mirror.percent,
+                    fraction: mirror.fraction.as_ref().map(|fraction| (fraction.numerator, fraction.denominator)),
+                })
+            })
+            .ok_or("requestMirror")
     };
 }
 
@@ -162,7 +197,7 @@ macro_rules! filter_spec {
                             })
                         })
                         .ok_or("cors"),
-                    api::$kind::RequestMirror => Ok(FilterSpec::Unsupported("RequestMirror")),
+                    api::$kind::RequestMirror => mirror_spec!(filter.request_mirror),
                     api::$kind::ExtensionRef => Ok(FilterSpec::Unsupported("ExtensionRef")),
                     api::$kind::ExternalAuth => Ok(FilterSpec::Unsupported("ExternalAuth")),
                 };
@@ -203,7 +238,7 @@ macro_rules! grpc_filter_spec {
                         .as_ref()
                         .map(|modifier| FilterSpec::ResponseHeaders(header_spec!(modifier)))
                         .ok_or("responseHeaderModifier"),
-                    grpc::$kind::RequestMirror => Ok(FilterSpec::Unsupported("RequestMirror")),
+                    grpc::$kind::RequestMirror => mirror_spec!(filter.request_mirror),
                     grpc::$kind::ExtensionRef => Ok(FilterSpec::Unsupported("ExtensionRef")),
                 };
                 spec.unwrap_or_else(FilterSpec::Incomplete)

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use genkan_routing::model::Filter;
 use genkan_routing::name::Hostname;
 use genkan_routing::policy::headers::HeaderOps;
+use genkan_routing::policy::mirror::Share;
 use genkan_routing::policy::redirect::{Redirect, RedirectTarget, Scheme, UrlChange};
 use genkan_routing::policy::rewrite::{PathRewrite, Rewrite};
 use http::{HeaderName, HeaderValue};
 
 use super::cors::{self, CorsError};
-use super::filter_spec::{FilterSpec, HeaderSpec, PathSpec, RedirectSpec, RewriteSpec};
+use super::filter_spec::{FilterSpec, HeaderSpec, MirrorSpec, PathSpec, RedirectSpec, RewriteSpec};
 use super::reason::{INCOMPATIBLE_FILTERS, UNSUPPORTED_VALUE};
 
 /// The status of a redirect that names none (API default).
@@ -61,6 +62,9 @@ pub(crate) enum FilterError {
     /// See [`CorsError`].
     #[error(transparent)]
     Cors(#[from] CorsError),
+    /// A share of requests that is none.
+    #[error("{0}")]
+    Share(&'static str),
     /// The same type twice.
     #[error("a filter of type {0} is there twice")]
     Twice(&'static str),
@@ -87,14 +91,15 @@ impl Place {
     }
 }
 
-/// All filters of a place, in the order in which they are written; or every error with the index of its filter.
+/// All filters of a place, in the order in which they are written; or every error with the index of its filter. Mirrors
+/// are judged, but what they refer to is for [`mirror`](super::mirror) to find.
 pub(crate) fn parse_all(specs: &[FilterSpec<'_>], place: Place) -> Result<Vec<Filter>, Vec<(usize, FilterError)>> {
     let mut errors = Vec::new();
     let mut filters = Vec::new();
     for (index, spec) in specs.iter().enumerate() {
         let earlier = specs.iter().take(index);
         match parse(spec, place).and_then(|filter| compatible(spec, earlier).map(|()| filter)) {
-            Ok(filter) => filters.push(filter),
+            Ok(filter) => filters.extend(filter),
             Err(error) => errors.push((index, error)),
         }
     }
@@ -106,7 +111,8 @@ fn compatible<'s>(
     spec: &FilterSpec<'_>,
     mut earlier: impl Iterator<Item = &'s FilterSpec<'s>> + Clone,
 ) -> Result<(), FilterError> {
-    if earlier.clone().any(|other| std::mem::discriminant(other) == std::mem::discriminant(spec)) {
+    let may_repeat = matches!(spec, FilterSpec::Mirror(_));
+    if !may_repeat && earlier.clone().any(|other| std::mem::discriminant(other) == std::mem::discriminant(spec)) {
         return Err(FilterError::Twice(spec.type_name()));
     }
     let conflicts = |other: &FilterSpec<'_>| {
@@ -118,19 +124,34 @@ fn compatible<'s>(
     if earlier.any(conflicts) { Err(FilterError::RewriteAndRedirect) } else { Ok(()) }
 }
 
-fn parse(spec: &FilterSpec<'_>, place: Place) -> Result<Filter, FilterError> {
-    match (spec, place) {
-        (FilterSpec::RequestHeaders(headers), _) => Ok(Filter::RequestHeaders(parse_headers(headers)?)),
-        (FilterSpec::ResponseHeaders(headers), _) => Ok(Filter::ResponseHeaders(parse_headers(headers)?)),
-        (FilterSpec::Rewrite(rewrite), _) => Ok(Filter::Rewrite(parse_rewrite(rewrite, place)?)),
-        (FilterSpec::Redirect(redirect), Place::Rule { .. }) => Ok(Filter::Redirect(parse_redirect(redirect, place)?)),
-        (FilterSpec::Cors(spec), Place::Rule { .. }) => Ok(Filter::Cors(Arc::new(cors::parse(spec)?))),
-        (FilterSpec::Redirect(_) | FilterSpec::Cors(_), Place::Backend { .. }) => {
-            Err(FilterError::Unsupported(spec.type_name(), "on a backendRef"))
+fn parse(spec: &FilterSpec<'_>, place: Place) -> Result<Option<Filter>, FilterError> {
+    Ok(Some(match (spec, place) {
+        (FilterSpec::RequestHeaders(headers), _) => Filter::RequestHeaders(parse_headers(headers)?),
+        (FilterSpec::ResponseHeaders(headers), _) => Filter::ResponseHeaders(parse_headers(headers)?),
+        (FilterSpec::Rewrite(rewrite), _) => Filter::Rewrite(parse_rewrite(rewrite, place)?),
+        (FilterSpec::Redirect(redirect), Place::Rule { .. }) => Filter::Redirect(parse_redirect(redirect, place)?),
+        (FilterSpec::Cors(spec), Place::Rule { .. }) => Filter::Cors(Arc::new(cors::parse(spec)?)),
+        (FilterSpec::Mirror(mirror), Place::Rule { .. }) => return parse_share(mirror).map(|_| None),
+        (FilterSpec::Redirect(_) | FilterSpec::Cors(_) | FilterSpec::Mirror(_), Place::Backend { .. }) => {
+            return Err(FilterError::Unsupported(spec.type_name(), "on a backendRef"));
         }
-        (FilterSpec::Unsupported(name), _) => Err(FilterError::Unsupported(name, "yet")),
-        (FilterSpec::Incomplete(field), _) => Err(FilterError::Missing(field)),
-    }
+        (FilterSpec::Unsupported(name), _) => return Err(FilterError::Unsupported(name, "yet")),
+        (FilterSpec::Incomplete(field), _) => return Err(FilterError::Missing(field)),
+    }))
+}
+
+/// The share of requests that a mirror gets.
+pub(super) fn parse_share(spec: &MirrorSpec<'_>) -> Result<Share, FilterError> {
+    let (numerator, denominator, wrong) = match (spec.percent, spec.fraction) {
+        (None, None) => return Ok(Share::ALL),
+        (Some(_), Some(_)) => return Err(FilterError::Share("percent and fraction can't be combined")),
+        (Some(percent), None) => (percent, 100, "percent must be 0 to 100"),
+        (None, Some((numerator, denominator))) => {
+            (numerator, denominator.unwrap_or(100), "fraction must be a part of 1 or more, at most all of it")
+        }
+    };
+    let share = u32::try_from(numerator).ok().zip(u32::try_from(denominator).ok());
+    share.and_then(|(numerator, denominator)| Share::new(numerator, denominator)).ok_or(FilterError::Share(wrong))
 }
 
 fn parse_headers(spec: &HeaderSpec<'_>) -> Result<HeaderOps, FilterError> {
@@ -208,6 +229,7 @@ fn parse_path(path: PathSpec<'_>, place: Place) -> Result<PathRewrite, FilterErr
 
 #[cfg(test)]
 mod tests {
+    use super::super::backend::Reference;
     use super::*;
 
     const RULE: Place = Place::Rule { prefix: true };
@@ -255,6 +277,32 @@ mod tests {
         let headers = || FilterSpec::RequestHeaders(HeaderSpec::default());
         let errors = parse_all(&[headers(), headers()], RULE).unwrap_err();
         assert_eq!(errors, [(1, FilterError::Twice("RequestHeaderModifier"))]);
+    }
+
+    fn mirror(percent: Option<i32>, fraction: Option<(i32, Option<i32>)>) -> FilterSpec<'static> {
+        let backend = Reference { group: None, kind: None, namespace: None, name: "web", port: Some(80) };
+        FilterSpec::Mirror(MirrorSpec { backend, percent, fraction })
+    }
+
+    #[test]
+    fn mirrors_may_be_several_but_not_on_a_backend() {
+        let specs = [mirror(None, None), mirror(Some(0), None), mirror(None, Some((1, None)))];
+        assert_eq!(parse_all(&specs, RULE), Ok(Vec::new()));
+        assert!(parse_all(&specs[..1], Place::Backend { prefix: true }).is_err());
+    }
+
+    #[test]
+    fn a_share_that_is_none_is_refused() {
+        for (percent, fraction) in [
+            (Some(101), None),
+            (Some(-1), None),
+            (Some(50), Some((1, Some(2)))),
+            (None, Some((3, Some(2)))),
+            (None, Some((0, Some(0)))),
+            (None, Some((-1, None))),
+        ] {
+            assert!(parse_all(&[mirror(percent, fraction)], RULE).is_err(), "{percent:?} {fraction:?}");
+        }
     }
 
     #[test]

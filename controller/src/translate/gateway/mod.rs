@@ -46,6 +46,7 @@ mod hosts;
 pub mod infrastructure;
 mod listener;
 mod matches;
+mod mirror;
 mod parameters;
 mod parent;
 mod ports;

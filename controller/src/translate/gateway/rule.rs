@@ -16,6 +16,7 @@ use super::filters::{self, FilterError, Place};
 use super::findings::Findings;
 use super::grpc_match::{self, Specificity};
 use super::matches;
+use super::mirror;
 use super::rank::{Position, Rank, RouteAge};
 use super::reason::{INCOMPATIBLE_FILTERS, UNSUPPORTED_VALUE};
 use super::route_status::Faults;
@@ -182,7 +183,16 @@ impl RuleContext<'_> {
         let labels = self.labels(&resolved);
         self.check_backends(&mut resolved, findings);
         let filters = match filters::parse_all(&spec.filters, Place::Rule { prefix }) {
-            Ok(filters) => filters,
+            Ok(mut filters) => {
+                let mirrors = mirror::resolve_all(&spec.filters, kind, route, &self.field, reader, findings);
+                faults.unresolved = faults.unresolved.or(mirrors.unresolved);
+                if let Some(reason) = mirrors.broken {
+                    faults.breaks(self.index, reason);
+                }
+                filters.extend(mirrors.filters);
+                resolved.clusters.extend(mirrors.clusters);
+                filters
+            }
             Err(errors) => {
                 faults.breaks(self.index, errors.first().map_or(UNSUPPORTED_VALUE, |(_, error)| error.reason()));
                 vec![self.deny(&errors, findings)]
