@@ -7,10 +7,12 @@ mod kit;
 
 use std::time::Duration;
 
+use genkan_routing::model::Filter;
+use genkan_routing::policy::body_limit::BodyLimit;
 use kit::backend::read_head;
 use kit::model::{RuleBuilder, rule};
 use kit::{Backend, Running, Site};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A proxy with one rule for two clusters' worth of endpoints.
 fn serve(endpoints: &[std::net::SocketAddr], change: impl FnOnce(RuleBuilder) -> RuleBuilder) -> Running {
@@ -70,6 +72,25 @@ async fn a_post_is_tried_elsewhere_if_the_rule_says_so_with_its_body() {
         assert_eq!(answer.status, 200);
         assert!(answer.text().ends_with("\n\nhello"));
     }
+}
+
+#[tokio::test]
+async fn a_body_that_is_sent_again_counts_once_against_its_limit() {
+    let cut = Backend::raw(|mut stream| async move {
+        let mut read = Vec::new();
+        while !read.ends_with(b"hello") && stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {}
+    })
+    .await;
+    let alive = Backend::named("alive").await;
+    let running = serve(&[cut.address, alive.address], |rule| {
+        rule.retry(|retry| retry.non_idempotent = true).filter(Filter::BodyLimit(BodyLimit(8)))
+    });
+    for _ in 0..4 {
+        let mut client = running.connect().await;
+        client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello").await;
+        assert_eq!(client.answer().await.text(), "alive");
+    }
+    assert!(cut.connections() > 0);
 }
 
 #[tokio::test]

@@ -196,6 +196,8 @@ impl Exchange {
         };
         let address = self.picked.insert(picked).address();
         self.attempts.push(Attempt::new(address, now));
+        // An attempt begins with the body's first byte, however much of it others were sent.
+        self.received = 0;
         let deadline = self.deadline();
         let (Some(cluster), Some(forward)) = (self.cluster(), self.forward()) else {
             return Err(Failure::Internal("an attempt without a cluster".to_owned()));
