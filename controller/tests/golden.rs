@@ -63,7 +63,12 @@ fn render(folder: &Path, input: &Path) -> String {
     resources.place = zone.map(|zone| Place { node: None, zone: Some(zone.to_owned()) });
     let translation = translate(&resources, &settings(&text));
     let infrastructure = translation.infrastructure.iter().map(|(name, it)| (name.to_string(), it.clone())).collect();
-    let shown = Shown { model: shown_model(&translation), infrastructure, problems: shown_problems(&translation) };
+    let shown = Shown {
+        model: shown_model(&translation),
+        infrastructure,
+        statuses: shown_statuses(&translation),
+        problems: shown_problems(&translation),
+    };
     let yaml = serde_saphyr::to_string(&shown).unwrap();
     assert!(!yaml.contains("PRIVATE KEY"), "{}: a private key is printed", input.display());
     yaml
@@ -74,6 +79,8 @@ struct Shown {
     model: Value,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     infrastructure: BTreeMap<String, Infrastructure>,
+    #[serde(skip_serializing_if = "is_empty")]
+    statuses: Value,
     problems: Vec<String>,
 }
 
@@ -128,6 +135,49 @@ fn settings(text: &str) -> Settings {
 
 fn shown_problems(translation: &Translation) -> Vec<String> {
     translation.report.problems.iter().map(ToString::to_string).collect()
+}
+
+/// Statuses, with a line for each condition. What a class supports is not shown: every case would have to tell.
+fn shown_statuses(translation: &Translation) -> Value {
+    let mut statuses = serde_json::to_value(&*translation.statuses).unwrap();
+    for status in statuses.as_object_mut().unwrap().values_mut() {
+        let fields = status.as_object_mut().unwrap();
+        fields.retain(|name, field| name != "supportedFeatures" && !(name == "addresses" && is_empty(field)));
+        show_conditions(status);
+    }
+    statuses
+}
+
+fn show_conditions(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::Array(conditions)) = fields.get_mut("conditions") {
+                *conditions = conditions.iter().filter_map(shown_condition).map(Value::String).collect();
+            }
+            if let Some(Value::Array(kinds)) = fields.get_mut("supportedKinds") {
+                kinds.iter_mut().for_each(|kind| *kind = kind["kind"].take());
+            }
+            for usual in [("group", "gateway.networking.k8s.io"), ("kind", "Gateway")] {
+                fields.retain(|name, field| (name.as_str(), field.as_str()) != (usual.0, Some(usual.1)));
+            }
+            fields.values_mut().for_each(show_conditions);
+        }
+        Value::Array(items) => items.iter_mut().for_each(show_conditions),
+        _ => {}
+    }
+}
+
+/// A condition that is as it should be says why only where that is not obvious.
+fn shown_condition(condition: &Value) -> Option<String> {
+    let text = |field: &str| condition[field].as_str().unwrap();
+    let (kind, reason, message) = (text("type"), text("reason"), text("message"));
+    let good = (text("status") == "True") != matches!(kind, "Conflicted" | "PartiallyInvalid");
+    match text("status") {
+        "True" if kind == reason => Some(kind.to_owned()),
+        "False" if good => None,
+        "True" => Some(format!("{kind} ({reason}): {message}")),
+        _ => Some(format!("not {kind} ({reason}): {message}")),
+    }
 }
 
 fn shown_model(translation: &Translation) -> Value {

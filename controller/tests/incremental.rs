@@ -56,6 +56,7 @@ proptest! {
             let anew = translate(&resources, &settings());
             prop_assert_eq!(&followed.report, &anew.report, "after {:?}", changes);
             prop_assert_eq!(&followed.model, &anew.model, "after {:?}", changes);
+            prop_assert_eq!(&followed.statuses, &anew.statuses, "after {:?}", changes);
             assert_shared(&before, &followed);
             before = followed;
         }
@@ -198,6 +199,10 @@ fn assert_shared(before: &Translation, after: &Translation) {
     if before.report == after.report {
         assert!(Arc::ptr_eq(&before.report, &after.report), "an equal report was made anew");
     }
+    if before.statuses == after.statuses {
+        assert!(Arc::ptr_eq(&before.statuses, &after.statuses), "equal statuses were made anew");
+    }
+    shared("status", &before.statuses.objects, &after.statuses.objects);
     let (old, new) = (&before.model, &after.model);
     shared("listener", &old.listeners, &new.listeners);
     shared("cluster", &old.clusters, &new.clusters);

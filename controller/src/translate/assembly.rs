@@ -11,7 +11,9 @@ use genkan_routing::report::{Problem, Report};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cluster::ClusterSpec;
+use super::gateway::status;
 use super::memo::{Changed, Output};
+use crate::resources::Key;
 use crate::small_map::SmallMap;
 
 /// What one unit of a front end adds to the model and the report. Rule ids and hosts of a table belong to one unit at
@@ -30,6 +32,8 @@ pub struct Contribution {
     pub passthrough: Option<Arc<Stream>>,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// What statuses are to say. An object's status belongs to one unit.
+    pub statuses: Vec<(Key, Arc<status::Wanted>)>,
 }
 
 /// A reference to a cluster.
@@ -57,6 +61,19 @@ impl Contribution {
         self.clusters.shrink_to_fit();
         self.certificates.shrink_to_fit();
         self.problems.shrink_to_fit();
+        self.statuses.shrink_to_fit();
+    }
+}
+
+impl Contribution {
+    /// Takes over from `old` the statuses that are equal.
+    pub fn share_statuses(&mut self, old: &Self) {
+        for (key, wanted) in &mut self.statuses {
+            let same = old.statuses.iter().find(|(known, old)| known == key && old == wanted);
+            if let Some((_, old)) = same {
+                *wanted = Arc::clone(old);
+            }
+        }
     }
 }
 
@@ -75,6 +92,7 @@ impl Output for Contribution {
                 *rule = Arc::clone(old);
             }
         }
+        self.share_statuses(old);
         if self.passthrough == old.passthrough {
             self.passthrough.clone_from(&old.passthrough);
         }
@@ -117,6 +135,8 @@ pub struct Assembly {
     pub rules: SharedMap<RuleId, Arc<Rule>>,
     /// Certificates that somebody needs.
     pub certificates: SharedMap<CertificateId, Arc<Certificate>>,
+    /// What statuses are to say.
+    pub statuses: SharedMap<Key, Arc<status::Wanted>>,
     certificate_uses: FxHashMap<CertificateId, usize>,
     wanted: FxHashMap<ClusterId, Wanted>,
     touched_clusters: BTreeSet<ClusterId>,
@@ -168,6 +188,10 @@ impl Assembly {
             self.unwant(want);
         }
         self.remove_problems(&old.problems);
+        let stays = |key| new.is_some_and(|new| new.statuses.iter().any(|(kept, _)| kept == key));
+        for (key, _) in old.statuses.iter().filter(|(key, _)| !stays(key)) {
+            self.statuses.remove(key);
+        }
     }
 
     fn contribute(&mut self, new: &Contribution) {
@@ -198,6 +222,11 @@ impl Assembly {
             self.touched_clusters.insert(want.id.clone());
         }
         self.add_problems(&new.problems);
+        for (key, wanted) in &new.statuses {
+            if self.statuses.get(key).is_none_or(|present| !Arc::ptr_eq(present, wanted)) {
+                self.statuses.insert(key.clone(), wanted.clone());
+            }
+        }
     }
 
     fn unwant(&mut self, want: &ClusterWant) {

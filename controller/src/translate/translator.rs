@@ -13,6 +13,7 @@ use super::assembly::{Assembly, Batch};
 use super::cluster::{self, Built};
 use super::config::Config;
 use super::gateway::GatewayFrontEnd;
+use super::gateway::status::Statuses;
 use super::ingress::{IngressFrontEnd, Trial};
 use super::memo::Memo;
 use super::reader::{Dependency, Dirty};
@@ -171,6 +172,9 @@ impl Translator {
         }
         self.last.report = self.assembly.report(&self.last.report);
         self.last.infrastructure = self.gateway.infrastructure().clone();
+        if self.last.statuses.objects != self.assembly.statuses {
+            self.last.statuses = Arc::new(Statuses { objects: self.assembly.statuses.clone() });
+        }
         self.last.clone()
     }
 }

@@ -13,7 +13,8 @@ use super::hostname::{self, intersect};
 use super::parent::ParentKey;
 use super::ports::{Parent, ParentListener};
 use super::reason::{
-    INVALID_KIND, NO_MATCHING_LISTENER_HOSTNAME, NO_MATCHING_PARENT, NOT_ALLOWED_BY_LISTENERS, UNSUPPORTED_VALUE,
+    GATEWAY_CLASS_NOT_FOUND, INVALID_KIND, NO_MATCHING_LISTENER_HOSTNAME, NO_MATCHING_PARENT, NOT_ALLOWED_BY_LISTENERS,
+    UNSUPPORTED_VALUE,
 };
 use super::status::ParentReference;
 use crate::resources::NamespacedName;
@@ -26,6 +27,8 @@ pub(crate) struct ParentOutcome {
     pub(crate) index: usize,
     /// It, with what the API fills in.
     pub(crate) reference: ParentReference,
+    /// Whether the parent is known to be ours, so that the route's status tells what became of it.
+    pub(crate) ours: bool,
     /// Where the route is attached.
     pub(crate) attached: Result<Vec<Attachment>, Refused>,
 }
@@ -82,7 +85,8 @@ pub(crate) fn attach(
             let found = select(candidate, reference, &key, parent, hosts, reader);
             found.map_err(|refusal| refusal.tell(&field, &key, findings))
         });
-        outcomes.push(ParentOutcome { index, reference: reference.clone(), attached });
+        let ours = parents.get(&key).is_some_and(|parent| parent.refused != Some(GATEWAY_CLASS_NOT_FOUND));
+        outcomes.push(ParentOutcome { index, reference: reference.clone(), ours, attached });
     }
     outcomes
 }

@@ -31,13 +31,17 @@ mod addressing;
 mod affinity;
 mod allowed;
 mod attach;
+mod attached;
 mod backend;
+mod classes;
 mod client_auth;
 mod contest;
 mod cors;
+mod features;
 mod filter_spec;
 mod filters;
 mod findings;
+mod gateway_status;
 mod gateways;
 mod grant;
 mod grpc_match;
@@ -67,14 +71,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use genkan_routing::model::Listener;
+use genkan_routing::report::Problem;
 
 use self::addressing::Plan;
+use self::attached::Attached;
+use self::gateway_status::Known;
 use self::gateways::GatewayOutcome;
 use self::hosts::Hosts;
 use self::infrastructure::Infrastructure;
 pub use self::parent::ParentKey;
 use self::ports::Parent;
 use self::route::{RouteOutcome, Surroundings};
+use self::status::Wanted;
 use self::stream_route::StreamRouteOutcome;
 use self::streams::Streams;
 use self::traffic_policy::TrafficPolicies;
@@ -87,6 +95,7 @@ use crate::resources::{Key, Kind, NamespacedName, Resources};
 /// The units of work of the Gateway API, and what they gave last.
 #[derive(Debug, Default)]
 pub struct GatewayFrontEnd {
+    classes: Memo<NamespacedName, Contribution>,
     gateways: Memo<NamespacedName, GatewayOutcome>,
     plan: Plan,
     infrastructure: Arc<BTreeMap<NamespacedName, Infrastructure>>,
@@ -100,24 +109,30 @@ pub struct GatewayFrontEnd {
     /// The listeners without what routes of streams add.
     arranged: Vec<Listener>,
     traffic_policies: TrafficPolicies,
+    attached: Attached,
+    statuses: BTreeMap<ParentKey, Arc<Contribution>>,
 }
 
 impl GatewayFrontEnd {
     /// Redoes the units that `dirty` meets (all of them when `first`), and adds their changes to `batch`. What changed on
     /// the way may be added to `dirty` for later steps.
     pub fn update(&mut self, world: &World<'_>, first: bool, dirty: &mut Dirty, batch: &mut Batch) {
-        if self.update_gateways(world, first, dirty, batch) || first {
+        self.update_classes(world, first, dirty, batch);
+        let any_gateway = self.update_gateways(world, first, dirty, batch) || first;
+        if any_gateway {
             self.arrange_ports(world, dirty, batch);
         }
         self.update_routes(world, first, dirty, batch);
         self.update_stream_routes(world, first, dirty, batch);
+        self.update_statuses(any_gateway, batch);
         self.hosts.refresh(|name| self.routes.get(name), batch);
         self.traffic_policies.update(world, first, dirty, batch);
     }
 
     /// Whether any unit read this.
     pub fn is_read(&self, dependency: &Dependency) -> bool {
-        self.gateways.is_read(dependency)
+        self.classes.is_read(dependency)
+            || self.gateways.is_read(dependency)
             || self.routes.is_read(dependency)
             || self.traffic_policies.is_read(dependency)
             || self.stream_routes.is_read(dependency)
@@ -131,6 +146,17 @@ impl GatewayFrontEnd {
     /// What is to become of Services that are kept for Gateways, by their name.
     pub fn infrastructure(&self) -> &Arc<BTreeMap<NamespacedName, Infrastructure>> {
         &self.infrastructure
+    }
+
+    fn update_classes(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) {
+        let mut names = self.classes.stale(dirty);
+        names.extend(changed_objects(dirty).filter(|key| key.kind == Kind::GatewayClass).map(|key| key.name.clone()));
+        if first {
+            names.extend(world.resources.gateway_classes.keys().cloned());
+        }
+        for name in names {
+            batch.push(self.classes.refresh(&name, world.reader(), |reader| classes::read(&name, reader)));
+        }
     }
 
     /// Returns whether any Gateway changed.
@@ -215,6 +241,8 @@ impl GatewayFrontEnd {
         self.read_routes(&keys, world, &mut changes);
         let contribution = |outcome: Option<Arc<RouteOutcome>>| Some(outcome?.contribution.clone());
         for Changed { old, new } in changes.into_values() {
+            let parents = [&old, &new].map(|outcome| outcome.as_ref().map_or(&[][..], |outcome| &outcome.parents));
+            self.attached.route_changed(parents[0], parents[1]);
             batch.push(Some(Changed { old: contribution(old), new: contribution(new) }));
         }
     }
@@ -247,19 +275,64 @@ impl GatewayFrontEnd {
         if first {
             keys.extend(stream_route::all(world.resources));
         }
-        let Self { stream_routes, parents, streams, .. } = self;
+        let Self { stream_routes, parents, streams, attached, .. } = self;
         for key in keys {
             let changed = stream_routes.refresh(&key, world.reader(), |reader| {
                 reader.is_watched(&key.name.namespace).then(|| stream_route::read(&key, parents, reader)).flatten()
             });
             let Some(changed) = changed else { continue };
             streams.route_changed(&changed);
+            let [old, new] = [&changed.old, &changed.new].map(|it| it.as_ref().map_or(&[][..], |it| &it.parents));
+            attached.route_changed(old, new);
             let contribution = |outcome: Option<Arc<StreamRouteOutcome>>| Some(outcome?.contribution.clone());
             batch.push(Some(Changed { old: contribution(changed.old), new: contribution(changed.new) }));
         }
         if self.streams.refresh() {
             self.fill_listeners();
         }
+    }
+
+    /// Says anew what statuses of Gateways are to say: of all when `any_gateway` changed, else of those whose routes came
+    /// or went.
+    fn update_statuses(&mut self, any_gateway: bool, batch: &mut Batch) {
+        let mut keys = self.attached.take_touched();
+        if any_gateway {
+            keys.extend(self.statuses.keys().chain(self.parents.keys()).cloned());
+        }
+        if keys.is_empty() {
+            return;
+        }
+        for key in keys {
+            let new = self.status(&key).map(|(object, status)| {
+                let statuses = vec![(object, Arc::new(status))];
+                Arc::new(Contribution { statuses, ..Contribution::default() })
+            });
+            let old = self.statuses.get(&key).cloned();
+            if old == new {
+                continue;
+            }
+            match &new {
+                Some(new) => drop(self.statuses.insert(key, new.clone())),
+                None => drop(self.statuses.remove(&key)),
+            }
+            batch.push(Some(Changed { old, new }));
+        }
+    }
+
+    /// The status of what has listeners.
+    fn status(&self, key: &ParentKey) -> Option<(Key, Wanted)> {
+        let ParentKey::Gateway(name) = key else { return None };
+        let (outcome, parent) = (self.gateways.get(name)?, self.parents.get(key)?);
+        let conflicts = self.ports.iter().flat_map(|ports| &ports.problems);
+        let is_about = |problem: &&Problem| {
+            let object = &problem.origin.object;
+            (&object.namespace, &object.name) == (&name.namespace, &name.name)
+        };
+        let problems: Vec<_> = outcome.contribution.problems.iter().chain(conflicts.filter(is_about)).collect();
+        let (attached, addressing) = (&self.attached, self.plan.gateways.get(name)?);
+        let status =
+            gateway_status::status(&Known { key, outcome, parent, attached, addressing, problems: &problems })?;
+        Some((Key { kind: Kind::Gateway, name: name.clone() }, Wanted::Gateway(status)))
     }
 }
 

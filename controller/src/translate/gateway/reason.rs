@@ -1,5 +1,22 @@
 //! Reasons of problems: the words of Gateway API's conditions, so that a status says what the report says.
 
+/// `Accepted` is true.
+pub(crate) const ACCEPTED: &str = "Accepted";
+/// `Programmed` is true.
+pub(crate) const PROGRAMMED: &str = "Programmed";
+/// `ResolvedRefs` is true.
+pub(crate) const RESOLVED_REFS: &str = "ResolvedRefs";
+/// Listener `Conflicted` is false.
+pub(crate) const NO_CONFLICTS: &str = "NoConflicts";
+/// GatewayClass `SupportedVersion` is true.
+pub(crate) const SUPPORTED_VERSION: &str = "SupportedVersion";
+/// Gateway `Accepted`: some listener can't be served; true unless none can.
+pub(crate) const LISTENERS_NOT_VALID: &str = "ListenersNotValid";
+/// Gateway `InsecureFrontendValidationMode` is true.
+pub(crate) const CONFIGURATION_CHANGED: &str = "ConfigurationChanged";
+/// Route `Accepted`: the parent is not accepted itself.
+pub(crate) const PENDING: &str = "Pending";
+
 /// Listener `Accepted`: the protocol is not served.
 pub(crate) const UNSUPPORTED_PROTOCOL: &str = "UnsupportedProtocol";
 /// Listener `Conflicted`: another listener has the port with another protocol.

@@ -15,9 +15,9 @@ use super::parent::ParentKey;
 use super::ports::Parent;
 use super::rank::RouteAge;
 use super::reason::{HOSTNAME_CONFLICT, NO_MATCHING_PARENT};
-use super::route_status::Faults;
+use super::route_status::{self, Faults};
 use super::rule::{RankedMatch, RuleContext, RuleSpec};
-use super::status::ParentReference;
+use super::status::{ParentReference, Wanted};
 use crate::resources::{Key, Kind};
 use crate::translate::assembly::{ClusterWant, Contribution};
 use crate::translate::memo::Output;
@@ -28,8 +28,6 @@ use crate::translate::reader::Reader;
 pub(crate) struct RouteOutcome {
     /// One for each parentRef that concerns us.
     pub(crate) parents: Vec<ParentOutcome>,
-    /// What is wrong with its rules.
-    pub(crate) faults: Faults,
     /// Who wins a hostname that routes of two kinds want.
     pub(crate) age: RouteAge,
     /// The hosts of tables where the matches go, unless another route has them.
@@ -48,8 +46,10 @@ impl Output for RouteOutcome {
         if self.contribution == old.contribution {
             self.contribution = old.contribution.clone();
         } else {
+            let contribution = Arc::make_mut(&mut self.contribution);
+            contribution.share_statuses(&old.contribution);
             let known: BTreeMap<_, _> = old.contribution.rules.iter().map(|rule| (&rule.id, rule)).collect();
-            for rule in &mut Arc::make_mut(&mut self.contribution).rules {
+            for rule in &mut contribution.rules {
                 if let Some(same) = known.get(&rule.id).filter(|known| **known == rule) {
                     *rule = Arc::clone(same);
                 }
@@ -133,7 +133,8 @@ pub(crate) fn read(key: &Key, surroundings: &Surroundings<'_>, reader: &Reader<'
         }
     }
     contribution.problems = findings.into_problems();
-    outcome.faults = faults;
+    let parents = route_status::parents(&outcome.parents, &faults, &contribution.problems);
+    contribution.statuses = vec![(key.clone(), Arc::new(Wanted::Route { parents }))];
     outcome.contribution = Arc::new(contribution);
     Some(outcome)
 }

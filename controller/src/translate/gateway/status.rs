@@ -73,6 +73,9 @@ pub struct ClassStatus {
 pub struct GatewayStatus {
     /// Where it is reached.
     pub addresses: Vec<GatewayAddress>,
+    /// Whether it is reached where the controller is, too: there is nothing to see of that here.
+    #[serde(skip)]
+    pub shared_addresses: bool,
     /// What is true of it. `Programmed` is true here when nothing but ports that can't be bound speaks against it.
     pub conditions: Vec<Cond>,
     /// Its own listeners, in the order of the spec.

@@ -15,7 +15,8 @@ use super::parent::ParentKey;
 use super::ports::Parent;
 use super::rank::RouteAge;
 use super::reason::UNSUPPORTED_VALUE;
-use super::route_status::Faults;
+use super::route_status::{self, Faults};
+use super::status::Wanted;
 use super::streams::SlotKey;
 use crate::resources::{BackendReference, Key, Kind, Resources, StreamRoute, StreamRule};
 use crate::translate::assembly::{ClusterWant, Contribution};
@@ -30,8 +31,6 @@ pub(crate) const KINDS: [Kind; 3] = [Kind::TlsRoute, Kind::TcpRoute, Kind::UdpRo
 pub(crate) struct StreamRouteOutcome {
     /// One for each parentRef that concerns us.
     pub(crate) parents: Vec<ParentOutcome>,
-    /// What is wrong with its rules.
-    pub(crate) faults: Faults,
     /// The listeners and server names that it wants, where it is attached. Of TCP and UDP the name is any.
     pub(crate) places: BTreeSet<(SlotKey, HostPattern)>,
     /// The oldest of several gets the connections.
@@ -49,6 +48,8 @@ impl Output for StreamRouteOutcome {
         }
         if self.contribution == old.contribution {
             self.contribution = Arc::clone(&old.contribution);
+        } else {
+            Arc::make_mut(&mut self.contribution).share_statuses(&old.contribution);
         }
     }
 }
@@ -98,13 +99,16 @@ pub(crate) fn read(
         send_proxy_protocol: false,
         backends: resolved.backends,
     };
+    let problems = findings.into_problems();
+    let parents = route_status::parents(&outcomes, &resolved.faults, &problems);
     let contribution = Contribution {
+        statuses: vec![(key.clone(), Arc::new(Wanted::Route { parents }))],
         clusters: if places.is_empty() { Vec::new() } else { resolved.clusters },
-        problems: findings.into_problems(),
+        problems,
         ..Contribution::default()
     };
     let (stream, contribution) = (Arc::new(stream), Arc::new(contribution));
-    Some(StreamRouteOutcome { parents: outcomes, faults: resolved.faults, places, age, stream, contribution })
+    Some(StreamRouteOutcome { parents: outcomes, places, age, stream, contribution })
 }
 
 fn find<'a>(key: &Key, reader: &Reader<'a>) -> Option<(RouteKind, &'a StreamRoute)> {

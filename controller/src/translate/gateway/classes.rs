@@ -1,0 +1,29 @@
+//! GatewayClasses: one unit of work per class. All that it gives is the class's status: what a class means for its
+//! Gateways is read with each of them.
+
+use std::sync::Arc;
+
+use super::features::SUPPORTED;
+use super::parameters;
+use super::reason::{ACCEPTED, INVALID_PARAMETERS, SUPPORTED_VERSION};
+use super::status::{ClassStatus, Cond, CondKind, Wanted};
+use crate::resources::{Key, Kind, NamespacedName};
+use crate::translate::assembly::Contribution;
+use crate::translate::reader::Reader;
+
+/// Reads a class; `None` when it does not exist or is another controller's.
+pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Contribution> {
+    let class = reader.gateway_class(name)?;
+    if class.spec.controller_name != reader.settings().gateway_controller_name {
+        return None;
+    }
+    let accepted = match parameters::of_class(class, reader) {
+        Ok(_) => Cond::holds(CondKind::Accepted, ACCEPTED, "Gateways of this class are served"),
+        Err(invalid) => Cond::fails(CondKind::Accepted, INVALID_PARAMETERS, invalid.message),
+    };
+    // Of objects that are not in a cluster this is always so. What a cluster has installed is seen when it is written.
+    let version = Cond::holds(CondKind::SupportedVersion, SUPPORTED_VERSION, "");
+    let status = ClassStatus { conditions: vec![accepted, version], supported_features: SUPPORTED };
+    let key = Key { kind: Kind::GatewayClass, name: name.clone() };
+    Some(Contribution { statuses: vec![(key, Arc::new(Wanted::Class(status)))], ..Contribution::default() })
+}

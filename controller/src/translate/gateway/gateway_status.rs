@@ -1,0 +1,158 @@
+//! The status of a Gateway and of its listeners.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use genkan_routing::report::{Problem, Severity};
+
+use super::addressing::Addressing;
+use super::attached::Attached;
+use super::gateways::{GatewayListener, GatewayOutcome, Refusal, Verdict};
+use super::parent::ParentKey;
+use super::ports::{Parent, ParentListener};
+use super::reason::{
+    ACCEPTED, CONFIGURATION_CHANGED, GATEWAY_CLASS_NOT_FOUND, INVALID, LISTENERS_NOT_VALID, NO_CONFLICTS, PROGRAMMED,
+    RESOLVED_REFS, UNSUPPORTED_VALUE,
+};
+use super::status::{Cond, CondKind, GatewayAddress, GatewayStatus, ListenerStatus};
+
+/// What there is to know about a Gateway.
+pub(crate) struct Known<'a> {
+    /// Which it is.
+    pub(crate) key: &'a ParentKey,
+    /// By itself.
+    pub(crate) outcome: &'a GatewayOutcome,
+    /// Beside other Gateways.
+    pub(crate) parent: &'a Parent,
+    /// How many routes its listeners have.
+    pub(crate) attached: &'a Attached,
+    /// Where it is reached.
+    pub(crate) addressing: &'a Addressing,
+    /// What is wrong with it.
+    pub(crate) problems: &'a [&'a Problem],
+}
+
+/// The status of a Gateway; `None` while it is not known to be ours.
+pub(crate) fn status(known: &Known<'_>) -> Option<GatewayStatus> {
+    let outcome = known.outcome;
+    if !outcome.ours || refusal_of(outcome) == Some(GATEWAY_CLASS_NOT_FOUND) {
+        return None;
+    }
+    let placed = || outcome.listeners.iter().zip(&known.parent.listeners);
+    let listeners = placed().map(|(listener, placed)| known.listener(listener, placed)).collect();
+    let accepted = known.accepted();
+    let programmed = known.programmed(accepted.state);
+    let mut conditions = vec![accepted, programmed];
+    if outcome.insecure_frontend {
+        let message = "clients are let in whatever certificates they show, or none";
+        conditions.push(Cond::holds(CondKind::InsecureFrontendValidationMode, CONFIGURATION_CHANGED, message));
+    }
+    Some(GatewayStatus {
+        addresses: known.addressing.own.iter().flatten().map(address).collect(),
+        shared_addresses: known.addressing.own.is_none(),
+        conditions,
+        listeners,
+        attached_listener_sets: None,
+    })
+}
+
+fn refusal_of(outcome: &GatewayOutcome) -> Option<&'static str> {
+    outcome.refused.as_ref().map(|refusal| refusal.reason)
+}
+
+fn address(address: &IpAddr) -> GatewayAddress {
+    GatewayAddress { kind: "IPAddress".into(), value: address.to_string() }
+}
+
+impl Known<'_> {
+    fn accepted(&self) -> Cond {
+        if let Some(Refusal { reason, message }) = &self.outcome.refused {
+            return Cond::fails(CondKind::Accepted, reason, message.clone());
+        }
+        let listeners = &self.parent.listeners;
+        let sound = listeners.iter().filter(|listener| listener.verdict.claims()).count();
+        match (sound, listeners.len()) {
+            (0, 1..) => Cond::fails(CondKind::Accepted, LISTENERS_NOT_VALID, "no listener can be served"),
+            (sound, all) if sound < all => {
+                Cond::holds(CondKind::Accepted, LISTENERS_NOT_VALID, "some listeners can't be served")
+            }
+            _ => Cond::holds(CondKind::Accepted, ACCEPTED, "the Gateway is served"),
+        }
+    }
+
+    fn programmed(&self, accepted: bool) -> Cond {
+        let listeners = &self.parent.listeners;
+        if !accepted {
+            return Cond::fails(CondKind::Programmed, INVALID, "the Gateway is not accepted");
+        }
+        if let Some(Refusal { reason, message }) = &self.addressing.trouble {
+            return Cond::fails(CondKind::Programmed, reason, message.clone());
+        }
+        if !listeners.is_empty() && listeners.iter().all(|listener| listener.bound.is_none()) {
+            return Cond::fails(CondKind::Programmed, INVALID, "no listener is served");
+        }
+        Cond::holds(CondKind::Programmed, PROGRAMMED, "the Gateway is served")
+    }
+
+    fn listener(&self, listener: &GatewayListener, placed: &ParentListener) -> ListenerStatus {
+        let verdict = placed.verdict;
+        let kinds = &listener.allowed.kinds;
+        ListenerStatus {
+            name: listener.name.clone(),
+            // What can't be spoken takes no routes.
+            supported_kinds: kinds.iter().filter(|_| listener.protocol.is_some()).map(|kind| kind.as_str()).collect(),
+            attached_routes: self.attached.count(self.key, &listener.name),
+            conditions: vec![
+                self.listener_accepted(&listener.field, verdict),
+                self.conflicted(&listener.field, verdict),
+                self.listener_resolved_refs(&listener.field, verdict),
+                self.listener_programmed(verdict, placed),
+            ],
+            bound: placed.bound.iter().cloned().collect(),
+        }
+    }
+
+    fn listener_accepted(&self, field: &str, verdict: Verdict) -> Cond {
+        match verdict.accepted.or(verdict.conflicted) {
+            None => Cond::holds(CondKind::Accepted, ACCEPTED, "the listener can be served"),
+            // The API has this word for `Programmed` only.
+            Some(INVALID) => Cond::fails(CondKind::Accepted, UNSUPPORTED_VALUE, self.message(field, INVALID)),
+            Some(reason) => Cond::fails(CondKind::Accepted, reason, self.message(field, reason)),
+        }
+    }
+
+    fn conflicted(&self, field: &str, verdict: Verdict) -> Cond {
+        match verdict.conflicted {
+            None => Cond::fails(CondKind::Conflicted, NO_CONFLICTS, "no other listener is in the way"),
+            Some(reason) => Cond::holds(CondKind::Conflicted, reason, self.message(field, reason)),
+        }
+    }
+
+    fn listener_resolved_refs(&self, field: &str, verdict: Verdict) -> Cond {
+        match verdict.resolved_refs {
+            None => Cond::holds(CondKind::ResolvedRefs, RESOLVED_REFS, "all references are resolved"),
+            Some(reason) => Cond::fails(CondKind::ResolvedRefs, reason, self.message(field, reason)),
+        }
+    }
+
+    fn listener_programmed(&self, verdict: Verdict, placed: &ParentListener) -> Cond {
+        if placed.bound.is_some() {
+            return Cond::holds(CondKind::Programmed, PROGRAMMED, "the listener is served");
+        }
+        let message = if verdict.claims() { "references that it needs are not resolved" } else { "it is not accepted" };
+        Cond::fails(CondKind::Programmed, INVALID, message)
+    }
+
+    /// What the report says about a part of the Gateway for this reason.
+    fn message(&self, field: &str, reason: &str) -> Cow<'static, str> {
+        let within = |problem: &&&Problem| {
+            let rest = problem.origin.field.strip_prefix(field);
+            rest.is_some_and(|rest| field.is_empty() || rest.is_empty() || rest.starts_with('.'))
+        };
+        let mut told =
+            self.problems.iter().filter(|problem| problem.severity == Severity::Error && problem.reason == reason);
+        // What several listeners have in common stands elsewhere.
+        let told = told.clone().find(within).or_else(|| told.next());
+        told.map_or(Cow::Borrowed("see the report"), |problem| Cow::Owned(problem.message.clone()))
+    }
+}
