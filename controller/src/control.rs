@@ -15,7 +15,7 @@ use genkan_routing::snapshot::Snapshot;
 
 use crate::resources::{Ingress, Key, NamespacedName, Resources};
 use crate::settings::Settings;
-use crate::translate::{Change, Infrastructure, Translator, Trial};
+use crate::translate::{Change, Infrastructure, Statuses, Translator, Trial};
 
 /// Keeps a snapshot up to date with resources.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub struct Control {
     snapshot: Arc<Snapshot>,
     report: Arc<Report>,
     infrastructure: Arc<BTreeMap<NamespacedName, Infrastructure>>,
+    statuses: Arc<Statuses>,
 }
 
 /// What a change led to.
@@ -45,6 +46,7 @@ impl Control {
             snapshot: Arc::new(Snapshot::compile(Arc::new(Model::default()))),
             report: Arc::default(),
             infrastructure: Arc::default(),
+            statuses: Arc::default(),
         };
         // The first translation looks at everything by itself; a list of it would be the largest thing of all.
         control.apply(resources, &BTreeSet::new());
@@ -60,6 +62,7 @@ impl Control {
         }
         self.report = translation.report;
         self.infrastructure = translation.infrastructure;
+        self.statuses = translation.statuses;
         Step { snapshot: self.snapshot.clone(), report: self.report.clone(), model_changed }
     }
 
@@ -107,5 +110,10 @@ impl Control {
     /// What is wrong.
     pub fn report(&self) -> &Arc<Report> {
         &self.report
+    }
+
+    /// What statuses are to say.
+    pub fn statuses(&self) -> &Arc<Statuses> {
+        &self.statuses
     }
 }

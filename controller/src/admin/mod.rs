@@ -7,8 +7,9 @@
 //! | `/metrics` | text for Prometheus |
 //! | `/snapshot` | the model that is served, as YAML, without private keys |
 //! | `/problems` | what is wrong: text, or JSON by `Accept: application/json` |
+//! | `/statuses` | what the status of every object of Gateway API is to say, as YAML; of files as well |
 //!
-//! The last two show the configuration of everybody whose objects are served. In a cluster the port is open to every
+//! The last three show the configuration of everybody whose objects are served. In a cluster the port is open to every
 //! Pod, so there they answer to loopback only ([`Audience`]).
 //!
 //! It runs on a thread and a runtime of its own, so that a busy controller or proxy cannot fail a probe, and it knows
@@ -37,6 +38,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::side_server::SideServer;
+use crate::status::Bound;
+use crate::translate::Statuses;
 
 /// A request's head must arrive within this time, also on a kept connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -83,6 +86,7 @@ pub struct AdminState {
     draining: AtomicBool,
     model: ArcSwap<Model>,
     problems: ArcSwap<Vec<Problem>>,
+    statuses: ArcSwap<(Arc<Statuses>, Arc<Bound>)>,
     metrics: Box<dyn Fn() -> String + Send + Sync>,
     health_path: String,
     audience: Audience,
@@ -115,6 +119,7 @@ impl AdminState {
             draining: AtomicBool::new(false),
             model: ArcSwap::default(),
             problems: ArcSwap::default(),
+            statuses: ArcSwap::default(),
             metrics: Box::new(metrics),
             health_path: health_path.into(),
             audience,
@@ -155,6 +160,14 @@ impl AdminState {
     /// Everything that is wrong now: of files, names and translation.
     pub fn set_problems(&self, problems: Vec<Problem>) {
         self.problems.store(Arc::new(problems));
+    }
+
+    /// What statuses are to say, and which listeners are bound.
+    pub fn set_statuses(&self, statuses: Arc<Statuses>, bound: Arc<Bound>) {
+        let now = self.statuses.load();
+        if !(Arc::ptr_eq(&now.0, &statuses) && Arc::ptr_eq(&now.1, &bound)) {
+            self.statuses.store(Arc::new((statuses, bound)));
+        }
     }
 
     /// Whether `/readyz` answers 200; else everything that is missing.

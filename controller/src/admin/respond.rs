@@ -6,8 +6,10 @@ use bytes::Bytes;
 use genkan_routing::report::Problem;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
+use serde::Serialize;
 
 use super::AdminState;
+use crate::status::shown;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -31,9 +33,12 @@ pub(super) fn respond<B>(state: &AdminState, peer: IpAddr, request: &Request<B>)
             kind: METRICS,
             text: (state.metrics)() + &state.details().metrics,
         },
-        "/snapshot" | "/problems" if !state.trusts(peer) => |_, _| Answer::text(StatusCode::FORBIDDEN, REFUSAL),
+        "/snapshot" | "/problems" | "/statuses" if !state.trusts(peer) => {
+            |_, _| Answer::text(StatusCode::FORBIDDEN, REFUSAL)
+        }
         "/snapshot" => snapshot,
         "/problems" => problems,
+        "/statuses" => statuses,
         _ => return Answer::text(StatusCode::NOT_FOUND, "not found\n").into(),
     };
     // hyper leaves the body out for HEAD.
@@ -94,7 +99,16 @@ fn readyz(state: &AdminState, _: &HeaderMap) -> Answer {
 }
 
 fn snapshot(state: &AdminState, _: &HeaderMap) -> Answer {
-    match serde_saphyr::to_string(&**state.model.load()) {
+    yaml(&**state.model.load())
+}
+
+fn statuses(state: &AdminState, _: &HeaderMap) -> Answer {
+    let statuses = state.statuses.load();
+    yaml(&shown(&statuses.0, &statuses.1))
+}
+
+fn yaml(what: &impl Serialize) -> Answer {
+    match serde_saphyr::to_string(what) {
         Ok(text) => Answer { status: StatusCode::OK, kind: YAML, text },
         Err(error) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot be written as YAML: {error}\n")),
     }

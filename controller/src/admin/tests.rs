@@ -3,9 +3,12 @@
 use std::io::{Read, Write};
 use std::net::TcpStream as StdStream;
 
-use genkan_routing::name::{ObjectRef, Origin};
+use genkan_routing::model::SharedMap;
+use genkan_routing::name::{ListenerId, ObjectRef, Origin};
 
 use super::*;
+use crate::resources::{Key, Kind};
+use crate::translate::gateway::status::{Cond, CondKind, GatewayStatus, ListenerStatus, Wanted};
 
 fn start() -> (Arc<AdminState>, AdminServer) {
     let state = AdminState::new("/healthz", Audience::Loopback, || "requests_total 7\n".to_owned());
@@ -81,13 +84,43 @@ fn the_snapshot_is_the_model_as_yaml() {
 }
 
 #[test]
+fn statuses_are_shown_with_what_is_bound() {
+    let (state, server) = start();
+    let listener = ListenerStatus {
+        name: "web".into(),
+        supported_kinds: vec!["HTTPRoute"],
+        attached_routes: 1,
+        conditions: vec![Cond::holds(CondKind::Programmed, "Programmed", "")],
+        bound: vec![ListenerId::new("http")],
+    };
+    let status = GatewayStatus {
+        addresses: Vec::new(),
+        shared_addresses: true,
+        conditions: vec![Cond::holds(CondKind::Programmed, "Programmed", "")],
+        listeners: vec![listener],
+        attached_listener_sets: None,
+    };
+    let mut objects = SharedMap::default();
+    objects.insert(Key::new(Kind::Gateway, "infra", "edge"), Arc::new(Wanted::Gateway(status)));
+    let statuses = Arc::new(Statuses { objects });
+    let bound = Bound { bound: [ListenerId::new("http")].into(), ..Bound::default() };
+    for (bound, reason) in [(Bound::default(), "Pending"), (bound, "Programmed")] {
+        state.set_statuses(statuses.clone(), Arc::new(bound));
+        let (code, body) = get(&server, "/statuses");
+        let told: serde_json::Value = serde_saphyr::from_str(&body).unwrap();
+        let told = &told["Gateway infra/edge"]["listeners"][0]["conditions"][0]["reason"];
+        assert_eq!((code, told), (200, &reason.into()));
+    }
+}
+
+#[test]
 fn only_loopback_is_told_what_is_served() {
     let answer = |audience, peer: &str, path: &str| {
         let state = AdminState::new("/healthz", audience, String::new);
         let request = Request::get(path).body(()).unwrap();
         respond::respond(&state, peer.parse().unwrap(), &request).status().as_u16()
     };
-    for path in ["/snapshot", "/problems"] {
+    for path in ["/snapshot", "/problems", "/statuses"] {
         for near in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
             assert_eq!(answer(Audience::Loopback, near, path), 200, "{near}{path}");
         }

@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::flags::TranslateFlags;
 use super::input::Input;
+use crate::translate::Statuses;
 
-/// Print what manifests mean: the model (listeners, hosts, rules, clusters) and the report, as YAML
+/// Print what manifests mean: the model (listeners, hosts, rules, clusters), the report and statuses, as YAML
 ///
 /// Private keys are never printed.
 #[derive(Args, Debug)]
@@ -33,12 +34,18 @@ pub(super) struct Translate {
 struct Printed<'a> {
     model: &'a Model,
     report: &'a Report,
+    #[serde(skip_serializing_if = "Statuses::is_empty")]
+    statuses: &'a Statuses,
 }
 
 impl Translate {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let input = Input::read(&self.path, self.flags.settings())?;
-        let printed = Printed { model: input.control.snapshot().model(), report: input.control.report() };
+        let printed = Printed {
+            model: input.control.snapshot().model(),
+            report: input.control.report(),
+            statuses: input.control.statuses(),
+        };
         let text = if self.json {
             serde_json::to_string_pretty(&printed)? + "\n"
         } else {

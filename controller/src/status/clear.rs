@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::writer::{AT_ONCE, Failure, IngressState, MANAGER, WRITE_TIME, entry};
+use super::failing::Failure;
+use super::writer::{AT_ONCE, IngressState, MANAGER, WRITE_TIME, entry};
 use crate::resources::NamespacedName;
 
 /// Takes away what these Ingresses have, a few at once. What can't be taken away is told.
@@ -53,7 +54,7 @@ async fn remove(client: &Client, name: &NamespacedName, state: &IngressState) ->
         // 422: a test of the patch did not hold.
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409 | 422) => Ok(()),
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(Failure { code: 0, error: "the API server does not answer".to_owned() }),
+        Err(_) => Err(Failure::silent()),
     }
 }
 

@@ -9,7 +9,7 @@
 //! Server-side apply under a field manager of our own makes the API server keep who owns what: nothing but the
 //! addresses is ever touched. When leadership ends, so does every write that runs: another may be writing already.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +22,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use super::clear::clear;
+use super::failing::{Failing, Failure};
 use super::ledger::{Ledger, Outcome, Write};
 use crate::resources::NamespacedName;
-use crate::trouble::{self, Trouble};
+use crate::trouble::Trouble;
 use crate::watch::Address;
 
 /// Who owns the fields that we write.
@@ -52,14 +53,6 @@ pub struct StatusWriter {
     trouble: Trouble,
 }
 
-/// How a write failed.
-#[derive(Debug)]
-pub(super) struct Failure {
-    /// The HTTP status; 0 when there was no answer.
-    pub(super) code: u16,
-    pub(super) error: String,
-}
-
 enum Note {
     /// An Ingress of ours; `None`: it is gone, or no longer ours.
     Ingress(NamespacedName, Option<IngressState>),
@@ -76,15 +69,15 @@ impl StatusWriter {
         leading: watch::Receiver<bool>,
     ) -> Self {
         let (sender, notes) = mpsc::unbounded_channel();
-        let trouble = Trouble::default();
+        let failing = Failing::new("Ingresses");
+        let trouble = failing.trouble().clone();
         let mut writer = Writer {
             client,
             addresses,
             leading,
             ledger: Ledger::default(),
             writes: JoinSet::new(),
-            failing: BTreeMap::new(),
-            trouble: trouble.clone(),
+            failing,
             contested: false,
         };
         writer.want();
@@ -119,9 +112,7 @@ struct Writer {
     leading: watch::Receiver<bool>,
     ledger: Ledger,
     writes: JoinSet<(Write, Result<Outcome, Failure>)>,
-    /// Ingresses that differ and whose last write failed, and by which HTTP status.
-    failing: BTreeMap<NamespacedName, u16>,
-    trouble: Trouble,
+    failing: Failing<NamespacedName>,
     /// Whether it was told that somebody else writes the same statuses.
     contested: bool,
 }
@@ -137,8 +128,8 @@ impl Writer {
                     Some(Note::Ingress(name, state)) => {
                         self.ledger.note(&name, state, Instant::now());
                         // It is gone; or what seemed to fail was done.
-                        if !self.ledger.differs(&name) && self.failing.remove(&name).is_some() {
-                            self.tell();
+                        if !self.ledger.differs(&name) {
+                            self.failing.mended(&name);
                         }
                     }
                     Some(Note::End { clear, done }) => {
@@ -172,8 +163,7 @@ impl Writer {
         let addresses = self.addresses.borrow_and_update().clone();
         let leading = *self.leading.borrow();
         self.ledger.want(addresses.filter(|_| leading).map(Arc::new), Instant::now());
-        self.failing.retain(|name, _| self.ledger.differs(name));
-        self.tell();
+        self.failing.retain(|name| self.ledger.differs(name));
     }
 
     fn write(&mut self) {
@@ -198,39 +188,14 @@ impl Writer {
         let contested = self.ledger.done(write, outcome, Instant::now());
         // It may have been noted since that it is gone, or has what was written though no answer came.
         match failure.filter(|_| self.ledger.differs(&write.name)) {
-            Some(failure) => self.failed(&write.name, failure),
-            None => drop(self.failing.remove(&write.name)),
+            Some(failure) => self.failing.failed(&write.name, failure),
+            None => self.failing.mended(&write.name),
         }
-        self.tell();
         if contested && !std::mem::replace(&mut self.contested, true) {
             tracing::warn!(
                 ingress = %write.name,
                 "somebody else keeps writing its status: are there two controllers of one class, or of one Lease each?"
             );
-        }
-    }
-
-    /// What fails for one Ingress fails for thousands, a missing right for example: it is told once.
-    fn failed(&mut self, name: &NamespacedName, Failure { code, error }: Failure) {
-        let news = !self.failing.values().any(|known| *known == code);
-        self.failing.insert(name.clone(), code);
-        let count = self.failing.len();
-        if news {
-            tracing::warn!(ingress = %name, %error, "its status is not written; it will be tried again, as will others");
-        } else {
-            tracing::debug!(ingress = %name, %error, count, "its status is not written");
-        }
-    }
-
-    /// Says what is wrong now: how the first of those that fail does.
-    fn tell(&self) {
-        match self.failing.values().next() {
-            // The log has it already.
-            Some(code) => {
-                let line = format!("statuses of Ingresses are not written: {}", trouble::cause(*code));
-                self.trouble.set(line, &"");
-            }
-            None => self.trouble.clear(),
         }
     }
 
@@ -255,12 +220,6 @@ impl Writer {
     }
 }
 
-impl From<kube::Error> for Failure {
-    fn from(error: kube::Error) -> Self {
-        Self { code: trouble::status(&error), error: error.to_string() }
-    }
-}
-
 /// Writes the addresses of one Ingress. One that is gone, or is another one by now, is no error.
 async fn apply(client: &Client, write: &Write) -> Result<Outcome, Failure> {
     let Write { name, uid, addresses, .. } = write;
@@ -272,7 +231,7 @@ async fn apply(client: &Client, write: &Write) -> Result<Outcome, Failure> {
         Ok(Ok(_)) => Ok(Outcome::Written),
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(Outcome::Gone),
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(Failure { code: 0, error: "the API server does not answer".to_owned() }),
+        Err(_) => Err(Failure::silent()),
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::raw::RawObject;
 use super::stream::{Event, Teller};
 use crate::kinds::{self, Entry};
-use crate::resources::{Key, Object};
+use crate::resources::{Key, Kind, Object};
 
 /// The first wait after an error; each further one is twice as long, up to [`MAX_WAIT`], by chance up to once more.
 const MIN_WAIT: Duration = Duration::from_millis(100);
@@ -179,6 +179,12 @@ pub(super) async fn served_version(client: &Client, entry: &Entry) -> Result<Opt
         }
     }
     Ok(None)
+}
+
+/// The same as a version; `None` also when the API server does not say.
+pub(crate) async fn version_of(client: &Client, kind: Kind) -> Option<&'static str> {
+    let entry = kinds::entry(kind);
+    entry.versions.get(served_version(client, entry).await.ok()??).copied()
 }
 
 /// The waits between attempts.

@@ -32,6 +32,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 pub use self::ask::get;
+pub(crate) use self::ask::version_of as served_version;
 use self::ask::{ANSWER_TIME, fetch};
 pub use self::client::{Access, connect};
 pub use self::health::Health;

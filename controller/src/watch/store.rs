@@ -306,7 +306,7 @@ impl Kind {
     }
 
     /// Whether it is of Gateway API, or attached to it, and has a status that we write.
-    fn has_status(self) -> bool {
+    pub(crate) fn has_status(self) -> bool {
         matches!(
             self,
             Self::GatewayClass

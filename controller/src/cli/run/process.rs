@@ -12,7 +12,7 @@ use genkan_proxy::config::{AccessLogOutput, ProxyConfig};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "The process")]
 pub(super) struct ProcessFlags {
-    /// Port for /healthz, /readyz, /metrics, /snapshot and /problems; 0 lets the system choose
+    /// Port for /healthz, /readyz, /metrics, /snapshot, /problems and /statuses; 0 lets the system choose
     #[arg(long, value_name = "PORT", default_value_t = 10254)]
     pub(super) healthz_port: u16,
 

@@ -22,6 +22,7 @@ use crate::control::{Control, Step};
 use crate::dns::Resolver;
 use crate::resources::Kind;
 use crate::settings::Settings;
+use crate::status::Bound;
 use crate::translate::Change;
 
 /// What serving needs to know besides its source.
@@ -128,6 +129,8 @@ pub(super) struct Server<S> {
     pub(super) control: Control,
     pub(super) admin_server: AdminServer,
     pub(super) published: Published,
+    /// The same, as statuses tell it.
+    bound: Arc<Bound>,
     pub(super) problems: BTreeSet<LocatedProblem>,
     resolver: Resolver,
     proxy: Arc<Proxy>,
@@ -191,6 +194,14 @@ impl<S: Source> Base<S> {
     }
 }
 
+/// What the proxy bound, as statuses tell it.
+fn bound(published: &Published) -> Bound {
+    Bound {
+        bound: published.bound.iter().map(|(id, _)| id.clone()).collect(),
+        failed: published.failed.iter().map(|(id, error)| (id.clone(), error.to_string())).collect(),
+    }
+}
+
 impl<S: Source> Server<S> {
     fn start(base: Base<S>, resolver: Resolver, control: Control) -> Self {
         let Base { source, settings, admin_server, proxy, admin } = base;
@@ -201,6 +212,7 @@ impl<S: Source> Server<S> {
             control,
             admin_server,
             published,
+            bound: Arc::default(),
             problems,
             resolver,
             proxy,
@@ -212,6 +224,7 @@ impl<S: Source> Server<S> {
         };
         server.admin.set(Condition::SourcesListed, true);
         server.publish();
+        server.tell_statuses();
         server.tell_problems(false);
         server
     }
@@ -230,12 +243,17 @@ impl<S: Source> Server<S> {
         self.tell_problems(true);
         self.source.retell(&self.problems);
         self.source.settle(&mut self.control, &changes).await;
+        self.tell_statuses();
     }
 
     fn publish(&mut self) {
         self.published = self.proxy.publish(self.control.snapshot().clone());
         for (listener, error) in &self.published.failed {
             tracing::error!(%listener, %error, "a port can't be used: its listener is not served");
+        }
+        let bound = bound(&self.published);
+        if *self.bound != bound {
+            self.bound = Arc::new(bound);
         }
         self.generation += 1;
         let (model, whole) = (self.control.snapshot().model(), self.published.failed.is_empty());
@@ -246,6 +264,12 @@ impl<S: Source> Server<S> {
         if whole {
             self.admin.set(Condition::PortsBound, true);
         }
+    }
+
+    /// Tells the source and the admin port what is to be said about objects, and what of it is true.
+    fn tell_statuses(&mut self) {
+        self.admin.set_statuses(self.control.statuses().clone(), self.bound.clone());
+        self.source.served(&self.control, &self.bound);
     }
 
     /// Writes what is newly wrong, and what no longer is, to the log; everything to the admin port.

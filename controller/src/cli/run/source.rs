@@ -1,6 +1,7 @@
 //! Sources: where resources come from. Past this trait nothing knows which one it is.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use genkan_routing::report::{Problem, Report};
@@ -10,6 +11,7 @@ use crate::cli::input::{LocatedProblem, located};
 use crate::control::Control;
 use crate::files::Watcher;
 use crate::resources::{Kind, Resources};
+use crate::status::Bound;
 use crate::translate::Change;
 
 /// Where resources come from.
@@ -31,6 +33,9 @@ pub(super) trait Source {
 
     /// Control took changes.
     async fn settle(&mut self, control: &mut Control, changes: &BTreeSet<Change>);
+
+    /// What was translated so far is served, as far as ports could be bound.
+    fn served(&mut self, control: &Control, bound: &Arc<Bound>);
 
     /// Everything that is wrong, with places.
     fn problems(&self, report: &Report) -> BTreeSet<LocatedProblem>;
@@ -86,6 +91,8 @@ impl Source for Files {
             self.backends.follow(self.watcher.store().resources()).await;
         }
     }
+
+    fn served(&mut self, _: &Control, _: &Arc<Bound>) {}
 
     fn problems(&self, report: &Report) -> BTreeSet<LocatedProblem> {
         let store = self.watcher.store();

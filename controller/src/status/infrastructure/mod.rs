@@ -21,7 +21,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::action::{Action, action};
-use super::writer::{AT_ONCE, Failure, WRITE_TIME};
+use super::failing::Failure;
+use super::writer::{AT_ONCE, WRITE_TIME};
 use crate::resources::{NamespacedName, Service};
 use crate::translate::Infrastructure;
 use crate::trouble::{self, Trouble};

@@ -99,7 +99,7 @@ pub(super) struct ClusterFlags {
     #[arg(long, value_name = "FILE")]
     pub(super) cache_file: Option<PathBuf>,
 
-    /// Let /snapshot and /problems answer everybody who reaches --healthz-port, not only this Pod and kubectl
+    /// Let /snapshot, /problems and /statuses answer everybody who reaches --healthz-port, not only this Pod and kubectl
     /// port-forward: they show the hosts, paths and backends of all namespaces
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         value_parser = boolean, default_value = "false", action = ArgAction::Set)]

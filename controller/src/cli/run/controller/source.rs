@@ -24,7 +24,7 @@ use crate::cli::run::source::{Source, touches};
 use crate::control::Control;
 use crate::resources::{Key, Kind, NamespacedName, Place as PodPlace, Resources};
 use crate::settings::Settings;
-use crate::status::{IngressState, OwnPod, Publish, Told};
+use crate::status::{Bound, IngressState, News, OwnPod, Publish, SeenObject, Told};
 use crate::translate::{Change, Infrastructure};
 use crate::watch::{Health, Scopes, Update, Watch};
 
@@ -46,6 +46,8 @@ pub(super) struct Cluster {
     facts: BTreeSet<Key>,
     /// What the writer of infrastructure was told last.
     infrastructure: Arc<BTreeMap<NamespacedName, Infrastructure>>,
+    /// Those of them that have a status of Gateway API, since [`Source::served`].
+    gateway_facts: BTreeSet<Key>,
     revision: u64,
     /// Whether everything that is wrong is to be told once more: to a leader that is new.
     retell: bool,
@@ -68,7 +70,7 @@ impl Cluster {
         let controller = &settings.gateway_controller_name;
         let watch = Watch::begin(client.clone(), scopes(settings, flags), controller, cache)
             .with_context(|| format!("--cache-file {}", cache.unwrap_or(Path::new("")).display()))?;
-        let writing = Writing::start(&client, &pod, flags, proxy);
+        let writing = Writing::start(&client, &pod, controller, flags, proxy);
         let admission = admission.start(&client, flags.watch_namespace.clone(), &writing.leading, proxy)?;
         let backend = settings.default_backend_service.clone().map(|name| ("--default-backend-service", name));
         let publish = match flags.publish() {
@@ -88,6 +90,7 @@ impl Cluster {
             required: backend.into_iter().chain(publish).collect(),
             facts: BTreeSet::new(),
             infrastructure: Arc::default(),
+            gateway_facts: BTreeSet::new(),
             revision: 0,
             retell: false,
             release: interval_at(Instant::now() + RELEASE, RELEASE),
@@ -109,6 +112,7 @@ impl Cluster {
     }
 
     fn take(&mut self, update: Update) -> BTreeSet<Change> {
+        self.gateway_facts.extend(update.facts.iter().filter(|key| key.kind.has_status()).cloned());
         self.facts.extend(update.facts);
         self.revision += u64::from(update.problems_changed);
         update.changes
@@ -159,6 +163,13 @@ impl Cluster {
         };
         self.writing.infrastructure.look(wanted.iter().map(view).collect());
         self.infrastructure = wanted.clone();
+    }
+
+    /// What the API server has of an object's status; `None` when it is gone.
+    fn seen_object(&self, key: &Key) -> Option<SeenObject> {
+        let facts = self.watch.facts(key)?;
+        let status = facts.status.clone()?;
+        Some(SeenObject { uid: facts.uid.clone(), generation: facts.generation, status })
     }
 
     /// `Sync`, as ingress-nginx says it when it takes an Ingress.
@@ -303,6 +314,13 @@ impl Source for Cluster {
         }
         ingresses.iter().for_each(|name| self.tell_status(name, control));
         self.tell_infrastructure(control, changes);
+    }
+
+    fn served(&mut self, control: &Control, bound: &Arc<Bound>) {
+        let keys = std::mem::take(&mut self.gateway_facts);
+        let Some(writer) = &self.writing.gateway_status else { return };
+        let seen = keys.into_iter().map(|key| (self.seen_object(&key), key)).map(|(seen, key)| (key, seen)).collect();
+        writer.tell(News { seen, statuses: control.statuses().clone(), bound: bound.clone() });
     }
 
     fn problems(&self, report: &Report) -> BTreeSet<LocatedProblem> {

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::flags::ClusterFlags;
 use crate::leader::{Election, RELEASE_TIME};
-use crate::status::{END_TIME, Events, InfrastructureWriter, OwnPod, StatusWriter, has_siblings};
+use crate::status::{END_TIME, Events, GatewayStatusWriter, InfrastructureWriter, OwnPod, StatusWriter, has_siblings};
 use crate::watch::Address;
 
 /// The end does not wait longer for the API server.
@@ -27,6 +27,7 @@ pub(super) struct Writing {
     pub(super) leading: Receiver<bool>,
     pub(super) status: Option<StatusWriter>,
     pub(super) infrastructure: InfrastructureWriter,
+    pub(super) gateway_status: Option<GatewayStatusWriter>,
     pub(super) events: Events,
     pub(super) sync_events: bool,
     /// Says whether we lead. Kept here, so that leadership can be ended before the Lease is given back.
@@ -38,8 +39,14 @@ pub(super) struct Writing {
 }
 
 impl Writing {
-    /// Stands for election, and begins to write what is to be told.
-    pub(super) fn start(client: &Client, pod: &OwnPod, flags: &ClusterFlags, proxy: &Arc<Proxy>) -> Self {
+    /// Stands for election, and begins to write what is to be told. `controller`: our `controllerName` in Gateway API.
+    pub(super) fn start(
+        client: &Client,
+        pod: &OwnPod,
+        controller: &str,
+        flags: &ClusterFlags,
+        proxy: &Arc<Proxy>,
+    ) -> Self {
         let (lead, leading) = channel(flags.disable_leader_election);
         let election = (!flags.disable_leader_election).then(|| {
             let (namespace, name) = (pod.namespace.clone(), flags.election_id.clone());
@@ -56,11 +63,15 @@ impl Writing {
             tokio::spawn(flags.publish().follow(client.clone(), pod.clone(), every, sender));
             StatusWriter::start(client.clone(), every, addresses.clone(), leading.clone())
         });
+        let gateway_status = flags
+            .update_status
+            .then(|| GatewayStatusWriter::start(client.clone(), controller.into(), addresses.clone(), leading.clone()));
         Self {
             infrastructure: InfrastructureWriter::start(client.clone(), leading.clone()),
             events: Events::start(client.clone(), pod.name.clone(), leading.clone()),
             leading,
             status,
+            gateway_status,
             sync_events: !flags.disable_sync_events,
             lead,
             election,
@@ -82,7 +93,7 @@ impl Writing {
     /// What ends it: takes our addresses away if nobody else serves them, ceases to write, and only then gives the Lease
     /// back, so that never two write.
     pub(super) fn leave(&mut self, client: Client, pod: OwnPod) -> impl Future<Output = ()> + use<> {
-        let status = self.status.clone();
+        let (status, gateway_status) = (self.status.clone(), self.gateway_status.clone());
         let infrastructure = self.infrastructure.end();
         let (clear, leading, addresses) = (self.clear, self.leading.clone(), self.addresses.clone());
         let (lead, election, electing) = (self.lead.clone(), self.election.clone(), self.electing.take());
@@ -95,6 +106,9 @@ impl Writing {
                     tracing::info!("no other replica runs: the addresses of Ingresses are taken away");
                 }
                 status.end(clear).await;
+            }
+            if let Some(status) = gateway_status {
+                status.end().await;
             }
             infrastructure.await;
             if let Some(electing) = electing {
@@ -112,10 +126,12 @@ impl Writing {
     /// What is wrong with it, a line for each.
     pub(super) fn troubles(&self) -> impl Fn() -> Vec<String> + Send + Sync + use<> {
         let status = self.status.as_ref().map(StatusWriter::trouble).cloned();
+        let gateway_status = self.gateway_status.as_ref().map(GatewayStatusWriter::trouble).cloned();
         let election = self.election.as_ref().map(|election| election.trouble().clone());
         let infrastructure = Some(self.infrastructure.trouble().clone());
         move || {
-            [&election, &status, &infrastructure].into_iter().flatten().filter_map(|trouble| trouble.line()).collect()
+            let all = [&election, &status, &gateway_status, &infrastructure];
+            all.into_iter().flatten().filter_map(|trouble| trouble.line()).collect()
         }
     }
 }
