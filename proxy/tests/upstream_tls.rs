@@ -9,20 +9,24 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use genkan_routing::model::{Authority, ClientCertificate, HttpVersion, SubjectAltName, Trust, UpstreamTls, Verify};
+use genkan_routing::model::{
+    Authority, ClientCertificate, HttpVersion, Protocol, SubjectAltName, Trust, UpstreamTls, Verify,
+};
 use genkan_routing::policy::mirror::{Mirror, Share};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use kit::client::{Body, full};
+use kit::client::{Body, PATIENCE, full};
 use kit::model::rule;
 use kit::tls::Pair;
 use kit::{Backend, Client, Running, Site};
 use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::server::WebPkiClientVerifier;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// The names of most endpoints here.
 const NAMES: [&str; 3] = ["backend.test", "other.test", "uri:spiffe://backend.test/one"];
@@ -262,10 +266,10 @@ async fn an_endpoint_that_hangs_up_takes_its_kept_connection_along() {
         let acceptor = acceptor.clone();
         async move {
             let Ok(mut stream) = acceptor.accept(stream).await else { return };
-            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 4096]).await;
+            let _ = stream.read(&mut [0; 4096]).await;
             let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await;
-            let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+            let _ = stream.write_all(answer).await;
+            let _ = stream.shutdown().await;
         }
     })
     .await;
@@ -274,6 +278,33 @@ async fn an_endpoint_that_hangs_up_takes_its_kept_connection_along() {
     let mut client = Client::connect(running.address).await;
     for _ in 0..5 {
         assert_eq!(client.get("/0").await.text(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn streams_are_verified_too_and_end_in_each_direction_by_itself() {
+    let (pair, stranger) = (self_signed(), self_signed());
+    let backend = pair.backend().await;
+    let open = |authority: &[u8], names: &[SubjectAltName]| {
+        let tls = tls("backend.test", trust(&[authority], names));
+        let site = Site::new().cluster_with("own", &[backend.address], |cluster| cluster.tls = Some(tls));
+        Running::start(site.stream("tcp", Protocol::Tcp, "own", |_| {}))
+    };
+    let good = open(&pair.der, &[uri("spiffe://backend.test/one")]);
+    let mut client = TcpStream::connect(good.address_of("tcp").unwrap()).await.unwrap();
+    client.write_all(b"over TLS and back").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut text = String::new();
+    tokio::time::timeout(PATIENCE, client.read_to_string(&mut text)).await.unwrap().unwrap();
+    assert_eq!(text, "over TLS and back");
+    for (authority, names) in [(&stranger.der, vec![]), (&pair.der, vec![dns("nobody.test")])] {
+        let running = open(authority, &names);
+        let mut client = TcpStream::connect(running.address_of("tcp").unwrap()).await.unwrap();
+        client.write_all(b"never sent").await.unwrap();
+        let mut text = Vec::new();
+        // Closed or reset, with nothing before.
+        let _ = tokio::time::timeout(PATIENCE, client.read_to_end(&mut text)).await.unwrap();
+        assert_eq!(text, b"");
     }
 }
 
@@ -304,6 +335,6 @@ async fn mirrors_are_verified_as_backends_are() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(kit::client::PATIENCE, counted).await.expect(result);
+        tokio::time::timeout(PATIENCE, counted).await.expect(result);
     }
 }

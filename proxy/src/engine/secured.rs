@@ -64,7 +64,7 @@ impl L4Connect for Connector {
         let connecting = async {
             let stream = TcpStream::connect(self.address).await.map_err(refused)?;
             stream.set_nodelay(true).map_err(refused)?;
-            let secured = self.secure.handshake(&self.tls, self.version, self.address, stream);
+            let secured = self.secure.handshake(&self.tls, Some(self.version), self.address, stream);
             secured.await.map_err(|error| Error::because(ErrorType::TLSHandshakeFailure, "own TLS", error))
         };
         let stream = timeout(self.limit, connecting).await;

@@ -17,10 +17,11 @@ use genkan_routing::model::Stream;
 use genkan_routing::policy::stream::StreamSettings;
 use smallvec::SmallVec;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, split};
 use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
 
 use super::record::{BAD_REQUEST, Identity, OK, Running};
 use crate::listener::establish::{Accept, EstablishError, Passage, read_proxy_header};
@@ -49,6 +50,13 @@ enum Moved {
     Some(usize, Vec<u8>),
     /// The sender has closed its half.
     End,
+}
+
+/// A connection to an endpoint.
+enum Upstream {
+    Plain(TcpStream),
+    /// TLS that is ours: what a policy asks of the endpoint.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// A connection of which it is known where it goes.
@@ -116,21 +124,39 @@ impl Passing {
         }
         drop(early);
         let idle = settings.timeout;
-        match client {
-            Transport::Plain(mut tcp) => pass_on(tcp.split(), upstream, idle, &mut running).await,
-            Transport::Tls(tls) => pass_on(tokio::io::split(tls), upstream, idle, &mut running).await,
+        match (client, upstream) {
+            (Transport::Plain(mut tcp), Upstream::Plain(mut upstream)) => {
+                pass_on(tcp.split(), upstream.split(), idle, &mut running).await;
+            }
+            (Transport::Tls(tls), Upstream::Plain(mut upstream)) => {
+                pass_on(split(tls), upstream.split(), idle, &mut running).await;
+            }
+            (client, Upstream::Tls(upstream)) => pass_on(split(client), split(upstream), idle, &mut running).await,
+        }
+    }
+}
+
+impl Upstream {
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(tcp) => tcp.write_all(bytes).await,
+            Self::Tls(tls) => {
+                tls.write_all(bytes).await?;
+                tls.flush().await
+            }
         }
     }
 }
 
 /// Moves bytes both ways until both ends are done, one breaks off, or nothing moves for too long.
-async fn pass_on<R, W>(client: (R, W), mut upstream: TcpStream, idle: Duration, running: &mut Running)
+async fn pass_on<R, W, S, X>(client: (R, W), upstream: (S, X), idle: Duration, running: &mut Running)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
+    S: AsyncRead + Unpin,
+    X: AsyncWrite + Unpin,
 {
     running.set_status(OK);
-    let upstream = upstream.split();
     let both = async {
         tokio::try_join!(
             pump(client.0, upstream.1, |bytes| running.received(bytes)),
@@ -165,7 +191,7 @@ async fn connect(
     cluster: &ClusterEntry,
     settings: &StreamSettings,
     running: &mut Running,
-) -> Option<(TcpStream, Picked)> {
+) -> Option<(Upstream, Picked)> {
     let began = Instant::now();
     let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
     loop {
@@ -176,12 +202,9 @@ async fn connect(
             return None;
         }
         let attempt = Instant::now();
-        match timeout(settings.connect_timeout, TcpStream::connect(address)).await {
+        match timeout(settings.connect_timeout, connect_to(cluster, address)).await {
             Ok(Ok(upstream)) => {
                 running.tried(address, Some(attempt.elapsed()));
-                if let Err(error) = socket::tune(&SockRef::from(&upstream)) {
-                    tracing::debug!(%address, %error, "a connection keeps the system's options");
-                }
                 return Some((upstream, picked));
             }
             Ok(Err(error)) => tracing::debug!(%address, %error, "an endpoint can't be reached"),
@@ -193,6 +216,18 @@ async fn connect(
             return None;
         }
     }
+}
+
+/// Connects to an endpoint, and makes TLS of it where its cluster has that.
+async fn connect_to(cluster: &ClusterEntry, address: SocketAddr) -> io::Result<Upstream> {
+    let tcp = TcpStream::connect(address).await?;
+    if let Err(error) = socket::tune(&SockRef::from(&tcp)) {
+        tracing::debug!(%address, %error, "a connection keeps the system's options");
+    }
+    Ok(match &cluster.cluster.tls {
+        None => Upstream::Plain(tcp),
+        Some(tls) => Upstream::Tls(Box::new(cluster.secure.handshake(tls, None, address, tcp).await?)),
+    })
 }
 
 /// Whether another endpoint may be tried after so many, and so much time.

@@ -269,7 +269,7 @@ async fn connect(destination: &Destination) -> Result<Box<dyn Transport>, CallEr
         Ok(match &destination.cluster.tls {
             None => Box::new(stream) as Box<dyn Transport>,
             Some(tls) => {
-                let version = destination.cluster.version;
+                let version = Some(destination.cluster.version);
                 Box::new(destination.secure.handshake(tls, version, address, stream).await?)
             }
         })

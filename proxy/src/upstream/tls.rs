@@ -74,7 +74,7 @@ impl Secure {
     pub(crate) async fn handshake(
         &self,
         tls: &UpstreamTls,
-        version: HttpVersion,
+        version: Option<HttpVersion>,
         address: SocketAddr,
         stream: TcpStream,
     ) -> io::Result<TlsStream<TcpStream>> {
@@ -85,14 +85,14 @@ impl Secure {
             None => ServerName::IpAddress(address.ip().into()),
         };
         let stream = TlsConnector::from(config).connect(name, stream).await?;
-        if version == HttpVersion::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        if version == Some(HttpVersion::Http2) && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(io::Error::other("the endpoint does not speak HTTP/2 over TLS"));
         }
         Ok(stream)
     }
 }
 
-fn set_up(tls: &UpstreamTls, version: HttpVersion) -> Result<Arc<ClientConfig>, SetUpError> {
+fn set_up(tls: &UpstreamTls, version: Option<HttpVersion>) -> Result<Arc<ClientConfig>, SetUpError> {
     let verifier = Arc::new(Verifier::new(&tls.verify)?);
     let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_safe_default_protocol_versions()
@@ -108,8 +108,9 @@ fn set_up(tls: &UpstreamTls, version: HttpVersion) -> Result<Arc<ClientConfig>, 
         }
     };
     config.alpn_protocols = match version {
-        HttpVersion::Http1 => vec![b"http/1.1".to_vec()],
-        HttpVersion::Http2 => vec![b"h2".to_vec()],
+        None => Vec::new(),
+        Some(HttpVersion::Http1) => vec![b"http/1.1".to_vec()],
+        Some(HttpVersion::Http2) => vec![b"h2".to_vec()],
     };
     Ok(Arc::new(config))
 }
