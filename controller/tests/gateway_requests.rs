@@ -103,6 +103,44 @@ fn matches_are_tried_in_the_order_of_the_api() {
 }
 
 #[test]
+fn calls_reach_the_rule_that_says_most_about_them() {
+    let snapshot = snapshot("gateway_grpc_calls_are_matched");
+    let ask = |path: &str, headers: &[(&'static str, &'static str)]| {
+        rule_of(&snapshot, "gateway/8081", "a.example.com", path, None, headers).unwrap()
+    };
+    for (path, headers, rule) in [
+        ("/pkg.Users/Get", &[][..], 0),
+        ("/pkg.Users/Other", &[], 0),
+        ("/pkg.UsersAndMore/Other", &[], 2),
+        ("/any.Service/Ping", &[], 0),
+        ("/any.Service/Pinged", &[], 2),
+        ("/pkg.Other/ListAll", &[], 0),
+        ("/pkg.Other/Drop", &[], 2),
+        ("/any.Service/Any", &[("x-team", "red"), ("x-id", "17")], 0),
+        ("/any.Service/Any", &[("x-team", "blue"), ("x-id", "17")], 2),
+        ("/any.Service/Any", &[("x-team", "red"), ("x-id", "seventeen")], 2),
+    ] {
+        assert_eq!(ask(path, headers), format!("grpcroute/default/calls/{rule}"), "{path} {headers:?}");
+    }
+    assert_eq!(rule(&snapshot, "gateway/8081", "b.example.com", "/a.B/C"), None);
+}
+
+#[test]
+fn of_routes_of_two_kinds_for_a_host_the_older_serves() {
+    let snapshot = snapshot("gateway_grpc_and_http_routes_share_no_hostname");
+    assert_rules(
+        &snapshot,
+        &[
+            ("gateway/8081", "a.example.com", "/", Some("httproute/default/older/0")),
+            ("gateway/8081", "b.example.com", "/", Some("httproute/default/third/0")),
+            ("gateway/8081", "c.example.com", "/", None),
+            ("gateway/8082", "c.example.com", "/", Some("grpcroute/default/second/0")),
+            ("gateway/8083", "a.example.com", "/", Some("grpcroute/default/second/0")),
+        ],
+    );
+}
+
+#[test]
 fn every_condition_of_a_match_must_hold() {
     let snapshot = snapshot("gateway_matches_have_all_conditions");
     let ask = |path: &str, query: Option<&str>, headers: &[(&'static str, &'static str)]| {

@@ -79,9 +79,10 @@ async fn trailers_pass_from_http2_to_http2() {
 async fn grpc_clients_get_our_failures_as_grpc_statuses() {
     let dead = Backend::nobody().await;
     let site = Site::new().h2c_cluster("dead", &[dead]).cluster("empty", &[]);
-    let running = Running::start(site.rule(rule("/dead").to("dead")).rule(rule("/empty").to("empty")));
+    let site = site.rule(rule("/dead").to("dead")).rule(rule("/empty").to("empty")).rule(rule("/invalid").invalid(1));
+    let running = Running::start(site);
     let mut client = h2(running.address).await;
-    for (path, status) in [("/dead/M", "14"), ("/empty/M", "14"), ("/nothing/M", "12")] {
+    for (path, status) in [("/dead/M", "14"), ("/empty/M", "14"), ("/invalid/M", "14"), ("/nothing/M", "12")] {
         let mut request = request(path);
         *request.method_mut() = http::Method::POST;
         request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());

@@ -103,12 +103,16 @@ fn a_crd_that_is_installed_later_is_served_without_a_restart() {
          apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: front}}\nspec: {{gatewayClassName: \
          genkan, listeners: [{{name: http, protocol: HTTP, port: {}}}]}}\n---\n\
          apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: web}}\nspec: {{parentRefs: \
-         [{{name: front}}], rules: [{{backendRefs: [{{name: web, port: 80}}]}}]}}\n",
+         [{{name: front}}], hostnames: [a.test], rules: [{{backendRefs: [{{name: web, port: 80}}]}}]}}\n---\n\
+         apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {{name: calls}}\nspec: {{parentRefs: \
+         [{{name: front}}], hostnames: [b.test], rules: [{{backendRefs: [{{name: web, port: 80}}]}}]}}\n",
         gateway_port.port()
     );
     site.namespace.wait_until("the kinds are served", || site.namespace.try_apply(&objects).is_ok());
-    genkan.wait_until("the route is served", || {
-        Client::connect(gateway_port).is_ok_and(|mut client| client.get("a.test", "/").is_ok_and(|a| a.status == 200))
-    });
-    assert_eq!(http1::get(gateway_port, "a.test", "/").field("x-echo-name"), Some("one"));
+    for host in ["a.test", "b.test"] {
+        genkan.wait_until("its route is served", || {
+            Client::connect(gateway_port).is_ok_and(|mut client| client.get(host, "/").is_ok_and(|a| a.status == 200))
+        });
+        assert_eq!(http1::get(gateway_port, host, "/").field("x-echo-name"), Some("one"), "{host}");
+    }
 }

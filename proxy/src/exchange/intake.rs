@@ -140,7 +140,10 @@ impl Exchange {
         let kept = self.kept(ctx, entry, forward);
         let chosen = kept.as_ref().map(Kept::choice).or_else(|| self.choose(ctx, entry, forward));
         let Some((chosen, cluster)) = chosen else {
-            return refused(Reply::refuse(ctx, StatusCode::INTERNAL_SERVER_ERROR), admitted);
+            // Gateway API wants 500, and of calls the gRPC status UNAVAILABLE, which is 503.
+            let call = grpc::is_call(&ctx.head.headers);
+            let status = if call { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
+            return refused(Reply::refuse(ctx, status), admitted);
         };
         let choice = Some(Choice { backend: chosen, cluster });
         let copies = self.copies(ctx, entry, &admitted);
@@ -158,7 +161,7 @@ impl Exchange {
     }
 
     /// The canary if it takes the request and has endpoints, else a backend by weight. `None` when the backend is
-    /// invalid or there is none: 500 (Gateway API).
+    /// invalid or there is none.
     fn choose(
         &self,
         ctx: &RequestContext<'_>,
