@@ -100,6 +100,11 @@ Nodes are read for the status when it is written and nothing else gives an addre
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gatewayclasses/status]
   verbs: [patch]
+{{- /* It tells which release of Gateway API is installed, for the condition SupportedVersion of classes. */}}
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  resourceNames: [gatewayclasses.gateway.networking.k8s.io]
+  verbs: [get]
 {{- end }}
 - apiGroups: [""]
   resources: [namespaces]
