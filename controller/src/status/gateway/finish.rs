@@ -2,6 +2,7 @@
 //! reached, and which version of the API is installed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use genkan_routing::name::ListenerId;
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ pub struct Bound {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Surroundings {
     /// Which listeners are bound.
-    pub(super) bound: Bound,
+    pub(super) bound: Arc<Bound>,
     /// Where the controller is reached; `None` while it is not known.
     pub(super) addresses: Option<BTreeSet<Address>>,
     /// Which version of the API is installed; `None` while it is not known.
@@ -192,7 +193,7 @@ mod tests {
         let failed = failed.iter().map(|id| (ListenerId::new(*id), "in use".to_owned())).collect();
         let bound = Bound { bound: bound.iter().map(|id| ListenerId::new(*id)).collect(), failed };
         let addresses = Some(BTreeSet::from([Address::Ip("10.0.0.1".to_owned())]));
-        Surroundings { bound, addresses, installed: None }
+        Surroundings { bound: Arc::new(bound), addresses, installed: None }
     }
 
     /// The reasons of `Programmed`: of the Gateway, and of its listeners.

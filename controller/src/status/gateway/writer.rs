@@ -159,7 +159,7 @@ impl Writer {
 
     fn take(&mut self, News { seen, statuses, bound }: News) {
         let now = Instant::now();
-        self.surround(Some(&bound));
+        self.surround(Some(bound));
         self.ledger.want(statuses, now);
         for (key, seen) in seen {
             self.ledger.note(&key, seen, now);
@@ -168,8 +168,8 @@ impl Writer {
         self.failing.retain(|key| self.ledger.differs(key));
     }
 
-    fn surround(&mut self, bound: Option<&Bound>) {
-        let bound = bound.unwrap_or(&self.ledger.surroundings().bound).clone();
+    fn surround(&mut self, bound: Option<Arc<Bound>>) {
+        let bound = bound.unwrap_or_else(|| self.ledger.surroundings().bound.clone());
         let addresses = self.addresses.borrow_and_update().clone();
         let installed = self.installed.borrow_and_update().clone();
         self.ledger.surround(Surroundings { bound, addresses, installed }, Instant::now());

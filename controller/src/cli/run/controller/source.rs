@@ -25,7 +25,7 @@ use crate::control::Control;
 use crate::resources::{Key, Kind, NamespacedName, Place as PodPlace, Resources};
 use crate::settings::Settings;
 use crate::status::{Bound, IngressState, News, OwnPod, Publish, SeenObject, Told};
-use crate::translate::{Change, Infrastructure};
+use crate::translate::{Change, Infrastructure, Statuses};
 use crate::watch::{Health, Scopes, Update, Watch};
 
 /// How often Secrets and ConfigMaps that nobody refers to any more are let go.
@@ -48,6 +48,8 @@ pub(super) struct Cluster {
     infrastructure: Arc<BTreeMap<NamespacedName, Infrastructure>>,
     /// Those of them that have a status of Gateway API, since [`Source::served`].
     gateway_facts: BTreeSet<Key>,
+    /// What was told then.
+    told: (Arc<Statuses>, Arc<Bound>),
     revision: u64,
     /// Whether everything that is wrong is to be told once more: to a leader that is new.
     retell: bool,
@@ -91,6 +93,7 @@ impl Cluster {
             facts: BTreeSet::new(),
             infrastructure: Arc::default(),
             gateway_facts: BTreeSet::new(),
+            told: Default::default(),
             revision: 0,
             retell: false,
             release: interval_at(Instant::now() + RELEASE, RELEASE),
@@ -319,8 +322,14 @@ impl Source for Cluster {
     fn served(&mut self, control: &Control, bound: &Arc<Bound>) {
         let keys = std::mem::take(&mut self.gateway_facts);
         let Some(writer) = &self.writing.gateway_status else { return };
+        let now = (control.statuses().clone(), bound.clone());
+        // Most of what changes is no business of Gateway API's.
+        if keys.is_empty() && Arc::ptr_eq(&now.0, &self.told.0) && Arc::ptr_eq(&now.1, &self.told.1) {
+            return;
+        }
         let seen = keys.into_iter().map(|key| (self.seen_object(&key), key)).map(|(seen, key)| (key, seen)).collect();
-        writer.tell(News { seen, statuses: control.statuses().clone(), bound: bound.clone() });
+        writer.tell(News { seen, statuses: now.0.clone(), bound: now.1.clone() });
+        self.told = now;
     }
 
     fn problems(&self, report: &Report) -> BTreeSet<LocatedProblem> {
