@@ -1,5 +1,5 @@
-//! ExternalName: Services that stand for a name outside the cluster. Names are resolved elsewhere; names and addresses
-//! of this machine are refused, since they would show its own ports to whoever may write a Service.
+//! ExternalName: Services and XBackends that stand for a name outside the cluster. Names are resolved elsewhere; names and addresses
+//! of this machine are refused, since they would show its own ports to whoever may write such an object.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,9 @@ use crate::translate::reader::Reader;
 /// The names whose addresses translation wants to find in [`Resources::dns`], in canonical form.
 pub fn external_names(resources: &Resources) -> BTreeSet<Arc<str>> {
     let external = resources.services.values().filter_map(|service| service.external_name.as_deref());
+    let backends = resources.x_backends.values().filter_map(|backend| backend.spec.external_hostname.as_ref());
     external
+        .chain(backends.map(|external| external.hostname.as_str()))
         .filter_map(|name| match understand(name) {
             Ok(Name::Dns(name)) => Some(name),
             _ => None,
@@ -30,16 +32,18 @@ enum Name {
     Address(IpAddr),
 }
 
-pub(super) fn endpoints(
+/// The endpoints of an ExternalName Service.
+pub(super) fn of_service(
     name: &NamespacedName,
     external: &str,
     port: Option<&ServicePort>,
     spec: &ClusterSpec,
     reader: &Reader<'_>,
 ) -> Result<Vec<Endpoint>, ClusterIssue> {
-    let refused = |why| ClusterIssue::ExternalNameRefused { service: name.clone(), name: external.to_owned(), why };
+    let object = format!("Service {name}");
     if reader.settings().disable_external_name {
-        return Err(refused("ExternalName Services are turned off (--disable-svc-external-name)"));
+        let why = "ExternalName Services are turned off (--disable-svc-external-name)";
+        return Err(ClusterIssue::ExternalNameRefused { object, name: external.to_owned(), why });
     }
     // A Service without ports takes whatever number the route names.
     let number = port.and_then(target_port).or_else(|| spec.service.port.parse().ok());
@@ -47,18 +51,35 @@ pub(super) fn endpoints(
         let (service, port) = (name.clone(), spec.service.port.clone());
         return Err(ClusterIssue::NoPort { service, port, known: String::new() });
     };
+    resolved(object, external, number, reader)
+}
+
+/// The endpoints of an XBackend. Its port was checked when it was referred to.
+pub(super) fn of_backend(
+    name: &NamespacedName,
+    external: &str,
+    spec: &ClusterSpec,
+    reader: &Reader<'_>,
+) -> Result<Vec<Endpoint>, ClusterIssue> {
+    let number = spec.service.port.parse().unwrap_or_default();
+    resolved(format!("XBackend {name}"), external, number, reader)
+}
+
+fn resolved(object: String, external: &str, port: u16, reader: &Reader<'_>) -> Result<Vec<Endpoint>, ClusterIssue> {
+    let name = || external.to_owned();
+    let refused = |why| ClusterIssue::ExternalNameRefused { object: object.clone(), name: name(), why };
     let addresses = match understand(external).map_err(refused)? {
         Name::Address(address) => vec![address],
         Name::Dns(dns) => reader.dns(&dns).unwrap_or_default().to_vec(),
     };
     if addresses.is_empty() {
-        return Err(ClusterIssue::ExternalNameUnresolved { service: name.clone(), name: external.to_owned() });
+        return Err(ClusterIssue::ExternalNameUnresolved { object, name: name() });
     }
     let allowed: BTreeSet<_> = addresses.into_iter().filter(|address| !is_own(*address)).collect();
     if allowed.is_empty() {
         return Err(refused("it leads to this machine"));
     }
-    Ok(allowed.into_iter().map(|address| Endpoint { address: SocketAddr::new(address, number) }).collect())
+    Ok(allowed.into_iter().map(|address| Endpoint { address: SocketAddr::new(address, port) }).collect())
 }
 
 fn target_port(port: &ServicePort) -> Option<i32> {
@@ -95,7 +116,23 @@ fn is_own(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::resources::Object;
+
+    #[test]
+    fn the_names_of_x_backends_are_resolved() {
+        let backend = json!({
+            "metadata": {"namespace": "x", "name": "out"},
+            "spec": {
+                "type": "ExternalHostname", "port": {"port": 443}, "externalHostname": {"hostname": "Api.example.org"},
+            },
+        });
+        let mut resources = Resources::default();
+        resources.apply(Object::XBackend(Arc::new(serde_json::from_value(backend).unwrap())));
+        assert_eq!(external_names(&resources), BTreeSet::from(["api.example.org".into()]));
+    }
 
     #[test]
     fn names_and_addresses_of_this_machine_are_refused() {

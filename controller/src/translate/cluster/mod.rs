@@ -34,6 +34,9 @@ pub struct ClusterSpec {
     pub transport: Option<Transport>,
     /// How an endpoint is chosen.
     pub load_balance: LoadBalance,
+    /// The name outside the cluster that is meant, where `service` names no Service but an XBackend. The XBackend is read
+    /// with the reference to it.
+    pub external: Option<Arc<str>>,
     /// Send to the Service's own address instead of its endpoints (`service-upstream`).
     pub service_upstream: bool,
 }
@@ -69,11 +72,12 @@ impl ClusterSpec {
             service: ServiceRef { namespace: namespace.into(), name: name.into(), port: port.into() },
             transport: None,
             load_balance: LoadBalance::default(),
+            external: None,
             service_upstream: false,
         }
     }
 
-    /// The cluster's id: `default/web:80`, with `+` and a word for every setting that is not the default.
+    /// The cluster's id: `default/web:80`, of an XBackend `xbackend/default/web:80+name=example.org`, with `+` and a word for every setting that is not the default.
     pub fn id(&self) -> ClusterId {
         ClusterId::new(self.to_string())
     }
@@ -82,7 +86,10 @@ impl ClusterSpec {
 impl fmt::Display for ClusterSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ServiceRef { namespace, name, port } = &self.service;
-        write!(f, "{namespace}/{name}:{port}")?;
+        match &self.external {
+            None => write!(f, "{namespace}/{name}:{port}")?,
+            Some(external) => write!(f, "xbackend/{namespace}/{name}:{port}+name={external}")?,
+        }
         f.write_str(self.usage.suffix())?;
         if let Some(Transport { version, tls }) = &self.transport {
             f.write_str(match (version, tls) {
@@ -193,21 +200,21 @@ pub enum ClusterIssue {
     #[error("Service {0} is headless and has no address for service-upstream; its endpoints are used")]
     NoAddress(NamespacedName),
     /// An ExternalName that is not served.
-    #[error("the external name {name:?} of Service {service} is refused: {why}")]
+    #[error("the external name {name:?} of {object} is refused: {why}")]
     ExternalNameRefused {
-        /// The Service.
-        service: NamespacedName,
-        /// `spec.externalName`.
+        /// Whose name it is, with its kind.
+        object: String,
+        /// The name.
         name: String,
         /// Why.
         why: &'static str,
     },
     /// An ExternalName without addresses.
-    #[error("the external name {name:?} of Service {service} has no address")]
+    #[error("the external name {name:?} of {object} has no address")]
     ExternalNameUnresolved {
-        /// The Service.
-        service: NamespacedName,
-        /// `spec.externalName`.
+        /// Whose name it is, with its kind.
+        object: String,
+        /// The name.
         name: String,
     },
     /// `sessionAffinity: ClientIP`, which is kube-proxy's, where requests go past it.
@@ -289,7 +296,7 @@ impl ClusterIssue {
 pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
     let name = NamespacedName::new(spec.service.namespace.clone(), spec.service.name.clone());
     let mut issues = Vec::new();
-    let service = reader.service(&name);
+    let service = if spec.external.is_none() { reader.service(&name) } else { None };
     let port = service.and_then(|service| find_port(service, spec));
     let transport = match (&spec.transport, spec.usage) {
         (Some(transport), _) => transport.clone(),
@@ -303,13 +310,15 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
         (None, Usage::Tcp | Usage::Udp) => Transport::default(),
     };
     let policy = match spec.usage {
+        _ if spec.external.is_some() => TrafficPolicy::default(),
         Usage::Http | Usage::Grpc => traffic_policy::of_service(&name, reader),
         Usage::Tcp | Usage::Udp => TrafficPolicy::default(),
     };
-    let endpoints = match service {
-        None => Err(ClusterIssue::NoService(name)),
-        Some(service) => match (&service.external_name, port) {
-            (Some(external), port) => external_name::endpoints(&name, external, port, spec, reader),
+    let endpoints = match (&spec.external, service) {
+        (Some(external), _) => external_name::of_backend(&name, external, spec, reader),
+        (None, None) => Err(ClusterIssue::NoService(name)),
+        (None, Some(service)) => match (&service.external_name, port) {
+            (Some(external), port) => external_name::of_service(&name, external, port, spec, reader),
             (None, None) => Err(no_port(&name, service, spec)),
             (None, Some(port)) => endpoints::of_service(&name, service, port, spec, reader, &mut issues),
         },

@@ -12,6 +12,7 @@ use super::filters::{self, Place};
 use super::findings::Findings;
 use super::grant::{GATEWAY_GROUP, GrantFrom, GrantTo, permits};
 use super::reason::{BACKEND_NOT_FOUND, INVALID_KIND, REF_NOT_PERMITTED, UNSUPPORTED_VALUE};
+use super::x_backend;
 use crate::resources::{NamespacedName, Service};
 use crate::translate::assembly::ClusterWant;
 use crate::translate::cluster::{ClusterSpec, Usage};
@@ -81,7 +82,7 @@ macro_rules! backend_spec {
 backend_spec!(HttpRouteRulesBackendRefs, GrpcRouteRulesBackendRefs);
 
 impl Invalid {
-    fn reference(reason: &'static str, message: String, mend: impl Into<String>) -> Self {
+    pub(super) fn reference(reason: &'static str, message: String, mend: impl Into<String>) -> Self {
         Self { unresolved: Some(reason), reason, message, mend: mend.into() }
     }
 }
@@ -152,7 +153,8 @@ pub(super) fn resolve(
 ) -> Result<ClusterSpec, Invalid> {
     let group = reference.group.unwrap_or_default();
     let kind = reference.kind.unwrap_or("Service");
-    if !group.is_empty() || kind != "Service" {
+    let is_x_backend = group == x_backend::GROUP && kind == x_backend::KIND;
+    if !is_x_backend && (!group.is_empty() || kind != "Service") {
         let name = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         return Err(Invalid::reference(INVALID_KIND, format!("a backend can't be of kind {name}"), "name a Service"));
     }
@@ -161,17 +163,20 @@ pub(super) fn resolve(
     let name = NamespacedName::new(namespace.clone(), reference.name);
     if namespace != route.namespace {
         let from = GrantFrom { group: GATEWAY_GROUP, kind: route_kind.as_str(), namespace: &route.namespace };
-        let to = GrantTo { group: "", kind: "Service", name: reference.name };
+        let to = GrantTo { group, kind, name: reference.name };
         if !permits(reader.reference_grants_in(&namespace), from, to) {
             let message = format!(
-                "no ReferenceGrant in {namespace} allows {} of {} to use Service {}",
+                "no ReferenceGrant in {namespace} allows {} of {} to use {kind} {}",
                 route_kind.as_str(),
                 route.namespace,
                 reference.name
             );
-            let mend = format!("create a ReferenceGrant in {namespace} from {} to Service", route_kind.as_str());
+            let mend = format!("create a ReferenceGrant in {namespace} from {} to {kind}", route_kind.as_str());
             return Err(Invalid::reference(REF_NOT_PERMITTED, message, mend));
         }
+    }
+    if is_x_backend {
+        return x_backend::resolve(&name, reference.port, route_kind, reader);
     }
     let Some(port) = reference.port else {
         let (message, mend) = ("a reference to a Service needs a port".to_owned(), "add port".to_owned());

@@ -66,6 +66,7 @@ mod stream_route;
 mod streams;
 mod timing;
 pub(super) mod traffic_policy;
+mod x_backend;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,0 +1,136 @@
+//! XBackends as backends: a name outside the cluster with the protocol and TLS that are spoken there.
+//!
+//! What an XBackend asks for and does not get closes it: its share of requests is answered with 500.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicyValidation;
+use genkan_routing::model::{HttpVersion, UpstreamTls, Verify};
+use genkan_routing::name::Hostname;
+
+use super::allowed::RouteKind;
+use super::backend::Invalid;
+use super::reason::{BACKEND_NOT_FOUND, INVALID, UNSUPPORTED_PROTOCOL, UNSUPPORTED_VALUE};
+use crate::resources::{NamespacedName, XBackend, XBackendSpec, XBackendTls};
+use crate::translate::cluster::{ClusterSpec, Transport, Usage};
+use crate::translate::reader::Reader;
+
+/// The group of the kind.
+pub(super) const GROUP: &str = "gateway.networking.x-k8s.io";
+/// The kind.
+pub(super) const KIND: &str = "XBackend";
+
+/// The cluster of a backend that is referred to with this port, or with none.
+pub(super) fn resolve(
+    name: &NamespacedName,
+    port: Option<i32>,
+    route_kind: RouteKind,
+    reader: &Reader<'_>,
+) -> Result<ClusterSpec, Invalid> {
+    let Some(backend) = reader.x_backend(name) else {
+        let message = format!("XBackend {name} does not exist");
+        return Err(Invalid::reference(BACKEND_NOT_FOUND, message, "create it, or name another"));
+    };
+    let number = number(name, backend, port)?;
+    let external = hostname(name, &backend.spec)?;
+    let tls = backend.spec.tls.as_ref().map_or(Ok(None), |tls| tls_of(name, tls))?;
+    let (usage, transport) = transport(name, &backend.spec, route_kind, tls)?;
+    Ok(ClusterSpec {
+        usage,
+        transport: Some(transport),
+        external: Some(external),
+        ..ClusterSpec::new(name.namespace.clone(), name.name.clone(), number.to_string())
+    })
+}
+
+fn number(name: &NamespacedName, backend: &XBackend, wanted: Option<i32>) -> Result<u16, Invalid> {
+    let own = backend.spec.port.port;
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != own) {
+        let message = format!("XBackend {name} has no port {wanted}");
+        return Err(Invalid::reference(BACKEND_NOT_FOUND, message, format!("its port is {own}")));
+    }
+    u16::try_from(own).ok().filter(|port| *port > 0).ok_or_else(|| broken(name, format!("{own} is no port")))
+}
+
+fn hostname(name: &NamespacedName, spec: &XBackendSpec) -> Result<Arc<str>, Invalid> {
+    let external = match (spec.r#type.as_str(), &spec.external_hostname) {
+        ("ExternalHostname", Some(external)) => external.hostname.as_str(),
+        ("ExternalHostname", None) => return Err(broken(name, "it has no externalHostname".to_owned())),
+        (other, _) => return Err(broken(name, format!("the type {other:?} is not known"))),
+    };
+    let refused = |why: &str| broken(name, format!("externalHostname {external:?} {why}"));
+    let hostname = Hostname::parse(external).map_err(|_| refused("is no hostname"))?;
+    if hostname.as_str().parse::<IpAddr>().is_ok() {
+        return Err(refused("is an address"));
+    }
+    if hostname.as_str().ends_with(".cluster.local") {
+        return Err(refused("is a name of the cluster: refer to the Service"));
+    }
+    Ok(hostname.as_str().into())
+}
+
+/// What is spoken, and how. Without a protocol the route's kind decides.
+fn transport(
+    name: &NamespacedName,
+    spec: &XBackendSpec,
+    route_kind: RouteKind,
+    tls: Option<UpstreamTls>,
+) -> Result<(Usage, Transport), Invalid> {
+    let protocol = spec.protocol.as_deref();
+    let refused = || {
+        let protocol = protocol.unwrap_or("no protocol");
+        let message =
+            format!("XBackend {name} speaks {protocol}, which a route of kind {} can't use", route_kind.as_str());
+        Err(Invalid::reference(UNSUPPORTED_PROTOCOL, message, "write another protocol"))
+    };
+    let (usage, version) = match (route_kind, protocol) {
+        (RouteKind::Http, None | Some("HTTP" | "HTTP11")) => (Usage::Http, HttpVersion::Http1),
+        (RouteKind::Http, Some("HTTP2" | "GRPC")) => (Usage::Http, HttpVersion::Http2),
+        (RouteKind::Grpc, None | Some("HTTP" | "HTTP2" | "GRPC")) => (Usage::Grpc, HttpVersion::Http2),
+        (RouteKind::Http, Some("H2C")) if tls.is_none() => (Usage::Http, HttpVersion::Http2),
+        (RouteKind::Grpc, Some("H2C")) if tls.is_none() => (Usage::Grpc, HttpVersion::Http2),
+        (RouteKind::Tcp | RouteKind::Tls, None | Some("TCP")) if tls.is_none() => (Usage::Tcp, HttpVersion::default()),
+        _ => return refused(),
+    };
+    Ok((usage, Transport { version, tls }))
+}
+
+fn tls_of(name: &NamespacedName, tls: &XBackendTls) -> Result<Option<UpstreamTls>, Invalid> {
+    match tls.mode.as_str() {
+        "None" => Ok(None),
+        "ServerOnly" => match &tls.validation {
+            Some(validation) => verified(name, validation).map(Some),
+            None => Err(broken(name, "tls has no validation, so nobody knows whom to trust".to_owned())),
+        },
+        mode => Err(unsupported(name, format!("tls.mode {mode:?} is not supported"))),
+    }
+}
+
+fn verified(name: &NamespacedName, validation: &BackendTlsPolicyValidation) -> Result<UpstreamTls, Invalid> {
+    let listed = |list: usize, what: &str| match list {
+        0 => Ok(()),
+        _ => Err(unsupported(name, format!("tls.validation.{what} is not supported"))),
+    };
+    listed(validation.ca_certificate_refs.as_ref().map_or(0, Vec::len), "caCertificateRefs")?;
+    listed(validation.subject_alt_names.as_ref().map_or(0, Vec::len), "subjectAltNames")?;
+    if validation.well_known_ca_certificates.as_deref() != Some("System") {
+        return Err(broken(name, "tls.validation names no authorities".to_owned()));
+    }
+    let hostname = Hostname::parse(&validation.hostname);
+    let hostname = hostname
+        .map_err(|_| broken(name, format!("tls.validation.hostname {:?} is no hostname", validation.hostname)))?;
+    Ok(UpstreamTls { server_name: Some(hostname.as_str().into()), verify: Verify::System, client: None })
+}
+
+fn broken(name: &NamespacedName, what: String) -> Invalid {
+    invalid(INVALID, name, what)
+}
+
+fn unsupported(name: &NamespacedName, what: String) -> Invalid {
+    invalid(UNSUPPORTED_VALUE, name, what)
+}
+
+fn invalid(reason: &'static str, name: &NamespacedName, what: String) -> Invalid {
+    Invalid { unresolved: None, reason, message: format!("XBackend {name}: {what}"), mend: String::new() }
+}
