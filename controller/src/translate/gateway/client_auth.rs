@@ -41,6 +41,8 @@ enum Asked {
         auth: Option<Arc<ClientAuth>>,
         /// The first reason why an authority can't be used.
         unresolved: Option<&'static str>,
+        /// The part of the Gateway that says so.
+        field: String,
     },
 }
 
@@ -123,10 +125,12 @@ impl Frontend {
 
     /// Has the clients of a listener that opens TLS asked.
     pub(crate) fn apply(&self, listener: &mut GatewayListener, findings: &mut Findings) {
-        let Asked::Certificate { auth, unresolved } = self.ports.get(&listener.port).unwrap_or(&self.default) else {
+        let Asked::Certificate { auth, unresolved, field } = self.ports.get(&listener.port).unwrap_or(&self.default)
+        else {
             return;
         };
         listener.client_auth.clone_from(auth);
+        listener.asked_by = Some(field.clone());
         listener.verdict.resolved_refs = listener.verdict.resolved_refs.or(*unresolved);
         if auth.is_none() {
             let message = "clients must show certificates, and no authority for them can be used; the listener is not \
@@ -157,7 +161,7 @@ impl Validation<'_> {
             }
         }
         let auth = (!auth.roots.is_empty()).then(|| Arc::new(auth));
-        Asked::Certificate { auth, unresolved }
+        Asked::Certificate { auth, unresolved, field: self.field }
     }
 }
 

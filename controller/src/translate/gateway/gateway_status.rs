@@ -16,6 +16,9 @@ use super::reason::{
 };
 use super::status::{Cond, CondKind, GatewayAddress, GatewayStatus, ListenerStatus};
 
+/// Where the report has no better word.
+const UNTOLD: Cow<'static, str> = Cow::Borrowed("see the report");
+
 /// What there is to know about a Gateway.
 pub(crate) struct Known<'a> {
     /// Which it is.
@@ -70,7 +73,7 @@ impl Known<'_> {
             return Cond::fails(CondKind::Accepted, reason, message.clone());
         }
         let listeners = &self.parent.listeners;
-        let sound = listeners.iter().filter(|listener| listener.verdict.claims()).count();
+        let sound = listeners.iter().filter(|listener| listener.verdict.is_accepted()).count();
         match (sound, listeners.len()) {
             (0, 1..) => Cond::fails(CondKind::Accepted, LISTENERS_NOT_VALID, "no listener can be served"),
             (sound, all) if sound < all => {
@@ -105,7 +108,7 @@ impl Known<'_> {
             conditions: vec![
                 self.listener_accepted(&listener.field, verdict),
                 self.conflicted(&listener.field, verdict),
-                self.listener_resolved_refs(&listener.field, verdict),
+                self.listener_resolved_refs(listener, verdict),
                 self.listener_programmed(verdict, placed),
             ],
             bound: placed.bound.iter().cloned().collect(),
@@ -128,31 +131,36 @@ impl Known<'_> {
         }
     }
 
-    fn listener_resolved_refs(&self, field: &str, verdict: Verdict) -> Cond {
-        match verdict.resolved_refs {
-            None => Cond::holds(CondKind::ResolvedRefs, RESOLVED_REFS, "all references are resolved"),
-            Some(reason) => Cond::fails(CondKind::ResolvedRefs, reason, self.message(field, reason)),
-        }
+    fn listener_resolved_refs(&self, listener: &GatewayListener, verdict: Verdict) -> Cond {
+        let Some(reason) = verdict.resolved_refs else {
+            return Cond::holds(CondKind::ResolvedRefs, RESOLVED_REFS, "all references are resolved");
+        };
+        // What its clients are asked for stands elsewhere in the Gateway.
+        let fields = [Some(&listener.field), listener.asked_by.as_ref()];
+        let told = fields.into_iter().flatten().find_map(|field| self.told(field, reason));
+        Cond::fails(CondKind::ResolvedRefs, reason, told.map_or(UNTOLD, |problem| Cow::Owned(problem.message.clone())))
     }
 
     fn listener_programmed(&self, verdict: Verdict, placed: &ParentListener) -> Cond {
         if placed.bound.is_some() {
             return Cond::holds(CondKind::Programmed, PROGRAMMED, "the listener is served");
         }
-        let message = if verdict.claims() { "references that it needs are not resolved" } else { "it is not accepted" };
+        let message =
+            if verdict.is_accepted() { "references that it needs are not resolved" } else { "it is not accepted" };
         Cond::fails(CondKind::Programmed, INVALID, message)
     }
 
     /// What the report says about a part of the Gateway for this reason.
     fn message(&self, field: &str, reason: &str) -> Cow<'static, str> {
+        self.told(field, reason).map_or(UNTOLD, |problem| Cow::Owned(problem.message.clone()))
+    }
+
+    fn told(&self, field: &str, reason: &str) -> Option<&Problem> {
         let within = |problem: &&&Problem| {
             let rest = problem.origin.field.strip_prefix(field);
             rest.is_some_and(|rest| field.is_empty() || rest.is_empty() || rest.starts_with('.'))
         };
-        let mut told =
-            self.problems.iter().filter(|problem| problem.severity == Severity::Error && problem.reason == reason);
-        // What several listeners have in common stands elsewhere.
-        let told = told.clone().find(within).or_else(|| told.next());
-        told.map_or(Cow::Borrowed("see the report"), |problem| Cow::Owned(problem.message.clone()))
+        let mut told = self.problems.iter().filter(|problem| problem.severity == Severity::Error).filter(within);
+        told.find(|problem| problem.reason == reason).copied()
     }
 }

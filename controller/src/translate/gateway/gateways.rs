@@ -89,6 +89,8 @@ pub(crate) struct GatewayListener {
     pub(crate) certificates: Vec<Arc<Certificate>>,
     /// What its clients are asked for; only where TLS ends here.
     pub(crate) client_auth: Option<Arc<ClientAuth>>,
+    /// The part of the Gateway that says so.
+    pub(crate) asked_by: Option<String>,
 }
 
 impl GatewayListener {

@@ -69,6 +69,7 @@ fn read(index: usize, spec: &GatewayListeners, findings: &mut Findings) -> Gatew
         verdict: Verdict { resolved_refs, ..Verdict::default() },
         certificates: Vec::new(),
         client_auth: None,
+        asked_by: None,
     };
     if listener.protocol.is_none() {
         let message = format!("the protocol {} is not supported; the listener is not served", spec.protocol);
