@@ -280,14 +280,14 @@ async fn no_answer_waits_for_a_mirror_however_many_copies_do() {
 async fn a_mirror_that_does_not_read_is_given_up_and_the_upload_is_not() {
     let backend = Backend::http1(own).await;
     let unread = Backend::raw(|stream| async move {
-        let _open = stream;
+        socket2::SockRef::from(&stream).set_recv_buffer_size(4096).unwrap();
         std::future::pending::<()>().await;
     })
     .await;
     let site = Site::new().cluster("own", &[backend.address]).cluster("unread", &[unread.address]);
     let running = Running::start(site.rule(rule("/").to("own").filter(to_all("unread"))));
     // More than what sockets hold.
-    let body = vec![b'x'; 32 << 20];
+    let body = vec![b'x'; 12 << 20];
     let mut client = running.connect().await;
     client.send(post("/", &body)).await;
     assert_eq!(client.answer().await.status, 200);
