@@ -21,7 +21,8 @@ pub(super) fn of_port(
 
 fn of_word(protocol: &str) -> Option<Transport> {
     let unverified = || Some(UpstreamTls::UNVERIFIED);
-    let (version, tls) = match protocol {
+    // Written in either case, as names of protocols in URIs are.
+    let (version, tls) = match &*protocol.to_ascii_lowercase() {
         "http" | "ws" | "kubernetes.io/ws" => (HttpVersion::Http1, None),
         "h2c" | "kubernetes.io/h2c" | "grpc" => (HttpVersion::Http2, None),
         "https" | "wss" | "kubernetes.io/wss" => (HttpVersion::Http1, unverified()),
@@ -39,6 +40,7 @@ mod tests {
         for (word, version, tls) in [
             ("http", HttpVersion::Http1, false),
             ("https", HttpVersion::Http1, true),
+            ("HTTPS", HttpVersion::Http1, true),
             ("h2c", HttpVersion::Http2, false),
             ("kubernetes.io/h2c", HttpVersion::Http2, false),
             ("ws", HttpVersion::Http1, false),
