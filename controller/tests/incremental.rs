@@ -17,6 +17,9 @@ use proptest::sample::select;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+#[path = "incremental/policies.rs"]
+mod policies;
+
 /// One change of the world.
 #[derive(Clone, Debug)]
 enum Step {
@@ -383,9 +386,15 @@ fn config_map() -> impl Strategy<Value = Object> {
         json!({"ssl-redirect": "false", "proxy-body-size": "8m"}),
         json!({"no-such-key": "x"}),
     ]);
-    data.prop_map(|data| {
+    let config = data.prop_map(|data| {
         Object::ConfigMap(object(json!({"metadata": {"namespace": "x", "name": "config"}, "data": data})))
-    })
+    });
+    let authority = option::of(0..PAIRS.len()).prop_map(|pair| pair.map(|pair| &*PAIRS[pair].0));
+    let authorities = (namespace(), authority).prop_map(|(namespace, authority)| {
+        let data = json!({"ca.crt": authority.unwrap_or_default()});
+        Object::ConfigMap(object(json!({"metadata": {"namespace": namespace, "name": "ca"}, "data": data})))
+    });
+    prop_oneof![config, authorities]
 }
 
 /// TCP and UDP ports: some that Gateways ask for as well, some that are reserved or broken.
@@ -427,31 +436,13 @@ fn gateway_kind() -> impl Strategy<Value = Object> {
                 },
             })))
         }),
-        1 => traffic_policy(),
+        1 => policies::traffic_policy(),
+        2 => policies::backend_tls_policy(),
         1 => (namespace(), any::<bool>()).prop_map(|(name, labelled)| {
             let labels = if labelled { json!({"team": "web"}) } else { json!({}) };
             Object::Namespace(object(json!({"metadata": {"name": name, "labels": labels}})))
         }),
     ]
-}
-
-fn traffic_policy() -> impl Strategy<Value = Object> {
-    let service = select(vec!["a", "b"]);
-    let names = (namespace(), select(vec!["p1", "p2"]), service, option::of(0u8..2));
-    (names, any::<bool>(), select(vec![10, 101])).prop_map(|((namespace, name, service, age), sessions, percent)| {
-        let mut metadata = json!({"namespace": namespace, "name": name});
-        if let Some(age) = age {
-            metadata["creationTimestamp"] = json!(format!("2024-01-0{}T00:00:00Z", age + 1));
-        }
-        let mut spec = json!({
-            "targetRefs": [{"group": "", "kind": "Service", "name": service}],
-            "retryConstraint": {"budget": {"percent": percent}},
-        });
-        if sessions {
-            spec["sessionPersistence"] = json!({"sessionName": "s"});
-        }
-        Object::XBackendTrafficPolicy(object(json!({"metadata": metadata, "spec": spec})))
-    })
 }
 
 fn gateway() -> impl Strategy<Value = Object> {
@@ -471,8 +462,9 @@ fn gateway() -> impl Strategy<Value = Object> {
         ("TCP", 9000, None),
         ("UDP", 9001, None),
     ]);
-    (namespace(), select(vec!["g1", "g2"]), host(), from, spoken, any::<bool>()).prop_map(
-        |(namespace, name, host, from, (protocol, port, certificate), asks)| {
+    let client = option::of((select(vec!["tls-a", "tls-wild"]), option::of(namespace())));
+    (namespace(), select(vec!["g1", "g2"]), host(), from, spoken, (any::<bool>(), client)).prop_map(
+        |(namespace, name, host, from, (protocol, port, certificate), (asks, client))| {
             let references = |namespace| json!([{"name": "tls-wild", "namespace": namespace}]);
             let tls = match (protocol, certificate) {
                 (_, Some(namespace)) => json!({"mode": "Terminate", "certificateRefs": references(namespace)}),
@@ -480,10 +472,14 @@ fn gateway() -> impl Strategy<Value = Object> {
                 _ => json!(null),
             };
             let authority = json!({"group": "", "kind": "Secret", "name": "authority"});
-            let frontend = json!({"frontend": {"default": {"validation": {"caCertificateRefs": [authority]}}}});
+            let validation = asks.then_some(json!({"caCertificateRefs": [authority]}));
+            let client = client.map(|(name, namespace)| json!({"name": name, "namespace": namespace}));
+            let both = json!({
+                "frontend": {"default": {"validation": validation}}, "backend": {"clientCertificateRef": client},
+            });
             Object::Gateway(object(json!({
                 "metadata": {"namespace": namespace, "name": name},
-                "spec": {"gatewayClassName": "genkan", "tls": asks.then_some(frontend), "listeners": [{
+                "spec": {"gatewayClassName": "genkan", "tls": both, "listeners": [{
                     "name": "web", "port": port, "protocol": protocol, "hostname": host,
                     "allowedRoutes": {"namespaces": from}, "tls": tls,
                 }]},
@@ -533,7 +529,8 @@ fn http_route() -> impl Strategy<Value = Object> {
             Object::HttpRoute(object(json!({
                 "metadata": {"namespace": namespace, "name": name, "creationTimestamp": created},
                 "spec": {
-                    "parentRefs": [{"name": gateway, "namespace": parent}], "hostnames": hostnames, "rules": rules,
+                    "parentRefs": [{"name": gateway, "namespace": parent}, {"name": "g1"}],
+                    "hostnames": hostnames, "rules": rules,
                 },
             })))
         },
@@ -584,5 +581,7 @@ fn key() -> impl Strategy<Value = Key> {
         }),
         1 => named(Kind::ReferenceGrant, &["grant"]),
         1 => named(Kind::XBackendTrafficPolicy, &["p1", "p2"]),
+        1 => named(Kind::BackendTlsPolicy, &["p1", "p2"]),
+        1 => named(Kind::ConfigMap, &["ca"]),
     ]
 }

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -37,12 +39,25 @@ pub enum Handshake {
 impl TlsFront {
     /// Shows `pair`, agrees on one of `protocols` (the best first), and passes every byte on to `behind`.
     pub fn start(behind: SocketAddr, pair: &Pair, protocols: &[&str]) -> Self {
+        Self::listen(behind, pair, protocols, WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// As [`Self::start`], for clients only that show `client`.
+    pub fn start_for(client: &Pair, behind: SocketAddr, pair: &Pair, protocols: &[&str]) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(client.der.clone())).expect("a certificate that can be trusted");
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        Self::listen(behind, pair, protocols, verifier.expect("a verifier of client certificates"))
+    }
+
+    fn listen(behind: SocketAddr, pair: &Pair, protocols: &[&str], verifier: Arc<dyn ClientCertVerifier>) -> Self {
         let chain = vec![CertificateDer::from(pair.der.clone())];
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key in PEM");
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("a TLS configuration")
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .expect("a certificate and its key");
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();

@@ -55,6 +55,8 @@ pub enum Dependency {
     IngressTls(HostPattern),
     /// What routes may attach to at a Gateway or ListenerSet: its listeners as they stand beside all others.
     Parent(ParentKey),
+    /// Through which Gateways a Service gets requests.
+    Users(NamespacedName),
     /// Who answers what no Ingress matches.
     IngressDefaultBackend,
     /// Whether a port is used by listeners of other front ends.
@@ -220,6 +222,19 @@ impl<'a> Reader<'a> {
         self.note(Dependency::AllIn(Kind::XBackendTrafficPolicy, namespace.clone()));
         let namespace = namespace.clone();
         let policies = &self.world.resources.x_backend_traffic_policies;
+        policies
+            .range(NamespacedName::new(namespace.clone(), "")..)
+            .take_while(move |(name, _)| name.namespace == namespace)
+    }
+
+    /// The BackendTLSPolicies of a namespace.
+    pub fn backend_tls_policies_in(
+        &self,
+        namespace: &Arc<str>,
+    ) -> impl Iterator<Item = (&'a NamespacedName, &'a Arc<BackendTlsPolicy>)> + use<'a> {
+        self.note(Dependency::AllIn(Kind::BackendTlsPolicy, namespace.clone()));
+        let namespace = namespace.clone();
+        let policies = &self.world.resources.backend_tls_policies;
         policies
             .range(NamespacedName::new(namespace.clone(), "")..)
             .take_while(move |(name, _)| name.namespace == namespace)

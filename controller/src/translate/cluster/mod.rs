@@ -9,7 +9,7 @@ mod topology;
 use std::fmt;
 use std::sync::Arc;
 
-use genkan_routing::model::{Cluster, HttpVersion, ServiceRef, UpstreamTls, Verify};
+use genkan_routing::model::{ClientCertificate, Cluster, HttpVersion, ServiceRef, UpstreamTls, Verify};
 use genkan_routing::name::{ClusterId, Origin};
 use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
 use genkan_routing::report::Problem;
@@ -18,6 +18,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 pub use external_name::external_names;
 
+use super::gateway::backend_tls;
 use super::gateway::traffic_policy::{self, TrafficPolicy};
 use super::memo::Output;
 use super::reader::Reader;
@@ -32,6 +33,8 @@ pub struct ClusterSpec {
     pub service: ServiceRef,
     /// What the endpoints speak; `None` leaves it to the Service port's `appProtocol`.
     pub transport: Option<Transport>,
+    /// What endpoints see of us where a policy asks for TLS.
+    pub shown: Shown,
     /// How an endpoint is chosen.
     pub load_balance: LoadBalance,
     /// The name outside the cluster that is meant, where `service` names no Service but an XBackend. The XBackend is read
@@ -55,6 +58,18 @@ pub enum Usage {
     Udp,
 }
 
+/// What is shown to an endpoint that asks for a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Shown {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A certificate.
+    Certificate(ClientCertificate),
+    /// There should be a certificate and there is none that can be used.
+    Broken,
+}
+
 /// What endpoints speak.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Transport {
@@ -71,6 +86,7 @@ impl ClusterSpec {
             usage: Usage::Http,
             service: ServiceRef { namespace: namespace.into(), name: name.into(), port: port.into() },
             transport: None,
+            shown: Shown::Nothing,
             load_balance: LoadBalance::default(),
             external: None,
             service_upstream: false,
@@ -113,6 +129,7 @@ impl fmt::Display for ClusterSpec {
                 }
             }
         }
+        f.write_str(&self.shown.suffix())?;
         match &self.load_balance {
             LoadBalance::RoundRobin => {}
             LoadBalance::LeastConnections => f.write_str("+least-connections")?,
@@ -126,6 +143,17 @@ impl fmt::Display for ClusterSpec {
             },
         }
         f.write_str(if self.service_upstream { "+service" } else { "" })
+    }
+}
+
+impl Shown {
+    /// What tells it from others in ids.
+    pub fn suffix(&self) -> String {
+        match self {
+            Self::Nothing => String::new(),
+            Self::Certificate(certificate) => format!("+shown={}", certificate.id),
+            Self::Broken => "+shown=none".to_owned(),
+        }
     }
 }
 
@@ -298,7 +326,7 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
     let mut issues = Vec::new();
     let service = if spec.external.is_none() { reader.service(&name) } else { None };
     let port = service.and_then(|service| find_port(service, spec));
-    let transport = match (&spec.transport, spec.usage) {
+    let mut transport = match (&spec.transport, spec.usage) {
         (Some(transport), _) => transport.clone(),
         (None, Usage::Http) => protocol::of_port(&name, port, &mut issues),
         (None, Usage::Grpc) => {
@@ -309,6 +337,11 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
         // Bytes are passed on whatever they mean.
         (None, Usage::Tcp | Usage::Udp) => Transport::default(),
     };
+    let is_of_requests = matches!(spec.usage, Usage::Http | Usage::Grpc);
+    if spec.transport.is_none() && spec.external.is_none() && is_of_requests {
+        let tls = backend_tls::of_port(&name, port, &spec.shown, reader);
+        transport.tls = tls.or(transport.tls);
+    }
     let policy = match spec.usage {
         _ if spec.external.is_some() => TrafficPolicy::default(),
         Usage::Http | Usage::Grpc => traffic_policy::of_service(&name, reader),

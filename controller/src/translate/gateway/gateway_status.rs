@@ -46,6 +46,7 @@ pub(crate) fn status(known: &Known<'_>) -> Option<GatewayStatus> {
     let accepted = known.accepted();
     let programmed = known.programmed(accepted.state);
     let mut conditions = vec![accepted, programmed];
+    conditions.extend(known.resolved_refs());
     if outcome.insecure_frontend {
         let message = "clients are let in whatever certificates they show, or none";
         conditions.push(Cond::holds(CondKind::InsecureFrontendValidationMode, CONFIGURATION_CHANGED, message));
@@ -95,6 +96,14 @@ impl Known<'_> {
             return Cond::fails(CondKind::Programmed, INVALID, "no listener is served");
         }
         Cond::holds(CondKind::Programmed, PROGRAMMED, "the Gateway is served")
+    }
+
+    /// Whether the references of the Gateway as a whole are resolved, if there are any.
+    fn resolved_refs(&self) -> Option<Cond> {
+        Some(match self.outcome.client.as_ref()? {
+            Ok(_) => Cond::holds(CondKind::ResolvedRefs, RESOLVED_REFS, "all references are resolved"),
+            Err(Refusal { reason, message }) => Cond::fails(CondKind::ResolvedRefs, reason, message.clone()),
+        })
     }
 
     fn listener(&self, listener: &GatewayListener, placed: &ParentListener) -> ListenerStatus {

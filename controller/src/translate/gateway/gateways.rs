@@ -11,6 +11,7 @@ use genkan_routing::name::HostPattern;
 use super::addresses::Request;
 use super::allowed::AllowedRoutes;
 use super::client_auth::Frontend;
+use super::client_certificate;
 use super::findings::Findings;
 use super::infrastructure::Wish;
 use super::listener;
@@ -43,6 +44,8 @@ pub(crate) struct GatewayOutcome {
     pub(crate) requests: Vec<Option<Request>>,
     /// What is kept in the cluster for it.
     pub(crate) wish: Wish,
+    /// The certificate that it shows to backends, or why there is none where one is asked for.
+    pub(crate) client: Option<Result<Arc<Certificate>, Refusal>>,
     /// Its listeners, in the order of the object.
     pub(crate) listeners: Vec<GatewayListener>,
     /// Whether clients get in somewhere whose certificates are worth nothing, though they are asked for.
@@ -148,6 +151,7 @@ pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Gateway
         source: AddressSource::Shared,
         requests: Vec::new(),
         wish: Wish::read(name, gateway, reader),
+        client: None,
         listeners: Vec::new(),
         insecure_frontend: false,
         contribution: Arc::default(),
@@ -163,6 +167,7 @@ pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Gateway
                 let frontend = Frontend::read(spec, name, reader, &mut findings);
                 outcome.insecure_frontend = frontend.is_insecure();
                 outcome.listeners = listener::read_all(name, gateway, &frontend, reader, &mut findings);
+                outcome.client = client_certificate::read(name, gateway, reader, &mut findings);
                 listener::find_conflicts(&mut outcome.listeners, &mut findings);
             }
         }
@@ -234,10 +239,6 @@ fn class_of<'a>(gateway: &Gateway, reader: &Reader<'a>) -> Class<'a> {
 
 /// Fields of the Gateway as a whole that are not honoured, and are no reason to serve nothing.
 fn check_unsupported(gateway: &Gateway, findings: &mut Findings) {
-    if gateway.spec.tls.as_ref().is_some_and(|tls| tls.backend.is_some()) {
-        let message = "client certificates towards backends are not supported yet; backends get none";
-        findings.warning("spec.tls.backend", UNSUPPORTED_VALUE, message, "");
-    }
     if gateway.spec.allowed_listeners.as_ref().is_some_and(|allowed| allowed.namespaces.is_some()) {
         let message = "ListenerSets are not supported yet; none is attached";
         findings.warning("spec.allowedListeners", UNSUPPORTED_VALUE, message, "write the listeners into the Gateway");

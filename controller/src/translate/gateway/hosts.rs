@@ -65,7 +65,9 @@ impl Hosts {
             Box::new(old.union(new))
         };
         self.unsettled.extend(unsettled.map(|(table, _)| table.clone()));
-        let matches = |outcome: &Option<Arc<RouteOutcome>>| outcome.as_ref().map(|outcome| outcome.matches.clone());
+        let matches = |outcome: &Option<Arc<RouteOutcome>>| {
+            outcome.as_ref().map(|outcome| (outcome.matches.clone(), outcome.apart.clone()))
+        };
         if matches(&changed.old) == matches(&changed.new) {
             self.touched.extend(old.symmetric_difference(new).cloned());
         } else {
@@ -139,7 +141,7 @@ impl Hosts {
             let lost = self.lost.get(&key.0);
             let Some(entry) = self.entries.get_mut(&key) else { continue };
             let served = entry.routes.iter().filter(|route| lost.is_none_or(|lost| !lost.contains_key(*route)));
-            let host = assemble(served.filter_map(&outcome_of));
+            let host = assemble(&key.0, served.filter_map(&outcome_of));
             let new = host.map(|host| {
                 let (table, name) = key.clone();
                 Arc::new(Contribution { hosts: vec![(table, name, Arc::new(host))], ..Contribution::default() })
@@ -161,9 +163,9 @@ fn least() -> HostPattern {
     HostPattern::parse_suffix("0").unwrap_or(HostPattern::Any)
 }
 
-/// The matches of some routes in order of rank; `None` when there are none.
-fn assemble<'r>(routes: impl Iterator<Item = &'r Arc<RouteOutcome>>) -> Option<Host> {
-    let mut matches: Vec<_> = routes.flat_map(|route| route.matches.iter()).collect();
+/// The matches of some routes for a table, in order of rank; `None` when there are none.
+fn assemble<'r>(table: &TableId, routes: impl Iterator<Item = &'r Arc<RouteOutcome>>) -> Option<Host> {
+    let mut matches: Vec<_> = routes.flat_map(|route| route.matches_of(table).iter()).collect();
     matches.sort_by(|one, other| one.rank.cmp(&other.rank));
     let matches: Vec<_> = matches.into_iter().map(|ranked| ranked.matched.clone()).collect();
     if matches.is_empty() { None } else { Some(Host { matches }) }

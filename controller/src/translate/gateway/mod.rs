@@ -1,5 +1,5 @@
-//! The Gateway API front end: GatewayClass, Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute and
-//! ReferenceGrant.
+//! The Gateway API front end: GatewayClass, Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute,
+//! ReferenceGrant and policies.
 //!
 //! ```text
 //!  Gateway ---> gateways (one unit each: class, parameters, listeners, certificates)
@@ -33,8 +33,10 @@ mod allowed;
 mod attach;
 mod attached;
 mod backend;
+pub(super) mod backend_tls;
 mod classes;
 mod client_auth;
+mod client_certificate;
 mod contest;
 mod cors;
 mod features;
@@ -66,6 +68,8 @@ mod stream_route;
 mod streams;
 mod timing;
 pub(super) mod traffic_policy;
+mod users;
+mod variants;
 mod x_backend;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +80,7 @@ use genkan_routing::report::Problem;
 
 use self::addressing::Plan;
 use self::attached::Attached;
+use self::backend_tls::BackendTlsPolicies;
 use self::gateway_status::Known;
 use self::gateways::GatewayOutcome;
 use self::hosts::Hosts;
@@ -87,6 +92,7 @@ use self::status::Wanted;
 use self::stream_route::StreamRouteOutcome;
 use self::streams::Streams;
 use self::traffic_policy::TrafficPolicies;
+use self::users::Users;
 use super::assembly::{Batch, Contribution};
 use super::memo::{Changed, Memo};
 use super::reader::{Dependency, Dirty};
@@ -110,6 +116,8 @@ pub struct GatewayFrontEnd {
     /// The listeners without what routes of streams add.
     arranged: Vec<Listener>,
     traffic_policies: TrafficPolicies,
+    users: Users,
+    backend_tls_policies: BackendTlsPolicies,
     attached: Attached,
     statuses: BTreeMap<ParentKey, Arc<Contribution>>,
 }
@@ -128,6 +136,7 @@ impl GatewayFrontEnd {
         self.update_statuses(any_gateway, batch);
         self.hosts.refresh(|name| self.routes.get(name), batch);
         self.traffic_policies.update(world, first, dirty, batch);
+        self.backend_tls_policies.update(world, &self.users, first, dirty, batch);
     }
 
     /// Whether any unit read this.
@@ -137,6 +146,7 @@ impl GatewayFrontEnd {
             || self.routes.is_read(dependency)
             || self.traffic_policies.is_read(dependency)
             || self.stream_routes.is_read(dependency)
+            || self.backend_tls_policies.is_read(dependency)
     }
 
     /// What the Gateways listen on. A listener that did not change keeps its pointer.
@@ -226,7 +236,7 @@ impl GatewayFrontEnd {
         same.cloned().unwrap_or_else(|| Arc::new(listener))
     }
 
-    fn update_routes(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) {
+    fn update_routes(&mut self, world: &World<'_>, first: bool, dirty: &mut Dirty, batch: &mut Batch) {
         let mut keys = self.routes.stale(dirty);
         let routes = |key: &Key| matches!(key.kind, Kind::HttpRoute | Kind::GrpcRoute);
         keys.extend(changed_objects(dirty).filter(|key| routes(key)).cloned());
@@ -244,6 +254,7 @@ impl GatewayFrontEnd {
         for Changed { old, new } in changes.into_values() {
             let parents = [&old, &new].map(|outcome| outcome.as_ref().map_or(&[][..], |outcome| &outcome.parents));
             self.attached.route_changed(parents[0], parents[1]);
+            self.users.route_changed(old.as_deref(), new.as_deref(), dirty);
             batch.push(Some(Changed { old: contribution(old), new: contribution(new) }));
         }
     }

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use genkan_routing::model::{Certificate, ClientAuth, Listener, Protocol, Section, SharedMap, UnknownName};
+use genkan_routing::model::{
+    Certificate, ClientAuth, ClientCertificate, Listener, Protocol, Section, SharedMap, UnknownName,
+};
 use genkan_routing::name::{CertificateId, HostPattern, ListenerId, TableId};
 use genkan_routing::report::Problem;
 
@@ -23,6 +25,7 @@ use super::reason::PORT_UNAVAILABLE;
 use super::streams::{Slot, SlotKey};
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::settings::Settings;
+use crate::translate::cluster::Shown;
 use crate::translate::ingress::TABLE as INGRESS_TABLE;
 
 /// The ports of all Gateways.
@@ -43,8 +46,12 @@ pub(crate) struct Arrangement {
 /// What routes need to know of a Gateway or ListenerSet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Parent {
+    /// The Gateway that it is, or belongs to.
+    pub(crate) gateway: NamespacedName,
     /// The reason why nothing of it is served.
     pub(crate) refused: Option<&'static str>,
+    /// The certificate that backends see.
+    pub(crate) shown: Shown,
     /// Its listeners, in the order of the object.
     pub(crate) listeners: Vec<ParentListener>,
 }
@@ -105,7 +112,13 @@ pub(crate) fn arrange(
             }
         }
         let refused = gateway.refused.as_ref().map(|refusal| refusal.reason);
-        arrangement.parents.insert(ParentKey::Gateway((*name).clone()), Parent { refused, listeners });
+        let shown = match &gateway.client {
+            None => Shown::Nothing,
+            Some(Ok(certificate)) => Shown::Certificate(ClientCertificate(Arc::clone(certificate))),
+            Some(Err(_)) => Shown::Broken,
+        };
+        let parent = Parent { gateway: (*name).clone(), refused, shown, listeners };
+        arrangement.parents.insert(ParentKey::Gateway((*name).clone()), parent);
         arrangement.problems.extend(findings.into_problems());
     }
     arrangement.listeners = ports.into_listeners();

@@ -29,7 +29,7 @@ pub(crate) const PORT_UNAVAILABLE: &str = "PortUnavailable";
 pub(crate) const INVALID_CERTIFICATE_REF: &str = "InvalidCertificateRef";
 /// Listener `Accepted`: clients must show certificates, and there is no authority for them.
 pub(crate) const NO_VALID_CA_CERTIFICATE: &str = "NoValidCACertificate";
-/// Listener `ResolvedRefs`: an authority of client certificates is missing or broken.
+/// Listener and BackendTLSPolicy `ResolvedRefs`: an authority is missing or broken.
 pub(crate) const INVALID_CA_CERTIFICATE_REF: &str = "InvalidCACertificateRef";
 /// Listener `ResolvedRefs`: what is named as an authority of client certificates is something else.
 pub(crate) const INVALID_CA_CERTIFICATE_KIND: &str = "InvalidCACertificateKind";
@@ -45,6 +45,8 @@ pub(crate) const UNSUPPORTED_ADDRESS: &str = "UnsupportedAddress";
 pub(crate) const ADDRESS_NOT_USABLE: &str = "AddressNotUsable";
 /// Gateway `Programmed`: it has no address.
 pub(crate) const ADDRESS_NOT_ASSIGNED: &str = "AddressNotAssigned";
+/// Gateway `ResolvedRefs`: the certificate for backends is missing or broken.
+pub(crate) const INVALID_CLIENT_CERTIFICATE_REF: &str = "InvalidClientCertificateRef";
 /// Gateway: the class does not exist (the API has no word for it).
 pub(crate) const GATEWAY_CLASS_NOT_FOUND: &str = "GatewayClassNotFound";
 

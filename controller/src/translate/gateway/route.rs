@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use genkan_routing::model::Rule;
 use genkan_routing::name::{HostPattern, TableId};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -18,8 +17,10 @@ use super::reason::{HOSTNAME_CONFLICT, NO_MATCHING_PARENT};
 use super::route_status::{self, Faults};
 use super::rule::{RankedMatch, RuleContext, RuleSpec};
 use super::status::{ParentReference, Wanted};
-use crate::resources::{Key, Kind};
-use crate::translate::assembly::{ClusterWant, Contribution};
+use super::variants::{self, Rules};
+use crate::resources::{Key, Kind, NamespacedName};
+use crate::translate::assembly::Contribution;
+use crate::translate::cluster::Shown;
 use crate::translate::memo::Output;
 use crate::translate::reader::Reader;
 
@@ -34,6 +35,10 @@ pub(crate) struct RouteOutcome {
     pub(crate) hosts: BTreeSet<(TableId, HostPattern)>,
     /// The matches of all rules.
     pub(crate) matches: Arc<Vec<RankedMatch>>,
+    /// Tables for which the matches are others.
+    pub(crate) apart: BTreeMap<TableId, Arc<Vec<RankedMatch>>>,
+    /// The Gateways that it is attached to.
+    pub(crate) gateways: BTreeSet<NamespacedName>,
     /// Rules, clusters and problems.
     pub(crate) contribution: Arc<Contribution>,
 }
@@ -55,6 +60,13 @@ impl Output for RouteOutcome {
                 }
             }
         }
+    }
+}
+
+impl RouteOutcome {
+    /// The matches of all rules, as they are for a table.
+    pub(crate) fn matches_of(&self, table: &TableId) -> &[RankedMatch] {
+        self.apart.get(table).unwrap_or(&self.matches)
     }
 }
 
@@ -122,14 +134,18 @@ pub(crate) fn read(key: &Key, surroundings: &Surroundings<'_>, reader: &Reader<'
     yield_to_winners(&mut parents, surroundings.winner, &mut findings);
     let name = &key.name;
     let age = RouteAge::new(spec.created.map(|time| time.0), spec.kind.as_str(), &name.namespace, &name.name);
-    let mut outcome = RouteOutcome { parents, age, hosts, ..RouteOutcome::default() };
+    let known = attachments(&parents).filter_map(|attachment| surroundings.parents.get(&attachment.parent));
+    let gateways = known.map(|parent| parent.gateway.clone()).collect();
+    let mut outcome = RouteOutcome { parents, age, hosts, gateways, ..RouteOutcome::default() };
     let mut contribution = Contribution::default();
     let mut faults = Faults { rules: spec.rules.len(), ..Faults::default() };
     if !outcome.parents.is_empty() {
-        let rules = read_rules(&spec, key, &mut outcome, &mut faults, reader, &mut findings);
+        let rules = read_rules(&spec, key, &outcome.age, &mut faults, reader, &mut findings);
+        let Rules { matches, apart, rules, clusters } = variants::split(rules, shown(&outcome, surroundings));
+        (outcome.matches, outcome.apart) = (matches, apart);
         // Rules that nothing leads to are not part of the model.
         if attachments(&outcome.parents).any(|attachment| attachment.table.is_some()) {
-            (contribution.rules, contribution.clusters) = rules;
+            (contribution.rules, contribution.clusters) = (rules, clusters);
         }
     }
     contribution.problems = findings.into_problems();
@@ -186,19 +202,28 @@ fn yield_to_winners<'k>(
     }
 }
 
-/// Reads the rules into `outcome`; gives them with the clusters that they need.
+/// What backends see of the tables where the matches go.
+fn shown(outcome: &RouteOutcome, surroundings: &Surroundings<'_>) -> BTreeMap<TableId, Shown> {
+    let shown = |attachment: &Attachment| {
+        let parent = surroundings.parents.get(&attachment.parent)?;
+        Some((attachment.table.clone()?, parent.shown.clone()))
+    };
+    attachments(&outcome.parents).filter_map(shown).collect()
+}
+
+/// Reads the rules, and which clusters they need.
 fn read_rules(
     spec: &RouteSpec<'_>,
     key: &Key,
-    outcome: &mut RouteOutcome,
+    age: &RouteAge,
     faults: &mut Faults,
     reader: &Reader<'_>,
     findings: &mut Findings,
-) -> (Vec<Arc<Rule>>, Vec<ClusterWant>) {
+) -> Rules {
     let (mut rules, mut clusters, mut ranked) = (Vec::new(), Vec::new(), Vec::new());
     for (index, rule) in spec.rules.iter().enumerate() {
         let field = format!("spec.rules[{index}]");
-        let (kind, route, age, uid) = (spec.kind, &key.name, &outcome.age, spec.uid);
+        let (kind, route, uid) = (spec.kind, &key.name, spec.uid);
         let context = RuleContext { kind, route, age, uid, index, field, spec: rule };
         let matches = context.matches(faults, findings);
         let (rule, needed) = context.read(faults, reader, findings);
@@ -209,6 +234,5 @@ fn read_rules(
         rules.push(Arc::new(rule));
         clusters.extend(needed);
     }
-    outcome.matches = Arc::new(ranked);
-    (rules, clusters)
+    Rules { matches: Arc::new(ranked), apart: BTreeMap::new(), rules, clusters }
 }

@@ -1,0 +1,357 @@
+//! BackendTLSPolicies: what they ask of TLS towards a Service's endpoints, and one unit of work each that says what
+//! became of the policy.
+//!
+//! A port of a Service has at most one. One that names the port goes before one for the whole Service, then the oldest
+//! wins, then the first by name. It acts whatever kind of route leads to the Service, unless an annotation says what its
+//! endpoints speak; bytes of streams are passed on as they are. One that is broken wins as well: then nothing is sent to
+//! the endpoints, as nobody knows whom to trust.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use gateway_api::apis::standard::backendtlspolicies::{
+    BackendTlsPolicy, BackendTlsPolicyTargetRefs, BackendTlsPolicyValidation,
+    BackendTlsPolicyValidationCaCertificateRefs, BackendTlsPolicyValidationSubjectAltNames,
+    BackendTlsPolicyValidationSubjectAltNamesType as NameType,
+};
+use genkan_routing::model::{Authority, SubjectAltName, Trust, UpstreamTls, Verify};
+use genkan_routing::name::HostPattern;
+use k8s_openapi::api::core::v1::ServicePort;
+
+use super::findings::Findings;
+use super::gateways::Refusal;
+use super::hostname;
+use super::reason::{
+    ACCEPTED, CONFLICTED, INVALID, INVALID_CA_CERTIFICATE_REF, INVALID_KIND, NO_VALID_CA_CERTIFICATE, RESOLVED_REFS,
+    TARGET_NOT_FOUND, UNSUPPORTED_VALUE,
+};
+use super::status::{AncestorStatus, Cond, CondKind, MAX_ANCESTORS, ParentReference, Wanted};
+use super::users::Users;
+use crate::resources::{Key, Kind, NamespacedName};
+use crate::translate::assembly::{Batch, Contribution};
+use crate::translate::cluster::Shown;
+use crate::translate::memo::Memo;
+use crate::translate::reader::{Dependency, Dirty, Reader};
+use crate::translate::world::World;
+
+/// `wellKnownCACertificates`: the authorities of the system.
+const SYSTEM: &str = "System";
+/// What follows from a policy that can't be fulfilled.
+const CLOSED: &str = "nothing is sent to the endpoints";
+
+/// The units of work, and what they gave last.
+#[derive(Debug, Default)]
+pub(crate) struct BackendTlsPolicies(Memo<NamespacedName, Contribution>);
+
+impl BackendTlsPolicies {
+    /// Redoes the units that `dirty` meets (all of them when `first`), and adds their changes to `batch`.
+    pub(crate) fn update(&mut self, world: &World<'_>, users: &Users, first: bool, dirty: &Dirty, batch: &mut Batch) {
+        let mut names = self.0.stale(dirty);
+        names.extend(super::changed_objects(dirty).filter_map(|key| {
+            let is_policy = key.kind == Kind::BackendTlsPolicy;
+            is_policy.then(|| key.name.clone())
+        }));
+        if first {
+            names.extend(world.resources.backend_tls_policies.keys().cloned());
+        }
+        for name in names {
+            batch.push(self.0.refresh(&name, world.reader(), |reader| {
+                reader.is_watched(&name.namespace).then(|| read(&name, users, reader)).flatten()
+            }));
+        }
+    }
+
+    /// Whether any unit read this.
+    pub(crate) fn is_read(&self, dependency: &Dependency) -> bool {
+        self.0.is_read(dependency)
+    }
+}
+
+/// What a policy asks for.
+struct Parsed {
+    server_name: Option<Arc<str>>,
+    verify: Verify,
+    /// Why nothing is sent, if so: `Accepted` is false.
+    refused: Option<Refusal>,
+    /// The first reference that leads to no authority: `ResolvedRefs` is false.
+    unresolved: Option<Refusal>,
+}
+
+/// TLS towards a port of a Service, if a policy asks for it.
+pub(crate) fn of_port(
+    service: &NamespacedName,
+    port: Option<&ServicePort>,
+    shown: &Shown,
+    reader: &Reader<'_>,
+) -> Option<UpstreamTls> {
+    let port = port.and_then(|port| port.name.as_deref()).filter(|name| !name.is_empty());
+    let named = port.and_then(|port| acting(service, Some(port), reader));
+    let (name, policy) = named.or_else(|| acting(service, None, reader))?;
+    let Parsed { server_name, verify, .. } = parse(name, policy, reader, &mut findings(name));
+    let (verify, client) = match (verify, shown) {
+        (verify, Shown::Nothing) => (verify, None),
+        (verify, Shown::Certificate(certificate)) => (verify, Some(certificate.clone())),
+        (Verify::Refused(why), Shown::Broken) => (Verify::Refused(why), None),
+        (_, Shown::Broken) => (Verify::Refused("the client certificate of the Gateway can't be used".into()), None),
+    };
+    Some(UpstreamTls { server_name, verify, client })
+}
+
+/// The policy that acts on a port of a Service, by the port's name, or on its other ports.
+fn acting<'a>(
+    service: &NamespacedName,
+    port: Option<&str>,
+    reader: &Reader<'a>,
+) -> Option<(&'a NamespacedName, &'a Arc<BackendTlsPolicy>)> {
+    if !reader.is_watched(&service.namespace) {
+        return None;
+    }
+    let targets = |policy: &BackendTlsPolicy| {
+        let same = |target: &BackendTlsPolicyTargetRefs| *target.name == *service.name && section(target) == port;
+        policy.spec.target_refs.iter().any(|target| is_service(target) && same(target))
+    };
+    let policies = reader.backend_tls_policies_in(&service.namespace).filter(|(_, policy)| targets(policy));
+    // Objects from files have no time; they count as older than any that has one.
+    policies.min_by_key(|(name, policy)| (policy.metadata.creation_timestamp.as_ref().map(|time| time.0), *name))
+}
+
+fn is_service(target: &BackendTlsPolicyTargetRefs) -> bool {
+    target.group.is_empty() && target.kind == "Service"
+}
+
+fn section(target: &BackendTlsPolicyTargetRefs) -> Option<&str> {
+    target.section_name.as_deref().filter(|name| !name.is_empty())
+}
+
+fn findings(name: &NamespacedName) -> Findings {
+    Findings::new(Key { kind: Kind::BackendTlsPolicy, name: name.clone() }.object_ref())
+}
+
+/// Says what became of a policy; `None` when it does not exist.
+fn read(name: &NamespacedName, users: &Users, reader: &Reader<'_>) -> Option<Contribution> {
+    let policy = reader.backend_tls_policy(name)?;
+    let mut findings = findings(name);
+    let parsed = parse(name, policy, reader, &mut findings);
+    let (mut gateways, mut idle) = (BTreeSet::new(), None);
+    for (index, target) in policy.spec.target_refs.iter().enumerate() {
+        let refusal = check_target(name, target, &format!("spec.targetRefs[{index}]"), reader, &mut findings);
+        idle = idle.or(refusal);
+        if is_service(target) {
+            let service = NamespacedName::new(name.namespace.clone(), target.name.as_str());
+            gateways.extend(users.of(&service, reader).cloned());
+        }
+    }
+    if gateways.len() > MAX_ANCESTORS {
+        let message = format!(
+            "{} Gateways use it and a status has room for {MAX_ANCESTORS}; it acts at the others as well",
+            gateways.len()
+        );
+        findings.warning("status.ancestors", UNSUPPORTED_VALUE, message, "");
+    }
+    let conditions = [
+        condition(CondKind::Accepted, ACCEPTED, "the policy acts", idle.or(parsed.refused)),
+        condition(CondKind::ResolvedRefs, RESOLVED_REFS, "all references are resolved", parsed.unresolved),
+    ];
+    let ancestor = |gateway: NamespacedName| AncestorStatus {
+        ancestor_ref: ParentReference::gateway(gateway.namespace, gateway.name),
+        conditions: conditions.to_vec(),
+    };
+    let ancestors = gateways.into_iter().take(MAX_ANCESTORS).map(ancestor).collect();
+    let key = Key { kind: Kind::BackendTlsPolicy, name: name.clone() };
+    let statuses = vec![(key, Arc::new(Wanted::Policy { ancestors }))];
+    Some(Contribution { problems: findings.into_problems(), statuses, ..Contribution::default() })
+}
+
+fn condition(kind: CondKind, reason: &'static str, message: &'static str, failed: Option<Refusal>) -> Cond {
+    match failed {
+        Some(Refusal { reason, message }) => Cond::fails(kind, reason, message),
+        None => Cond::holds(kind, reason, message),
+    }
+}
+
+/// Why the policy does not act on a Service that it targets.
+fn check_target(
+    name: &NamespacedName,
+    target: &BackendTlsPolicyTargetRefs,
+    field: &str,
+    reader: &Reader<'_>,
+    findings: &mut Findings,
+) -> Option<Refusal> {
+    if !is_service(target) {
+        let message = format!("the policy does not act on {} {}", target.kind, target.name);
+        findings.error(field, INVALID, message, "name a Service");
+        return None;
+    }
+    let mut refuse = |field: String, reason, message: String, mend: &str| {
+        findings.error(field, reason, message.clone(), mend);
+        Some(Refusal { reason, message })
+    };
+    let service = NamespacedName::new(name.namespace.clone(), target.name.as_str());
+    let Some(found) = reader.service(&service) else {
+        let message = format!("Service {service} does not exist");
+        return refuse(field.to_owned(), TARGET_NOT_FOUND, message, "create it, or name another");
+    };
+    let section = section(target);
+    if let Some(section) = section
+        && !found.ports.iter().any(|port| port.name.as_deref() == Some(section))
+    {
+        let message = format!("Service {service} has no port with the name {section}");
+        return refuse(format!("{field}.sectionName"), TARGET_NOT_FOUND, message, "write the name of a port");
+    }
+    let (winner, _) = acting(&service, section, reader).filter(|(winner, _)| *winner != name)?;
+    let message = format!("BackendTLSPolicy {winner} comes first and acts on Service {service} instead");
+    refuse(field.to_owned(), CONFLICTED, message, "join both into one policy")
+}
+
+fn parse(name: &NamespacedName, policy: &BackendTlsPolicy, reader: &Reader<'_>, findings: &mut Findings) -> Parsed {
+    let validation = &policy.spec.validation;
+    for option in policy.spec.options.iter().flatten().map(|(key, _)| key) {
+        let message = format!("the option {option} is not known and has no effect");
+        findings.warning(format!("spec.options[{option}]"), UNSUPPORTED_VALUE, message, "");
+    }
+    let server_name = server_name(&validation.hostname, findings);
+    let names = names(validation, findings);
+    let mut unresolved = None;
+    let authorities = authorities(name, validation, &mut unresolved, reader, findings);
+    let (server_name, trust) = match (server_name, names, authorities) {
+        (Ok(server_name), Ok(names), Ok(authorities)) => {
+            let trust = Trust { id: name.to_string().into(), authorities, names };
+            (Some(server_name), Ok(Verify::Trust(Arc::new(trust))))
+        }
+        (server_name, names, authorities) => {
+            // What leads to no authority has a reason of its own in the API: it is the one to tell.
+            let errors = [authorities.err(), server_name.as_ref().err().cloned(), names.err()];
+            (server_name.ok(), Err(errors.into_iter().flatten().next()))
+        }
+    };
+    match trust {
+        Ok(verify) => Parsed { server_name, verify, refused: None, unresolved },
+        Err(refused) => {
+            let why = refused.as_ref().map_or("the policy is broken", |refusal| &refusal.message);
+            let verify = Verify::Refused(format!("BackendTLSPolicy {name}: {why}").into());
+            Parsed { server_name, verify, refused, unresolved }
+        }
+    }
+}
+
+/// Tells what makes a policy impossible to fulfil.
+fn invalid(field: &str, message: String, mend: &str, findings: &mut Findings) -> Refusal {
+    findings.error(format!("spec.validation.{field}"), INVALID, format!("{message}; {CLOSED}"), mend);
+    Refusal { reason: INVALID, message }
+}
+
+fn server_name(text: &str, findings: &mut Findings) -> Result<Arc<str>, Refusal> {
+    let message = match hostname::parse(text) {
+        Ok(HostPattern::Exact(name)) => return Ok(name.as_str().into()),
+        Ok(_) => format!("{text:?} is a wildcard, which is nobody's name"),
+        Err(error) => format!("hostname {text:?}: {error}"),
+    };
+    Err(invalid("hostname", message, "write the name in the endpoints' certificate", findings))
+}
+
+/// The names of which a certificate must have one; without any it is the hostname.
+fn names(validation: &BackendTlsPolicyValidation, findings: &mut Findings) -> Result<Vec<SubjectAltName>, Refusal> {
+    let specs = validation.subject_alt_names.iter().flatten().enumerate();
+    // All of them are told. To leave out one that is broken would ask for less, but not for what is written.
+    let names: Vec<_> = specs.map(|(index, spec)| alt_name(spec, index, findings)).collect();
+    names.into_iter().collect()
+}
+
+fn alt_name(
+    spec: &BackendTlsPolicyValidationSubjectAltNames,
+    index: usize,
+    findings: &mut Findings,
+) -> Result<SubjectAltName, Refusal> {
+    let message = match spec.r#type {
+        NameType::Hostname => {
+            let text = spec.hostname.as_deref().unwrap_or_default();
+            match hostname::parse(text) {
+                Ok(_) => return Ok(SubjectAltName::Dns(text.to_ascii_lowercase().into())),
+                Err(error) => format!("hostname {text:?}: {error}"),
+            }
+        }
+        NameType::Uri => {
+            let text = spec.uri.as_deref().unwrap_or_default();
+            let is_scheme = |scheme: &str| scheme.starts_with(|first: char| first.is_ascii_alphabetic());
+            if text.split_once(':').is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty()) {
+                return Ok(SubjectAltName::Uri(text.into()));
+            }
+            format!("{text:?} is no absolute URI")
+        }
+    };
+    Err(invalid(&format!("subjectAltNames[{index}]"), message, "", findings))
+}
+
+/// The authorities that a policy names; `None` are those of the system.
+fn authorities(
+    name: &NamespacedName,
+    validation: &BackendTlsPolicyValidation,
+    unresolved: &mut Option<Refusal>,
+    reader: &Reader<'_>,
+    findings: &mut Findings,
+) -> Result<Option<Vec<Authority>>, Refusal> {
+    let references = validation.ca_certificate_refs.as_deref().unwrap_or_default();
+    let well_known = validation.well_known_ca_certificates.as_deref().filter(|text| !text.is_empty());
+    match (references, well_known) {
+        ([], Some(SYSTEM)) => return Ok(None),
+        ([], Some(other)) => {
+            let message = format!("the authorities {other} are not known");
+            let mend = "write System, or name a ConfigMap in caCertificateRefs";
+            return Err(invalid("wellKnownCACertificates", message, mend, findings));
+        }
+        ([], None) => {
+            let message = "there is no authority".to_owned();
+            let mend = "name a ConfigMap, or write wellKnownCACertificates: System";
+            return Err(invalid("caCertificateRefs", message, mend, findings));
+        }
+        (_, Some(_)) => {
+            let message = "caCertificateRefs and wellKnownCACertificates can't be combined".to_owned();
+            return Err(invalid("wellKnownCACertificates", message, "remove one of them", findings));
+        }
+        (_, None) => {}
+    }
+    let mut found = Vec::new();
+    for (index, reference) in references.iter().enumerate() {
+        match authority(name, reference, reader) {
+            Ok(authorities) => found.extend(authorities),
+            Err(refusal) => {
+                let field = format!("spec.validation.caCertificateRefs[{index}]");
+                let mend = "name a ConfigMap with the authorities' certificates in ca.crt";
+                findings.error(field, refusal.reason, refusal.message.clone(), mend);
+                unresolved.get_or_insert(refusal);
+            }
+        }
+    }
+    match &unresolved {
+        Some(Refusal { message, .. }) if found.is_empty() => {
+            let refusal = Refusal { reason: NO_VALID_CA_CERTIFICATE, message: message.clone() };
+            let field = "spec.validation.caCertificateRefs";
+            findings.error(field, refusal.reason, format!("there is no authority; {CLOSED}"), "");
+            Err(refusal)
+        }
+        _ => Ok(Some(found)),
+    }
+}
+
+fn authority(
+    policy: &NamespacedName,
+    reference: &BackendTlsPolicyValidationCaCertificateRefs,
+    reader: &Reader<'_>,
+) -> Result<Vec<Authority>, Refusal> {
+    let name = NamespacedName::new(policy.namespace.clone(), reference.name.as_str());
+    let found = match (&*reference.group, &*reference.kind) {
+        ("", "ConfigMap") => reader.authorities_of_config_map(&name),
+        ("", "Secret") => reader.authorities_of_secret(&name),
+        (group, kind) => {
+            let kind = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+            let message = format!("authorities can't be of kind {kind}");
+            return Err(Refusal { reason: INVALID_KIND, message });
+        }
+    };
+    let found = found.map_err(|error| Refusal { reason: INVALID_CA_CERTIFICATE_REF, message: error.to_string() })?;
+    let authority = |from: &crate::authorities::Authority| Authority {
+        fingerprint: Arc::clone(&from.fingerprint),
+        der: Arc::clone(&from.der),
+    };
+    Ok(found.iter().map(authority).collect())
+}
