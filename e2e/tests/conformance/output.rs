@@ -47,8 +47,9 @@ impl Output {
             self.speaker = test_of(path.trim()).unwrap_or_default().to_owned();
             return None;
         }
-        if let Some(end) = ended(line) {
-            return Some(end);
+        // Also those of parts of tests: what they mean, the lines of the part have told.
+        if line.trim_start().starts_with("--- ") {
+            return ended(line);
         }
         let own = self.lines.entry(self.speaker.clone()).or_default();
         own.push(line.to_owned());

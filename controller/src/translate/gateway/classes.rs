@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::features::SUPPORTED;
-use super::parameters;
+use super::features::supported;
+use super::parameters::{self, AddressSource};
 use super::reason::{ACCEPTED, INVALID_PARAMETERS, SUPPORTED_VERSION};
 use super::status::{ClassStatus, Cond, CondKind, Wanted};
 use crate::resources::{Key, Kind, NamespacedName};
@@ -17,13 +17,15 @@ pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Contrib
     if class.spec.controller_name != reader.settings().gateway_controller_name {
         return None;
     }
-    let accepted = match parameters::of_class(class, reader) {
-        Ok(_) => Cond::holds(CondKind::Accepted, ACCEPTED, "Gateways of this class are served"),
-        Err(invalid) => Cond::fails(CondKind::Accepted, INVALID_PARAMETERS, invalid.message),
+    let (accepted, source) = match parameters::of_class(class, reader) {
+        Ok(read) => (Cond::holds(CondKind::Accepted, ACCEPTED, "Gateways of this class are served"), read.addresses),
+        Err(invalid) => {
+            (Cond::fails(CondKind::Accepted, INVALID_PARAMETERS, invalid.message), AddressSource::default())
+        }
     };
     // Of objects that are not in a cluster this is always so. What a cluster has installed is seen when it is written.
     let version = Cond::holds(CondKind::SupportedVersion, SUPPORTED_VERSION, "");
-    let status = ClassStatus { conditions: vec![accepted, version], supported_features: SUPPORTED };
+    let status = ClassStatus { conditions: vec![accepted, version], supported_features: supported(&source) };
     let key = Key { kind: Kind::GatewayClass, name: name.clone() };
     Some(Contribution { statuses: vec![(key, Arc::new(Wanted::Class(status)))], ..Contribution::default() })
 }
