@@ -6,6 +6,7 @@
 
 mod endpoint_slice;
 mod ingress;
+mod listener_set;
 mod metadata;
 mod secret;
 mod service;
@@ -23,7 +24,6 @@ use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
 use gateway_api::apis::experimental::gateways::Gateway;
 use gateway_api::apis::experimental::grpcroutes::GrpcRoute;
 use gateway_api::apis::experimental::httproutes::HttpRoute;
-use gateway_api::apis::experimental::listenersets::ListenerSet;
 use gateway_api::apis::experimental::xbackendtrafficpolicies::XBackendTrafficPolicy;
 use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicy;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
@@ -35,6 +35,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use self::endpoint_slice::{Endpoint, EndpointSlice, Hints, Port, PortProtocol, State};
 pub use self::ingress::{Ingress, IngressMetadata};
+pub use self::listener_set::{ListenerSet, ListenerSetParent, ListenerSetSpec};
 pub use self::metadata::Metadata;
 pub(crate) use self::metadata::slim;
 pub use self::secret::{AuthoritiesOutcome, CertificateOutcome, Secret, SecretError};

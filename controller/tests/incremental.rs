@@ -59,6 +59,7 @@ proptest! {
             let anew = translate(&resources, &settings());
             prop_assert_eq!(&followed.report, &anew.report, "after {:?}", changes);
             prop_assert_eq!(&followed.model, &anew.model, "after {:?}", changes);
+            prop_assert_eq!(&followed.infrastructure, &anew.infrastructure, "after {:?}", changes);
             prop_assert_eq!(&followed.statuses, &anew.statuses, "after {:?}", changes);
             assert_shared(&before, &followed);
             before = followed;
@@ -417,11 +418,18 @@ fn class() -> impl Strategy<Value = Object> {
 
 fn gateway_kind() -> impl Strategy<Value = Object> {
     prop_oneof![
-        1 => select(vec!["genkan.dev/gateway-controller", "example.org/other"]).prop_map(|controller| {
-            let spec = json!({"controllerName": controller});
+        1 => (select(vec!["genkan.dev/gateway-controller", "example.org/other"]), any::<bool>()).prop_map(|(controller, own)| {
+            let parameters =
+                json!({"group": "genkan.dev", "kind": "GatewayParameters", "namespace": "x", "name": "pool"});
+            let spec = json!({"controllerName": controller, "parametersRef": own.then_some(parameters)});
             Object::GatewayClass(object(json!({"metadata": {"name": "genkan"}, "spec": spec})))
         }),
+        1 => select(vec!["192.0.2.1", "192.0.2.1-192.0.2.9", "nowhere"]).prop_map(|range| {
+            let spec = json!({"addresses": {"mode": "Pool", "pool": {"dynamic": [range]}}});
+            Object::GatewayParameters(object(json!({"metadata": {"namespace": "x", "name": "pool"}, "spec": spec})))
+        }),
         2 => gateway(),
+        1 => listener_set(),
         4 => http_route(),
         2 => grpc_route(),
         3 => stream_route(),
@@ -479,7 +487,7 @@ fn gateway() -> impl Strategy<Value = Object> {
             });
             Object::Gateway(object(json!({
                 "metadata": {"namespace": namespace, "name": name},
-                "spec": {"gatewayClassName": "genkan", "tls": both, "listeners": [{
+                "spec": {"gatewayClassName": "genkan", "allowedListeners": {"namespaces": from}, "tls": both, "listeners": [{
                     "name": "web", "port": port, "protocol": protocol, "hostname": host,
                     "allowedRoutes": {"namespaces": from}, "tls": tls,
                 }]},
@@ -513,6 +521,23 @@ fn stream_route() -> impl Strategy<Value = Object> {
     )
 }
 
+fn listener_set() -> impl Strategy<Value = Object> {
+    let listener = (host(), select(vec![80, 9000]), select(vec!["HTTP", "HTTPS"]));
+    (namespace(), select(vec!["l1", "l2"]), select(vec!["g1", "g2"]), option::of(namespace()), vec(listener, 1..3))
+        .prop_map(|(namespace, name, gateway, parent, listeners)| {
+            let listener = |(index, (host, port, protocol)): (usize, (Option<&str>, i32, &str))| {
+                let tls = (protocol == "HTTPS").then(|| json!({"certificateRefs": [{"name": "tls-wild"}]}));
+                let name = format!("extra-{index}");
+                json!({"name": name, "port": port, "protocol": protocol, "hostname": host, "tls": tls})
+            };
+            let listeners: Vec<_> = listeners.into_iter().enumerate().map(listener).collect();
+            Object::ListenerSet(object(json!({
+                "metadata": {"namespace": namespace, "name": name},
+                "spec": {"parentRef": {"name": gateway, "namespace": parent}, "listeners": listeners},
+            })))
+        })
+}
+
 fn http_route() -> impl Strategy<Value = Object> {
     let path = (select(vec!["Exact", "PathPrefix"]), select(vec!["/", "/foo", "/foo/bar"]))
         .prop_map(|(kind, value)| json!({"path": {"type": kind, "value": value}}));
@@ -521,15 +546,15 @@ fn http_route() -> impl Strategy<Value = Object> {
     );
     let rule = (vec(path, 0..3), vec(backend, 0..3))
         .prop_map(|(matches, backends)| json!({"matches": matches, "backendRefs": backends}));
-    let parent = (select(vec!["g1", "g2"]), option::of(namespace()));
+    let parent = (select(vec![("Gateway", "g1"), ("Gateway", "g2"), ("ListenerSet", "l1")]), option::of(namespace()));
     let name = (select(vec!["r1", "r2"]), option::of(Just("2024-06-01T00:00:00Z")));
     (namespace(), name, parent, option::of(host()), vec(rule, 1..3)).prop_map(
-        |(namespace, (name, created), (gateway, parent), host, rules)| {
+        |(namespace, (name, created), ((kind, gateway), parent), host, rules)| {
             let hostnames = host.flatten().into_iter().collect::<Vec<_>>();
             Object::HttpRoute(object(json!({
                 "metadata": {"namespace": namespace, "name": name, "creationTimestamp": created},
                 "spec": {
-                    "parentRefs": [{"name": gateway, "namespace": parent}, {"name": "g1"}],
+                    "parentRefs": [{"kind": kind, "name": gateway, "namespace": parent}, {"name": "g1"}],
                     "hostnames": hostnames, "rules": rules,
                 },
             })))
@@ -574,6 +599,8 @@ fn key() -> impl Strategy<Value = Key> {
         1 => select(vec!["nginx", "other"]).prop_map(|name| Key::new(Kind::IngressClass, "", name)),
         1 => Just(Key::new(Kind::GatewayClass, "", "genkan")),
         1 => named(Kind::Gateway, &["g1", "g2"]),
+        1 => named(Kind::ListenerSet, &["l1", "l2"]),
+        1 => Just(Key::new(Kind::GatewayParameters, "x", "pool")),
         1 => named(Kind::HttpRoute, &["r1", "r2"]),
         1 => named(Kind::GrpcRoute, &["r1", "r2"]),
         1 => select(vec![Kind::TlsRoute, Kind::TcpRoute, Kind::UdpRoute]).prop_flat_map(move |kind| {

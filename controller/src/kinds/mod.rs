@@ -61,7 +61,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     entry!(Gateway, GATEWAY, ["v1", "v1beta1"], "gateways", slimmed),
     entry!(HttpRoute, GATEWAY, ["v1", "v1beta1"], "httproutes", slimmed),
     entry!(ReferenceGrant, GATEWAY, ["v1", "v1beta1"], "referencegrants", slimmed),
-    entry!(ListenerSet, GATEWAY, ["v1"], "listenersets", slimmed),
+    entry!(ListenerSet, GATEWAY, ["v1"], "listenersets", own),
     entry!(GrpcRoute, GATEWAY, ["v1"], "grpcroutes", slimmed),
     entry!(TlsRoute, GATEWAY, ["v1", "v1alpha3", "v1alpha2"], "tlsroutes", own),
     entry!(TcpRoute, GATEWAY, ["v1", "v1alpha2"], "tcproutes", own),

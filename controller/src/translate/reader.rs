@@ -12,7 +12,6 @@ use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
 use gateway_api::apis::experimental::gateways::Gateway;
 use gateway_api::apis::experimental::grpcroutes::GrpcRoute;
 use gateway_api::apis::experimental::httproutes::HttpRoute;
-use gateway_api::apis::experimental::listenersets::ListenerSet;
 use gateway_api::apis::experimental::xbackendtrafficpolicies::XBackendTrafficPolicy;
 use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicy;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
@@ -27,8 +26,8 @@ use super::gateway::ParentKey;
 use super::world::World;
 use crate::authorities::{self, AuthoritiesError};
 use crate::resources::{
-    AuthoritiesOutcome, CertificateOutcome, EndpointSlice, Ingress, Key, Kind, NamespacedName, Place, Resources,
-    Secret, SecretError, Service, StreamRoute, XBackend,
+    AuthoritiesOutcome, CertificateOutcome, EndpointSlice, Ingress, Key, Kind, ListenerSet, NamespacedName, Place,
+    Resources, Secret, SecretError, Service, StreamRoute, XBackend,
 };
 use crate::settings::Settings;
 

@@ -103,7 +103,8 @@ fn find<'p>(
     if *reference.group != *GATEWAY_GROUP {
         return None; // A Service is a parent in a mesh, others belong to other controllers.
     }
-    if *reference.kind != *"Gateway" {
+    let is_set = *reference.kind == *"ListenerSet";
+    if *reference.kind != *"Gateway" && !is_set {
         let message =
             format!("a parent of kind {} is not supported yet; the route is not attached to it", reference.kind);
         findings.warning(format!("{field}.kind"), INVALID_KIND, message, "name a Gateway");
@@ -111,18 +112,20 @@ fn find<'p>(
     }
     let namespace = reference.namespace_or(&candidate.name.namespace).clone();
     let name = NamespacedName::new(namespace, reference.name.clone());
-    let key = ParentKey::Gateway(name.clone());
+    let key = if is_set { ParentKey::ListenerSet(name.clone()) } else { ParentKey::Gateway(name.clone()) };
     reader.note(Dependency::Parent(key.clone()));
     if let Some(parent) = parents.get(&key) {
-        // Why a refused Gateway serves nothing is told at the Gateway.
-        let refused = |reason| Refused { reason, message: "the Gateway is not accepted".into() };
-        return Some((key, parent.refused.map_or(Ok(parent), |reason| Err(refused(reason)))));
+        // Why it serves nothing is told at the parent.
+        let message = || format!("the {} is not accepted", key.kind()).into();
+        let found = parent.refused.map_or(Ok(parent), |reason| Err(Refused { reason, message: message() }));
+        return Some((key, found));
     }
-    if reader.gateway(&name).is_some() {
+    let exists = if is_set { reader.listener_set(&name).is_some() } else { reader.gateway(&name).is_some() };
+    if exists {
         return None;
     }
     let message = format!("{key} does not exist; the route is not attached to it");
-    findings.error(field, NO_MATCHING_PARENT, message.clone(), "create the Gateway, or name another");
+    findings.error(field, NO_MATCHING_PARENT, message.clone(), format!("create the {}, or name another", key.kind()));
     Some((key, Err(Refused { reason: NO_MATCHING_PARENT, message: message.into() })))
 }
 

@@ -8,24 +8,25 @@ use genkan_routing::report::{Problem, Severity};
 use super::addressing::Addressing;
 use super::attached::Attached;
 use super::gateways::{GatewayListener, GatewayOutcome, Refusal, Verdict};
+use super::listener_sets::SetOutcome;
 use super::parent::ParentKey;
 use super::ports::{Parent, ParentListener};
 use super::reason::{
-    ACCEPTED, CONFIGURATION_CHANGED, GATEWAY_CLASS_NOT_FOUND, INVALID, LISTENERS_NOT_VALID, NO_CONFLICTS, PROGRAMMED,
-    RESOLVED_REFS, UNSUPPORTED_VALUE,
+    ACCEPTED, CONFIGURATION_CHANGED, GATEWAY_CLASS_NOT_FOUND, INVALID, LISTENERS_NOT_VALID, NO_CONFLICTS, NOT_ALLOWED,
+    PARENT_NOT_ACCEPTED, PENDING, PROGRAMMED, RESOLVED_REFS, UNSUPPORTED_VALUE,
 };
-use super::status::{Cond, CondKind, GatewayAddress, GatewayStatus, ListenerStatus};
+use super::status::{Cond, CondKind, GatewayAddress, GatewayStatus, ListenerSetStatus, ListenerStatus};
 
 /// Where the report has no better word.
 const UNTOLD: Cow<'static, str> = Cow::Borrowed("see the report");
 
-/// What there is to know about a Gateway.
+/// What there is to know about a Gateway, or about a ListenerSet and its Gateway.
 pub(crate) struct Known<'a> {
     /// Which it is.
     pub(crate) key: &'a ParentKey,
-    /// By itself.
+    /// The Gateway by itself.
     pub(crate) outcome: &'a GatewayOutcome,
-    /// Beside other Gateways.
+    /// What it is, beside others.
     pub(crate) parent: &'a Parent,
     /// How many routes its listeners have.
     pub(crate) attached: &'a Attached,
@@ -36,7 +37,7 @@ pub(crate) struct Known<'a> {
 }
 
 /// The status of a Gateway; `None` while it is not known to be ours.
-pub(crate) fn status(known: &Known<'_>) -> Option<GatewayStatus> {
+pub(crate) fn status(known: &Known<'_>, attached_listener_sets: Option<u32>) -> Option<GatewayStatus> {
     let outcome = known.outcome;
     if !outcome.ours || refusal_of(outcome) == Some(GATEWAY_CLASS_NOT_FOUND) {
         return None;
@@ -56,8 +57,42 @@ pub(crate) fn status(known: &Known<'_>) -> Option<GatewayStatus> {
         shared_addresses: known.addressing.own.is_none(),
         conditions,
         listeners,
-        attached_listener_sets: None,
+        attached_listener_sets,
     })
+}
+
+/// The status of a ListenerSet; `None` while its Gateway is not known to be ours.
+pub(crate) fn of_set(known: &Known<'_>, set: &SetOutcome) -> Option<ListenerSetStatus> {
+    if refusal_of(known.outcome) == Some(GATEWAY_CLASS_NOT_FOUND) {
+        return None;
+    }
+    let both = |reason, message: &'static str| {
+        [CondKind::Accepted, CondKind::Programmed].map(|kind| Cond::fails(kind, reason, message)).to_vec()
+    };
+    let placed = || set.listeners.iter().zip(&known.parent.listeners);
+    let sound = known.parent.listeners.iter().filter(|listener| listener.verdict.serves()).count();
+    let conditions = match sound {
+        _ if known.outcome.refused.is_some() => both(PARENT_NOT_ACCEPTED, "the Gateway is not accepted"),
+        _ if !set.allowed => both(NOT_ALLOWED, "the Gateway takes no ListenerSets from here"),
+        0 => both(LISTENERS_NOT_VALID, "no listener can be served"),
+        sound => {
+            let accepted = if sound == known.parent.listeners.len() {
+                Cond::holds(CondKind::Accepted, ACCEPTED, "the listeners are served")
+            } else {
+                Cond::holds(CondKind::Accepted, LISTENERS_NOT_VALID, "some listeners can't be served")
+            };
+            let unplaced = known.parent.listeners.iter().all(|listener| listener.bound.is_none());
+            let programmed = match &known.addressing.trouble {
+                Some(Refusal { message, .. }) if unplaced => {
+                    Cond::fails(CondKind::Programmed, PENDING, message.clone())
+                }
+                _ => Cond::holds(CondKind::Programmed, PROGRAMMED, "the listeners are served"),
+            };
+            vec![accepted, programmed]
+        }
+    };
+    let listeners = placed().map(|(listener, placed)| known.listener(listener, placed)).collect();
+    Some(ListenerSetStatus { conditions, listeners })
 }
 
 fn refusal_of(outcome: &GatewayOutcome) -> Option<&'static str> {
@@ -156,7 +191,8 @@ impl Known<'_> {
         }
         let message =
             if verdict.is_accepted() { "references that it needs are not resolved" } else { "it is not accepted" };
-        Cond::fails(CondKind::Programmed, INVALID, message)
+        let reason = verdict.conflicted.unwrap_or(INVALID);
+        Cond::fails(CondKind::Programmed, reason, message)
     }
 
     /// What the report says about a part of the Gateway for this reason.

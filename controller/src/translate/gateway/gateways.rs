@@ -15,12 +15,12 @@ use super::client_certificate;
 use super::findings::Findings;
 use super::infrastructure::Wish;
 use super::listener;
+use super::listener_sets;
 use super::parameters::{self, AddressSource, InvalidParameters, Parameters};
+use super::parent::ParentKey;
 use super::protocol::ListenerProtocol;
 use super::rank::RouteAge;
-use super::reason::{
-    GATEWAY_CLASS_NOT_FOUND, INVALID_PARAMETERS, NO_VALID_CA_CERTIFICATE, UNSUPPORTED_ADDRESS, UNSUPPORTED_VALUE,
-};
+use super::reason::{GATEWAY_CLASS_NOT_FOUND, INVALID_PARAMETERS, NO_VALID_CA_CERTIFICATE, UNSUPPORTED_ADDRESS};
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::translate::assembly::Contribution;
 use crate::translate::memo::Output;
@@ -162,11 +162,12 @@ pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Gateway
             Ok((parameters, requests)) => {
                 outcome.source = parameters.addresses;
                 outcome.requests = requests;
-                check_unsupported(gateway, &mut findings);
+                listener_sets::check_allowed(gateway, &mut findings);
                 let spec = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
                 let frontend = Frontend::read(spec, name, reader, &mut findings);
                 outcome.insecure_frontend = frontend.is_insecure();
-                outcome.listeners = listener::read_all(name, gateway, &frontend, reader, &mut findings);
+                let (owner, specs) = (ParentKey::Gateway(name.clone()), &gateway.spec.listeners);
+                outcome.listeners = listener::read_all(&owner, specs, &frontend, reader, &mut findings);
                 outcome.client = client_certificate::read(name, gateway, reader, &mut findings);
                 listener::find_conflicts(&mut outcome.listeners, &mut findings);
             }
@@ -229,18 +230,15 @@ enum Class<'a> {
     Missing,
 }
 
+/// Whether a Gateway is for us to speak about.
+pub(crate) fn is_ours(gateway: &Gateway, reader: &Reader<'_>) -> bool {
+    !matches!(class_of(gateway, reader), Class::Foreign)
+}
+
 fn class_of<'a>(gateway: &Gateway, reader: &Reader<'a>) -> Class<'a> {
     match reader.gateway_class(&NamespacedName::new("", gateway.spec.gateway_class_name.as_str())) {
         None => Class::Missing,
         Some(class) if class.spec.controller_name == reader.settings().gateway_controller_name => Class::Ours(class),
         Some(_) => Class::Foreign,
-    }
-}
-
-/// Fields of the Gateway as a whole that are not honoured, and are no reason to serve nothing.
-fn check_unsupported(gateway: &Gateway, findings: &mut Findings) {
-    if gateway.spec.allowed_listeners.as_ref().is_some_and(|allowed| allowed.namespaces.is_some()) {
-        let message = "ListenerSets are not supported yet; none is attached";
-        findings.warning("spec.allowedListeners", UNSUPPORTED_VALUE, message, "write the listeners into the Gateway");
     }
 }

@@ -1,10 +1,10 @@
-//! Listeners of a Gateway: each read by itself, then held against its siblings.
+//! Listeners of a Gateway or ListenerSet: each read by itself, then held against its siblings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gateway_api::apis::experimental::gateways::{
-    Gateway, GatewayListeners, GatewayListenersTlsCertificateRefs, GatewayListenersTlsMode,
+    GatewayListeners, GatewayListenersTlsCertificateRefs, GatewayListenersTlsMode,
 };
 use genkan_routing::model::Certificate;
 use genkan_routing::name::HostPattern;
@@ -15,6 +15,7 @@ use super::findings::Findings;
 use super::gateways::{GatewayListener, Verdict};
 use super::grant::{GATEWAY_GROUP, GrantFrom, GrantTo, permits};
 use super::hostname;
+use super::parent::ParentKey;
 use super::protocol::{ListenerProtocol, TlsMode};
 use super::reason::{
     HOSTNAME_CONFLICT, INVALID, INVALID_CERTIFICATE_REF, PROTOCOL_CONFLICT, REF_NOT_PERMITTED, UNSUPPORTED_PROTOCOL,
@@ -23,24 +24,24 @@ use super::reason::{
 use crate::resources::NamespacedName;
 use crate::translate::reader::Reader;
 
-/// Reads every listener of a Gateway by itself.
+/// Reads every listener of a Gateway or ListenerSet by itself. `frontend`: what clients are asked for.
 pub(crate) fn read_all(
-    name: &NamespacedName,
-    gateway: &Gateway,
+    owner: &ParentKey,
+    specs: &[GatewayListeners],
     frontend: &Frontend,
     reader: &Reader<'_>,
     findings: &mut Findings,
 ) -> Vec<GatewayListener> {
     let mut names = BTreeSet::new();
-    let mut listeners = Vec::with_capacity(gateway.spec.listeners.len());
-    for (index, spec) in gateway.spec.listeners.iter().enumerate() {
+    let mut listeners = Vec::with_capacity(specs.len());
+    for (index, spec) in specs.iter().enumerate() {
         let mut listener = read(index, spec, findings);
         if !names.insert(&spec.name) {
             let message = format!("another listener is named {}; this one is not served", spec.name);
             refuse(&mut listener, "name", INVALID, message, "give every listener its own name", findings);
         }
         if listener.protocol.is_some_and(ListenerProtocol::opens_tls) && listener.verdict.claims() {
-            read_tls(&mut listener, spec, name, reader, findings);
+            read_tls(&mut listener, spec, owner, reader, findings);
             frontend.apply(&mut listener, findings);
         }
         listeners.push(listener);
@@ -129,7 +130,7 @@ fn refuse(
 fn read_tls(
     listener: &mut GatewayListener,
     spec: &GatewayListeners,
-    gateway: &NamespacedName,
+    owner: &ParentKey,
     reader: &Reader<'_>,
     findings: &mut Findings,
 ) {
@@ -154,7 +155,7 @@ fn read_tls(
     }
     for (index, reference) in references.iter().enumerate() {
         let field = format!("{}.tls.certificateRefs[{index}]", listener.field);
-        match certificate(reference, gateway, &field, reader, findings) {
+        match certificate(reference, owner, &field, reader, findings) {
             Ok(certificate) => listener.certificates.push(certificate),
             Err(reason) => listener.verdict.resolved_refs = Some(reason),
         }
@@ -165,7 +166,7 @@ fn read_tls(
 /// The certificate that a reference names, or the reason of the condition.
 fn certificate(
     reference: &GatewayListenersTlsCertificateRefs,
-    gateway: &NamespacedName,
+    owner: &ParentKey,
     field: &str,
     reader: &Reader<'_>,
     findings: &mut Findings,
@@ -177,16 +178,19 @@ fn certificate(
         return Err(INVALID_CERTIFICATE_REF);
     }
     let namespace = reference.namespace.as_deref().filter(|namespace| !namespace.is_empty());
-    let namespace: Arc<str> = namespace.map_or_else(|| gateway.namespace.clone(), Arc::from);
-    if namespace != gateway.namespace {
-        let from = GrantFrom { group: GATEWAY_GROUP, kind: "Gateway", namespace: &gateway.namespace };
+    let namespace: Arc<str> = namespace.map_or_else(|| owner.name().namespace.clone(), Arc::from);
+    if namespace != owner.name().namespace {
+        let from = GrantFrom { group: GATEWAY_GROUP, kind: owner.kind(), namespace: &owner.name().namespace };
         let to = GrantTo { group: "", kind: "Secret", name: &reference.name };
         if !permits(reader.reference_grants_in(&namespace), from, to) {
             let message = format!(
-                "no ReferenceGrant in {namespace} allows Gateways of {} to use Secret {}",
-                gateway.namespace, reference.name
+                "no ReferenceGrant in {namespace} allows {}s of {} to use Secret {}",
+                owner.kind(),
+                owner.name().namespace,
+                reference.name
             );
-            let mend = format!("create a ReferenceGrant in {namespace} from Gateway to Secret {}", reference.name);
+            let (kind, secret) = (owner.kind(), &reference.name);
+            let mend = format!("create a ReferenceGrant in {namespace} from {kind} to Secret {secret}");
             findings.error(field, REF_NOT_PERMITTED, message, mend);
             return Err(REF_NOT_PERMITTED);
         }
@@ -199,7 +203,7 @@ fn certificate(
     })
 }
 
-/// Marks listeners of one Gateway that are not distinct. Of those none is served: the API forbids to pick a winner
+/// Marks listeners of one object that are not distinct. Of those none is served: the API forbids to pick a winner
 /// inside a Gateway.
 pub(crate) fn find_conflicts(listeners: &mut [GatewayListener], findings: &mut Findings) {
     let mut protocols: BTreeMap<Place, BTreeSet<ListenerProtocol>> = BTreeMap::new();
@@ -216,13 +220,12 @@ pub(crate) fn find_conflicts(listeners: &mut [GatewayListener], findings: &mut F
             let mut names: Vec<_> = spoken.iter().map(|protocol| protocol.as_str()).collect();
             names.dedup();
             let message =
-                format!("listeners of this Gateway use port {port} with {}; none is served", names.join(" and "));
+                format!("listeners of this object use port {port} with {}; none is served", names.join(" and "));
             let mend = "give each protocol its own port";
             findings.error(format!("{}.protocol", listener.field), PROTOCOL_CONFLICT, message, mend);
             listener.verdict.conflicted = Some(PROTOCOL_CONFLICT);
         } else if hostnames.get(&(place, listener.hostname.clone())).is_some_and(|count| *count > 1) {
-            let message =
-                format!("several listeners of this Gateway have this hostname on port {port}; none is served");
+            let message = format!("several listeners of this object have this hostname on port {port}; none is served");
             let mend = "give each its own hostname, or join them";
             findings.error(format!("{}.hostname", listener.field), HOSTNAME_CONFLICT, message, mend);
             listener.verdict.conflicted = Some(HOSTNAME_CONFLICT);

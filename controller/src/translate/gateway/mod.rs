@@ -1,4 +1,4 @@
-//! The Gateway API front end: GatewayClass, Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute,
+//! The Gateway API front end: GatewayClass, Gateway, ListenerSet, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute,
 //! ReferenceGrant and policies.
 //!
 //! ```text
@@ -8,7 +8,7 @@
 //!                 addressing (all Gateways: addresses of pools) ------------> infrastructure
 //!                   |
 //!                   v
-//!                 ports (all Gateways: conflicts, one listener per port) ---> listeners, certificates
+//!  ListenerSet --> ports (all Gateways: conflicts, one listener per port) ---> listeners, certificates
 //!                   | parents: what a route may attach to
 //!                   v
 //!  HTTPRoute --> route (one unit each: attachment, rules, backends) --------> rules, clusters
@@ -39,6 +39,7 @@ mod client_auth;
 mod client_certificate;
 mod contest;
 mod cors;
+mod family;
 mod features;
 mod filter_spec;
 mod filters;
@@ -51,6 +52,7 @@ mod hostname;
 mod hosts;
 pub mod infrastructure;
 mod listener;
+mod listener_sets;
 mod matches;
 mod mirror;
 mod parameters;
@@ -81,10 +83,12 @@ use genkan_routing::report::Problem;
 use self::addressing::Plan;
 use self::attached::Attached;
 use self::backend_tls::BackendTlsPolicies;
+use self::family::Family;
 use self::gateway_status::Known;
 use self::gateways::GatewayOutcome;
 use self::hosts::Hosts;
 use self::infrastructure::Infrastructure;
+use self::listener_sets::SetOutcome;
 pub use self::parent::ParentKey;
 use self::ports::Parent;
 use self::route::{RouteOutcome, Surroundings};
@@ -104,6 +108,7 @@ use crate::resources::{Key, Kind, NamespacedName, Resources};
 pub struct GatewayFrontEnd {
     classes: Memo<NamespacedName, Contribution>,
     gateways: Memo<NamespacedName, GatewayOutcome>,
+    sets: Memo<NamespacedName, SetOutcome>,
     plan: Plan,
     infrastructure: Arc<BTreeMap<NamespacedName, Infrastructure>>,
     parents: BTreeMap<ParentKey, Parent>,
@@ -127,13 +132,15 @@ impl GatewayFrontEnd {
     /// the way may be added to `dirty` for later steps.
     pub fn update(&mut self, world: &World<'_>, first: bool, dirty: &mut Dirty, batch: &mut Batch) {
         self.update_classes(world, first, dirty, batch);
-        let any_gateway = self.update_gateways(world, first, dirty, batch) || first;
-        if any_gateway {
+        let any_gateway = self.update_gateways(world, first, dirty, batch);
+        let any_set = self.update_sets(world, first, dirty, batch);
+        let anything = first || any_gateway || any_set;
+        if anything {
             self.arrange_ports(world, dirty, batch);
         }
         self.update_routes(world, first, dirty, batch);
         self.update_stream_routes(world, first, dirty, batch);
-        self.update_statuses(any_gateway, batch);
+        self.update_statuses(anything, batch);
         self.hosts.refresh(|name| self.routes.get(name), batch);
         self.traffic_policies.update(world, first, dirty, batch);
         self.backend_tls_policies.update(world, &self.users, first, dirty, batch);
@@ -143,6 +150,7 @@ impl GatewayFrontEnd {
     pub fn is_read(&self, dependency: &Dependency) -> bool {
         self.classes.is_read(dependency)
             || self.gateways.is_read(dependency)
+            || self.sets.is_read(dependency)
             || self.routes.is_read(dependency)
             || self.traffic_policies.is_read(dependency)
             || self.stream_routes.is_read(dependency)
@@ -191,13 +199,35 @@ impl GatewayFrontEnd {
         any
     }
 
+    /// Returns whether any ListenerSet changed.
+    fn update_sets(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) -> bool {
+        let mut names = self.sets.stale(dirty);
+        names.extend(changed_objects(dirty).filter(|key| key.kind == Kind::ListenerSet).map(|key| key.name.clone()));
+        if first {
+            names.extend(world.resources.listener_sets.keys().cloned());
+        }
+        let mut any = false;
+        for name in names {
+            let changed = self.sets.refresh(&name, world.reader(), |reader| {
+                reader.is_watched(&name.namespace).then(|| listener_sets::read(&name, reader)).flatten()
+            });
+            if let Some(changed) = changed {
+                let contribution = |outcome: Option<Arc<SetOutcome>>| Some(outcome?.contribution.clone());
+                batch.push(Some(Changed { old: contribution(changed.old), new: contribution(changed.new) }));
+                any = true;
+            }
+        }
+        any
+    }
+
     /// Holds all Gateways against each other. What routes see of a Gateway that changed becomes dirty.
     fn arrange_ports(&mut self, world: &World<'_>, dirty: &mut Dirty, batch: &mut Batch) {
         let mut gateways: Vec<_> =
             self.gateways.units().filter_map(|name| Some((name, self.gateways.get(name)?))).collect();
         gateways.sort_by(|(_, one), (_, other)| one.age.cmp(&other.age));
         let plan = addressing::plan(&gateways, world.settings);
-        let mut arrangement = ports::arrange(&gateways, &plan, world.settings);
+        let sets = self.sets.units().filter_map(|name| Some((name, self.sets.get(name)?)));
+        let mut arrangement = ports::arrange(&Family::all(&gateways, sets, &plan.gateways), world.settings);
         arrangement.problems.extend(plan.problems.iter().cloned());
         if *self.infrastructure != plan.infrastructure {
             self.infrastructure = Arc::new(plan.infrastructure.clone());
@@ -304,11 +334,11 @@ impl GatewayFrontEnd {
         }
     }
 
-    /// Says anew what statuses of Gateways are to say: of all when `any_gateway` changed, else of those whose routes came
-    /// or went.
-    fn update_statuses(&mut self, any_gateway: bool, batch: &mut Batch) {
+    /// Says anew what statuses of Gateways and ListenerSets are to say: of all when `anything` changed, else of those
+    /// whose routes came or went.
+    fn update_statuses(&mut self, anything: bool, batch: &mut Batch) {
         let mut keys = self.attached.take_touched();
-        if any_gateway {
+        if anything {
             keys.extend(self.statuses.keys().chain(self.parents.keys()).cloned());
         }
         if keys.is_empty() {
@@ -333,18 +363,37 @@ impl GatewayFrontEnd {
 
     /// The status of what has listeners.
     fn status(&self, key: &ParentKey) -> Option<(Key, Wanted)> {
-        let ParentKey::Gateway(name) = key else { return None };
-        let (outcome, parent) = (self.gateways.get(name)?, self.parents.get(key)?);
-        let conflicts = self.ports.iter().flat_map(|ports| &ports.problems);
-        let is_about = |problem: &&Problem| {
-            let object = &problem.origin.object;
-            (&object.namespace, &object.name) == (&name.namespace, &name.name)
+        let parent = self.parents.get(key)?;
+        let (kind, gateway) = match key {
+            ParentKey::Gateway(name) => (Kind::Gateway, name),
+            ParentKey::ListenerSet(name) => (Kind::ListenerSet, &self.sets.get(name)?.gateway),
         };
-        let problems: Vec<_> = outcome.contribution.problems.iter().chain(conflicts.filter(is_about)).collect();
-        let (attached, addressing) = (&self.attached, self.plan.gateways.get(name)?);
-        let status =
-            gateway_status::status(&Known { key, outcome, parent, attached, addressing, problems: &problems })?;
-        Some((Key { kind: Kind::Gateway, name: name.clone() }, Wanted::Gateway(status)))
+        let object = Key { kind, name: key.name().clone() };
+        let (outcome, addressing) = (self.gateways.get(gateway)?, self.plan.gateways.get(gateway)?);
+        let set = match key {
+            ParentKey::Gateway(_) => None,
+            ParentKey::ListenerSet(name) => self.sets.get(name),
+        };
+        let told = set.map_or(&outcome.contribution, |set| &set.contribution);
+        let conflicts = self.ports.iter().flat_map(|ports| &ports.problems);
+        let reference = object.object_ref();
+        let is_about = |problem: &&Problem| problem.origin.object == reference;
+        let problems: Vec<_> = told.problems.iter().chain(conflicts.filter(is_about)).collect();
+        let known = Known { key, outcome, parent, attached: &self.attached, addressing, problems: &problems };
+        let wanted = match set {
+            Some(set) => Wanted::ListenerSet(gateway_status::of_set(&known, set)?),
+            None => Wanted::Gateway(gateway_status::status(&known, self.attached_sets(gateway))?),
+        };
+        Some((object, wanted))
+    }
+
+    /// How many ListenerSets a Gateway has that are accepted; nothing where none could be.
+    fn attached_sets(&self, gateway: &NamespacedName) -> Option<u32> {
+        let sets = self.sets.units().filter_map(|name| Some((name, self.sets.get(name)?)));
+        let mut sets = sets.filter(|(_, set)| set.gateway == *gateway && set.allowed).peekable();
+        sets.peek()?;
+        let parents = sets.filter_map(|(name, _)| self.parents.get(&ParentKey::ListenerSet(name.clone())));
+        u32::try_from(parents.filter(|parent| parent.has_sound_listener()).count()).ok()
     }
 }
 

@@ -11,17 +11,17 @@ use std::sync::Arc;
 use genkan_routing::model::{
     Certificate, ClientAuth, ClientCertificate, Listener, Protocol, Section, SharedMap, UnknownName,
 };
-use genkan_routing::name::{CertificateId, HostPattern, ListenerId, TableId};
+use genkan_routing::name::{CertificateId, HostPattern, ListenerId, ObjectRef, TableId};
 use genkan_routing::report::Problem;
 
-use super::addressing::Plan;
 use super::allowed::AllowedRoutes;
+use super::family::{Family, Taken};
 use super::findings::Findings;
-use super::gateways::{GatewayListener, GatewayOutcome, Verdict};
+use super::gateways::{GatewayListener, Verdict};
 use super::hostname::intersect;
 use super::parent::ParentKey;
 use super::protocol::ListenerProtocol;
-use super::reason::PORT_UNAVAILABLE;
+use super::reason::{NO_MATCHING_PARENT, PORT_UNAVAILABLE};
 use super::streams::{Slot, SlotKey};
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::settings::Settings;
@@ -77,30 +77,74 @@ pub(crate) struct ParentListener {
     pub(crate) bound: Option<ListenerId>,
 }
 
-/// The table of a Gateway's listener.
-fn table_of(gateway: &NamespacedName, listener: &str) -> TableId {
-    TableId::new(format!("gateway/{gateway}/{listener}"))
+/// The table of a listener.
+fn table_of(parent: &ParentKey, listener: &str) -> TableId {
+    let name = parent.name();
+    match parent {
+        ParentKey::Gateway(_) => TableId::new(format!("gateway/{name}/{listener}")),
+        ParentKey::ListenerSet(_) => TableId::new(format!("listenerset/{name}/{listener}")),
+    }
 }
 
-/// Gives every listener of the Gateways that are ours its place. They come in order of age.
-pub(crate) fn arrange(
-    gateways: &[(&NamespacedName, &Arc<GatewayOutcome>)],
-    plan: &Plan,
-    settings: &Settings,
-) -> Arrangement {
+/// Gives every listener of the Gateways that are ours, and of their sets, its place. They come in order of age.
+pub(crate) fn arrange(families: &[Family<'_>], settings: &Settings) -> Arrangement {
     let mut ports = Ports::new(settings);
     let mut arrangement = Arrangement::default();
-    for (name, gateway) in gateways.iter().filter(|(_, gateway)| gateway.ours) {
-        let key = Key { kind: Kind::Gateway, name: (*name).clone() };
-        let mut findings = Findings::new(key.object_ref());
-        let own = plan.gateways.get(*name).and_then(|addressing| addressing.own.as_deref());
-        let listeners: Vec<_> =
-            gateway.listeners.iter().map(|listener| ports.place(name, listener, own, &mut findings)).collect();
-        for (listener, placed) in gateway.listeners.iter().zip(&listeners) {
+    for family in families {
+        let mut taken = Taken::default();
+        let key = ParentKey::Gateway(family.name.clone());
+        let mut findings = Findings::new(object(&key));
+        family.gateway.listeners.iter().for_each(|listener| taken.note(listener));
+        let place = |listener| ports.place(&key, family, listener, &mut findings);
+        let listeners: Vec<_> = family.gateway.listeners.iter().map(place).collect();
+        let refused = family.gateway.refused.as_ref().map(|refusal| refusal.reason);
+        arrangement.add(key, family, refused, &family.gateway.listeners, listeners, findings);
+        for (name, set) in &family.sets {
+            let key = ParentKey::ListenerSet((*name).clone());
+            let mut findings = Findings::new(object(&key));
+            let refused = refused.or((!set.allowed).then_some(NO_MATCHING_PARENT));
+            let mut listeners = Vec::new();
+            for listener in &set.listeners {
+                let distinct = taken.take(listener, &mut findings);
+                listeners.push(match distinct {
+                    Ok(()) if refused.is_none() => ports.place(&key, family, listener, &mut findings),
+                    Ok(()) => ParentListener::unplaced(listener),
+                    Err(reason) => {
+                        let unplaced = ParentListener::unplaced(listener);
+                        let verdict = Verdict { conflicted: Some(reason), ..unplaced.verdict };
+                        ParentListener { verdict, ..unplaced }
+                    }
+                });
+            }
+            arrangement.add(key, family, refused, &set.listeners, listeners, findings);
+        }
+    }
+    arrangement.listeners = ports.into_listeners();
+    arrangement
+}
+
+fn object(parent: &ParentKey) -> ObjectRef {
+    let kind = match parent {
+        ParentKey::Gateway(_) => Kind::Gateway,
+        ParentKey::ListenerSet(_) => Kind::ListenerSet,
+    };
+    Key { kind, name: parent.name().clone() }.object_ref()
+}
+
+impl Arrangement {
+    fn add(
+        &mut self,
+        key: ParentKey,
+        family: &Family<'_>,
+        refused: Option<&'static str>,
+        read: &[GatewayListener],
+        listeners: Vec<ParentListener>,
+        findings: Findings,
+    ) {
+        for (listener, placed) in read.iter().zip(&listeners) {
             let Some(bound) = &placed.bound else { continue };
-            arrangement.certificates.extend(listener.certificates.iter().cloned());
+            self.certificates.extend(listener.certificates.iter().cloned());
             if let Some(protocol) = listener.protocol.filter(|protocol| protocol.is_stream()) {
-                let parent = ParentKey::Gateway((*name).clone());
                 let slot = Slot {
                     bound: bound.clone(),
                     protocol,
@@ -108,21 +152,40 @@ pub(crate) fn arrange(
                     certificates: listener.certificates.clone(),
                     origin: findings.origin(listener.field.clone()),
                 };
-                arrangement.slots.insert(SlotKey { parent, listener: listener.name.clone() }, slot);
+                self.slots.insert(SlotKey { parent: key.clone(), listener: listener.name.clone() }, slot);
             }
         }
-        let refused = gateway.refused.as_ref().map(|refusal| refusal.reason);
-        let shown = match &gateway.client {
+        let shown = match &family.gateway.client {
             None => Shown::Nothing,
             Some(Ok(certificate)) => Shown::Certificate(ClientCertificate(Arc::clone(certificate))),
             Some(Err(_)) => Shown::Broken,
         };
-        let parent = Parent { gateway: (*name).clone(), refused, shown, listeners };
-        arrangement.parents.insert(ParentKey::Gateway((*name).clone()), parent);
-        arrangement.problems.extend(findings.into_problems());
+        self.parents.insert(key, Parent { gateway: family.name.clone(), refused, shown, listeners });
+        self.problems.extend(findings.into_problems());
     }
-    arrangement.listeners = ports.into_listeners();
-    arrangement
+}
+
+impl Parent {
+    /// Whether there is a listener that nothing is wrong with, so that it can be served.
+    pub(crate) fn has_sound_listener(&self) -> bool {
+        self.refused.is_none() && self.listeners.iter().any(|listener| listener.verdict.serves())
+    }
+}
+
+impl ParentListener {
+    /// One that is not served, so far.
+    fn unplaced(listener: &GatewayListener) -> Self {
+        Self {
+            name: listener.name.clone(),
+            port: listener.port,
+            protocol: listener.protocol,
+            hostname: listener.hostname.clone(),
+            allowed: listener.allowed.clone(),
+            verdict: listener.verdict,
+            table: None,
+            bound: None,
+        }
+    }
 }
 
 /// Ports by where they are on this machine.
@@ -277,26 +340,18 @@ impl<'s> Ports<'s> {
 
     fn place(
         &mut self,
-        gateway: &NamespacedName,
+        parent: &ParentKey,
+        family: &Family<'_>,
         listener: &GatewayListener,
-        own: Option<&[IpAddr]>,
         findings: &mut Findings,
     ) -> ParentListener {
-        let mut placed = ParentListener {
-            name: listener.name.clone(),
-            port: listener.port,
-            protocol: listener.protocol,
-            hostname: listener.hostname.clone(),
-            allowed: listener.allowed.clone(),
-            verdict: listener.verdict,
-            table: None,
-            bound: None,
-        };
+        let mut placed = ParentListener::unplaced(listener);
         let claims = listener.protocol.filter(|_| listener.verdict.claims());
         let Some(protocol) = claims.map(ListenerProtocol::on_port) else { return placed };
+        let own = family.addressing.own.as_deref();
         let port = match own {
-            Some(addresses) => Ok(self.own(gateway, listener, protocol, addresses)),
-            None => self.claim(gateway, listener, protocol, findings),
+            Some(addresses) => Ok(self.own(family.name, listener, protocol, addresses)),
+            None => self.claim(parent, listener, protocol, findings),
         };
         match port {
             Err(reason) => placed.verdict.accepted = Some(reason),
@@ -304,7 +359,7 @@ impl<'s> Ports<'s> {
                 if listener.protocol.is_some_and(ListenerProtocol::is_stream) {
                     port.has_streams = true;
                 } else {
-                    let table = table_of(gateway, &listener.name);
+                    let table = table_of(parent, &listener.name);
                     port.serve(listener, table.clone());
                     placed.table = Some(table);
                 }
@@ -339,7 +394,7 @@ impl<'s> Ports<'s> {
     /// Takes a port and a hostname on it, or says who has them.
     fn claim(
         &mut self,
-        gateway: &NamespacedName,
+        parent: &ParentKey,
         listener: &GatewayListener,
         protocol: Protocol,
         findings: &mut Findings,
@@ -347,7 +402,7 @@ impl<'s> Ports<'s> {
         let wire = Wire::of(protocol);
         let mapped = self.settings.gateway_ports.get(&listener.port).copied().filter(|_| wire == Wire::Tcp);
         let number = mapped.unwrap_or(listener.port);
-        let owner = format!("Gateway {gateway}");
+        let owner = parent.to_string();
         let port = self.ports.entry(PortAt::Shared(wire, number)).or_insert_with(|| {
             let port = Port::new(shared_id(protocol, number), number, protocol, listener.port, owner.clone());
             Port { addresses: self.settings.bind_addresses.clone(), ..port }

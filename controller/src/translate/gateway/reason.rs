@@ -17,6 +17,10 @@ pub(crate) const CONFIGURATION_CHANGED: &str = "ConfigurationChanged";
 /// Route `Accepted`: the parent is not accepted itself.
 pub(crate) const PENDING: &str = "Pending";
 
+/// ListenerSet `Accepted`: the Gateway does not take it.
+pub(crate) const NOT_ALLOWED: &str = "NotAllowed";
+/// ListenerSet `Accepted`: the Gateway is not accepted itself.
+pub(crate) const PARENT_NOT_ACCEPTED: &str = "ParentNotAccepted";
 /// Listener `Accepted`: the protocol is not served.
 pub(crate) const UNSUPPORTED_PROTOCOL: &str = "UnsupportedProtocol";
 /// Listener `Conflicted`: another listener has the port with another protocol.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use gateway_api::apis::experimental::gateways::GatewayListenersAllowedRoutesNamespacesSelector;
+use gateway_api::apis::experimental::gateways::{
+    GatewayAllowedListenersNamespacesSelector, GatewayListenersAllowedRoutesNamespacesSelector,
+};
 
 /// The label that every namespace has: its own name. The API server sets it; namespaces in files may lack it.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -39,16 +41,44 @@ pub(crate) enum SelectorError {
     Values(usize),
 }
 
+/// A selector as the API writes it: it has a type for each place where one stands.
+pub(crate) trait Written {
+    /// `matchLabels`.
+    fn labels(&self) -> impl Iterator<Item = (&String, &String)>;
+
+    /// `matchExpressions`: keys, operators and values.
+    fn expressions(&self) -> impl Iterator<Item = (&str, &str, &[String])>;
+}
+
+macro_rules! written {
+    ($($type:ty),+) => {
+        $(impl Written for $type {
+            fn labels(&self) -> impl Iterator<Item = (&String, &String)> {
+                self.match_labels.iter().flatten()
+            }
+
+            fn expressions(&self) -> impl Iterator<Item = (&str, &str, &[String])> {
+                self.match_expressions.iter().flatten().map(|expression| {
+                    let values = expression.values.as_deref().unwrap_or_default();
+                    (expression.key.as_str(), expression.operator.as_str(), values)
+                })
+            }
+        })+
+    };
+}
+
+written!(GatewayListenersAllowedRoutesNamespacesSelector, GatewayAllowedListenersNamespacesSelector);
+
 impl Selector {
     /// Parses a selector as the API writes it.
-    pub(crate) fn parse(selector: &GatewayListenersAllowedRoutesNamespacesSelector) -> Result<Self, SelectorError> {
-        let labels = selector.match_labels.iter().flatten();
-        let mut requirements: Vec<_> = labels
+    pub(crate) fn parse(selector: &impl Written) -> Result<Self, SelectorError> {
+        let mut requirements: Vec<_> = selector
+            .labels()
             .map(|(key, value)| Requirement { key: key.clone(), operator: Operator::In(vec![value.clone()]) })
             .collect();
-        for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {
-            let values = expression.values.clone().unwrap_or_default();
-            let operator = match (expression.operator.as_str(), values.is_empty()) {
+        for (index, (key, operator, values)) in selector.expressions().enumerate() {
+            let values = values.to_vec();
+            let operator = match (operator, values.is_empty()) {
                 ("In", false) => Operator::In(values),
                 ("NotIn", false) => Operator::NotIn(values),
                 ("Exists", true) => Operator::Exists,
@@ -56,7 +86,7 @@ impl Selector {
                 ("In" | "NotIn" | "Exists" | "DoesNotExist", _) => return Err(SelectorError::Values(index)),
                 (other, _) => return Err(SelectorError::Operator(index, other.to_owned())),
             };
-            requirements.push(Requirement { key: expression.key.clone(), operator });
+            requirements.push(Requirement { key: key.to_owned(), operator });
         }
         Ok(Self { requirements })
     }
