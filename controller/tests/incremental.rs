@@ -68,6 +68,44 @@ proptest! {
 }
 
 #[test]
+fn an_address_that_is_being_recorded_is_given_to_nobody_else() {
+    let settings = Settings { record_addresses: true, ..settings() };
+    let gateway = |name| {
+        let listener = json!({"name": "web", "port": 80, "protocol": "HTTP"});
+        let spec = json!({"gatewayClassName": "genkan", "listeners": [listener]});
+        Object::Gateway(object(json!({"metadata": {"namespace": "x", "name": name}, "spec": spec})))
+    };
+    let reference = json!({"group": "genkan.dev", "kind": "GatewayParameters", "namespace": "x", "name": "pool"});
+    let class = json!({"controllerName": "genkan.dev/gateway-controller", "parametersRef": reference});
+    let addresses = json!({"mode": "Pool", "pool": {"dynamic": ["192.0.2.1-192.0.2.9"]}});
+    let parameters = json!({"metadata": {"namespace": "x", "name": "pool"}, "spec": {"addresses": addresses}});
+    let rounds = [
+        vec![
+            Object::GatewayClass(object(json!({"metadata": {"name": "genkan"}, "spec": class}))),
+            Object::GatewayParameters(object(parameters)),
+            gateway("younger"),
+        ],
+        // Created in the same second, it counts as older by its name.
+        vec![gateway("a")],
+    ];
+    let mut resources = Resources::default();
+    let mut translator = Translator::new(settings);
+    let mut wanted = Vec::new();
+    for round in rounds {
+        let changes = round.iter().map(|object| Change::Object(Key::of(object))).collect();
+        for object in round {
+            resources.apply(object);
+        }
+        let services = translator.update(&resources, &changes).infrastructure;
+        let texts = services.iter().map(|(name, it)| (name.to_string(), serde_json::to_string(it).unwrap()));
+        wanted.push(texts.collect::<std::collections::BTreeMap<_, _>>());
+    }
+    assert!(wanted[0]["x/younger-gateway"].contains("192.0.2.1"), "{wanted:#?}");
+    assert_eq!(wanted[1]["x/younger-gateway"], wanted[0]["x/younger-gateway"]);
+    assert!(wanted[1]["x/a-gateway"].contains("192.0.2.2"), "{wanted:#?}");
+}
+
+#[test]
 fn a_host_loses_its_tls_in_the_round_that_changes_the_default_certificate() {
     let ingress = |tls: Value| {
         let metadata = json!({"namespace": "y", "name": "i"});

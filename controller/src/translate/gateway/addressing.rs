@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) infrastructure: BTreeMap<NamespacedName, Infrastructure>,
     /// What can't be had.
     pub(crate) problems: Vec<Problem>,
+    /// The addresses that each Gateway is to have, also before they are recorded.
+    pub(crate) promised: BTreeMap<NamespacedName, Vec<IpAddr>>,
 }
 
 /// Where a Gateway is reached.
@@ -41,15 +43,27 @@ pub(crate) struct Addressing {
     pub(crate) trouble: Option<Refusal>,
 }
 
-/// Plans for Gateways in order of age.
-pub(crate) fn plan(gateways: &[(&NamespacedName, &Arc<GatewayOutcome>)], settings: &Settings) -> Plan {
+/// Plans for Gateways in order of age. What the plan before has `promised` to a Gateway of which nothing is recorded may
+/// be on its way to the record: nobody else gets it, however old.
+pub(crate) fn plan(
+    gateways: &[(&NamespacedName, &Arc<GatewayOutcome>)],
+    promised: &BTreeMap<NamespacedName, Vec<IpAddr>>,
+    settings: &Settings,
+) -> Plan {
     let requests: Vec<Vec<Request>> = gateways.iter().map(|(_, gateway)| asked(gateway)).collect();
-    let claims: Vec<_> =
-        gateways.iter().zip(&requests).map(|((name, gateway), requests)| claim(name, gateway, requests)).collect();
+    let claims: Vec<_> = gateways
+        .iter()
+        .zip(&requests)
+        .map(|((name, gateway), requests)| {
+            let promised = promised.get(*name).map(Vec::as_slice).unwrap_or_default();
+            claim(name, gateway, requests, promised)
+        })
+        .collect();
     let allocations = allocate(&claims, &settings.bind_addresses);
     let mut plan = Plan::default();
     for ((name, gateway), allocation) in gateways.iter().zip(allocations) {
         if settings.record_addresses {
+            plan.promised.insert((*name).clone(), allocation.addresses.clone());
             plan.keep(name, gateway, &allocation, settings);
         }
         if !gateway.ours {
@@ -73,13 +87,22 @@ fn asked(gateway: &GatewayOutcome) -> Vec<Request> {
     if gateway.requests.is_empty() { vec![Request::Any] } else { gateway.requests.iter().flatten().copied().collect() }
 }
 
-fn claim<'a>(name: &'a NamespacedName, gateway: &'a GatewayOutcome, requests: &'a [Request]) -> Claim<'a> {
+fn claim<'a>(
+    name: &'a NamespacedName,
+    gateway: &'a GatewayOutcome,
+    requests: &'a [Request],
+    promised: &'a [IpAddr],
+) -> Claim<'a> {
+    let kept = || match gateway.wish.record.addresses() {
+        [] => promised,
+        recorded => recorded,
+    };
     let (pool, recorded) = match &gateway.source {
         // A mistake in its parameters must not cost it its addresses for good.
         _ if gateway.ours && gateway.refused.is_some() => (None, gateway.wish.record.addresses()),
         // It can't be recorded that it has one.
         _ if gateway.wish.record == Record::Foreign => (None, &[][..]),
-        AddressSource::Pool(pool) => (Some(&**pool), gateway.wish.record.addresses()),
+        AddressSource::Pool(pool) => (Some(&**pool), kept()),
         AddressSource::Shared => (None, &[][..]),
     };
     Claim { gateway: name, pool, requests, recorded }
