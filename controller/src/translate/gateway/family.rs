@@ -56,7 +56,7 @@ impl<'a> Family<'a> {
 }
 
 impl Taken {
-    /// Notes a listener of the Gateway itself; these were held against each other.
+    /// Notes a listener that is distinct from all that were noted.
     pub(crate) fn note(&mut self, listener: &GatewayListener) {
         if let Some(protocol) = listener.protocol.filter(|_| listener.verdict.claims()) {
             let protocol = protocol.on_port();
@@ -66,31 +66,23 @@ impl Taken {
         }
     }
 
-    /// Notes a listener of a set, or says why it is not distinct from those before it.
-    pub(crate) fn take(&mut self, listener: &GatewayListener, findings: &mut Findings) -> Result<(), &'static str> {
-        let Some(protocol) = listener.protocol.filter(|_| listener.verdict.claims()) else { return Ok(()) };
-        let (protocol, port) = (protocol.on_port(), listener.port);
-        let taken = self.ports.get(&(protocol == Protocol::Udp, port));
-        let of = "the Gateway, or of a ListenerSet that came first";
-        match taken {
-            Some((other, _)) if *other != protocol => {
-                let message = format!("a listener of {of}, uses port {port} with another protocol");
-                let mend = "use another port, or the same protocol";
-                let message = format!("{message}; this listener is not served");
-                findings.error(format!("{}.protocol", listener.field), PROTOCOL_CONFLICT, message, mend);
-                Err(PROTOCOL_CONFLICT)
-            }
-            Some((_, hostnames)) if hostnames.contains(&listener.hostname) => {
-                let message = format!("a listener of {of}, has this hostname on port {port}");
-                let mend = "use another hostname or port, or attach the routes to that listener";
-                let message = format!("{message}; this listener is not served");
-                findings.error(format!("{}.hostname", listener.field), HOSTNAME_CONFLICT, message, mend);
-                Err(HOSTNAME_CONFLICT)
-            }
-            _ => {
-                self.note(listener);
-                Ok(())
-            }
+    /// Why a listener of a set is not distinct from those before it, if so.
+    pub(crate) fn conflict(&self, listener: &GatewayListener, findings: &mut Findings) -> Option<&'static str> {
+        let protocol = listener.protocol.filter(|_| listener.verdict.claims())?.on_port();
+        let port = listener.port;
+        let (other, hostnames) = self.ports.get(&(protocol == Protocol::Udp, port))?;
+        let of = "a listener of the Gateway, or of a ListenerSet that came first,";
+        if *other != protocol {
+            let message = format!("{of} uses port {port} with another protocol; this listener is not served");
+            let mend = "use another port, or the same protocol";
+            findings.error(format!("{}.protocol", listener.field), PROTOCOL_CONFLICT, message, mend);
+            return Some(PROTOCOL_CONFLICT);
         }
+        hostnames.contains(&listener.hostname).then(|| {
+            let message = format!("{of} has this hostname on port {port}; this listener is not served");
+            let mend = "use another hostname or port, or attach the routes to that listener";
+            findings.error(format!("{}.hostname", listener.field), HOSTNAME_CONFLICT, message, mend);
+            HOSTNAME_CONFLICT
+        })
     }
 }

@@ -76,7 +76,6 @@ pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<SetOutc
                 let spec = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
                 let frontend = Frontend::read(spec, &parent, reader, &mut elsewhere);
                 listeners = listener::read_all(&owner, &set.spec.listeners, &frontend, reader, &mut findings);
-                listener::find_conflicts(&mut listeners, &mut findings);
             } else {
                 let message = format!("Gateway {parent} takes no ListenerSets from here; the listeners are not served");
                 findings.error("spec.parentRef", NOT_ALLOWED, message, "change spec.allowedListeners of the Gateway");

@@ -19,6 +19,7 @@ use super::family::{Family, Taken};
 use super::findings::Findings;
 use super::gateways::{GatewayListener, Verdict};
 use super::hostname::intersect;
+use super::listener;
 use super::parent::ParentKey;
 use super::protocol::ListenerProtocol;
 use super::reason::{NO_MATCHING_PARENT, PORT_UNAVAILABLE};
@@ -103,19 +104,18 @@ pub(crate) fn arrange(families: &[Family<'_>], settings: &Settings) -> Arrangeme
             let key = ParentKey::ListenerSet((*name).clone());
             let mut findings = Findings::new(object(&key));
             let refused = refused.or((!set.allowed).then_some(NO_MATCHING_PARENT));
-            let mut listeners = Vec::new();
-            for listener in &set.listeners {
-                let distinct = taken.take(listener, &mut findings);
-                listeners.push(match distinct {
-                    Ok(()) if refused.is_none() => ports.place(&key, family, listener, &mut findings),
-                    Ok(()) => ParentListener::unplaced(listener),
-                    Err(reason) => {
-                        let unplaced = ParentListener::unplaced(listener);
-                        let verdict = Verdict { conflicted: Some(reason), ..unplaced.verdict };
-                        ParentListener { verdict, ..unplaced }
-                    }
-                });
+            // Who loses to a listener that came first is in nobody's way.
+            let mut distinct = set.listeners.clone();
+            for listener in &mut distinct {
+                listener.verdict.conflicted = taken.conflict(listener, &mut findings);
             }
+            listener::find_conflicts(&mut distinct, &mut findings);
+            distinct.iter().for_each(|listener| taken.note(listener));
+            let mut place = |listener| match refused {
+                None => ports.place(&key, family, listener, &mut findings),
+                Some(_) => ParentListener::unplaced(listener),
+            };
+            let listeners = distinct.iter().map(&mut place).collect();
             arrangement.add(key, family, refused, &set.listeners, listeners, findings);
         }
     }
