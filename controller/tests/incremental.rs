@@ -17,6 +17,8 @@ use proptest::sample::select;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+#[path = "incremental/gateway_api.rs"]
+mod gateway_api;
 #[path = "incremental/policies.rs"]
 mod policies;
 
@@ -279,7 +281,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => config_map().prop_map(Step::Apply),
         2 => stream_entries().prop_map(Step::Apply),
         1 => class().prop_map(Step::Apply),
-        4 => gateway_kind().prop_map(Step::Apply),
+        4 => gateway_api::gateway_kind().prop_map(Step::Apply),
         5 => key().prop_map(Step::Remove),
         1 => (select(vec![Kind::IngressClass, Kind::Namespace]), any::<bool>())
             .prop_map(|(kind, readable)| Step::Readable(kind, readable)),
@@ -450,176 +452,6 @@ fn class() -> impl Strategy<Value = Object> {
     (select(vec!["nginx", "other"]), select(vec!["k8s.io/ingress-nginx", "example.org/other"])).prop_map(
         |(name, controller)| {
             Object::IngressClass(object(json!({"metadata": {"name": name}, "spec": {"controller": controller}})))
-        },
-    )
-}
-
-fn gateway_kind() -> impl Strategy<Value = Object> {
-    prop_oneof![
-        1 => (select(vec!["genkan.dev/gateway-controller", "example.org/other"]), any::<bool>()).prop_map(|(controller, own)| {
-            let parameters =
-                json!({"group": "genkan.dev", "kind": "GatewayParameters", "namespace": "x", "name": "pool"});
-            let spec = json!({"controllerName": controller, "parametersRef": own.then_some(parameters)});
-            Object::GatewayClass(object(json!({"metadata": {"name": "genkan"}, "spec": spec})))
-        }),
-        1 => select(vec!["192.0.2.1", "192.0.2.1-192.0.2.9", "nowhere"]).prop_map(|range| {
-            let spec = json!({"addresses": {"mode": "Pool", "pool": {"dynamic": [range]}}});
-            Object::GatewayParameters(object(json!({"metadata": {"namespace": "x", "name": "pool"}, "spec": spec})))
-        }),
-        2 => gateway(),
-        1 => listener_set(),
-        4 => http_route(),
-        2 => grpc_route(),
-        3 => stream_route(),
-        1 => (namespace(), namespace(), select(vec!["Service", "Secret"])).prop_map(|(to, from, kind)| {
-            let kinds = if kind == "Service" { vec!["HTTPRoute", "GRPCRoute"] } else { vec!["Gateway"] };
-            let from = |kind| json!({"group": "gateway.networking.k8s.io", "kind": kind, "namespace": from});
-            Object::ReferenceGrant(object(json!({
-                "metadata": {"namespace": to, "name": "grant"},
-                "spec": {
-                    "from": kinds.into_iter().map(from).collect::<Vec<_>>(),
-                    "to": [{"group": "", "kind": kind}],
-                },
-            })))
-        }),
-        1 => policies::traffic_policy(),
-        2 => policies::backend_tls_policy(),
-        1 => (namespace(), any::<bool>()).prop_map(|(name, labelled)| {
-            let labels = if labelled { json!({"team": "web"}) } else { json!({}) };
-            Object::Namespace(object(json!({"metadata": {"name": name, "labels": labels}})))
-        }),
-    ]
-}
-
-fn gateway() -> impl Strategy<Value = Object> {
-    let from = select(vec![
-        json!({"from": "Same"}),
-        json!({"from": "All"}),
-        json!({"from": "Selector", "selector": {"matchLabels": {"team": "web"}}}),
-    ]);
-    // A TCP or UDP service may want the port as well.
-    let spoken = select(vec![
-        ("HTTP", 80, None),
-        ("HTTP", 9000, None),
-        ("HTTPS", 443, Some("x")),
-        ("HTTPS", 443, Some("y")),
-        ("TLS", 443, Some("x")),
-        ("TLS", 443, None),
-        ("TCP", 9000, None),
-        ("UDP", 9001, None),
-    ]);
-    let client = option::of((select(vec!["tls-a", "tls-wild"]), option::of(namespace())));
-    (namespace(), select(vec!["g1", "g2"]), host(), from, spoken, (any::<bool>(), client)).prop_map(
-        |(namespace, name, host, from, (protocol, port, certificate), (asks, client))| {
-            let references = |namespace| json!([{"name": "tls-wild", "namespace": namespace}]);
-            let tls = match (protocol, certificate) {
-                (_, Some(namespace)) => json!({"mode": "Terminate", "certificateRefs": references(namespace)}),
-                ("TLS", None) => json!({"mode": "Passthrough"}),
-                _ => json!(null),
-            };
-            let authority = json!({"group": "", "kind": "Secret", "name": "authority"});
-            let validation = asks.then_some(json!({"caCertificateRefs": [authority]}));
-            let client = client.map(|(name, namespace)| json!({"name": name, "namespace": namespace}));
-            let both = json!({
-                "frontend": {"default": {"validation": validation}}, "backend": {"clientCertificateRef": client},
-            });
-            Object::Gateway(object(json!({
-                "metadata": {"namespace": namespace, "name": name},
-                "spec": {"gatewayClassName": "genkan", "allowedListeners": {"namespaces": from}, "tls": both, "listeners": [{
-                    "name": "web", "port": port, "protocol": protocol, "hostname": host,
-                    "allowedRoutes": {"namespaces": from}, "tls": tls,
-                }]},
-            })))
-        },
-    )
-}
-
-fn stream_route() -> impl Strategy<Value = Object> {
-    let backend = (select(vec!["a", "b", "d"]), option::of(namespace()), 0u8..3).prop_map(
-        |(name, namespace, weight)| json!({"name": name, "namespace": namespace, "port": 80, "weight": weight}),
-    );
-    let parent = (select(vec!["g1", "g2"]), option::of(namespace()));
-    let kind = select(vec![Kind::TlsRoute, Kind::TcpRoute, Kind::UdpRoute]);
-    (kind, namespace(), select(vec!["r1", "r2"]), parent, host(), vec(backend, 0..3)).prop_map(
-        |(kind, namespace, name, (gateway, parent), host, backends)| {
-            let hostnames = host.into_iter().collect::<Vec<_>>();
-            let route = json!({
-                "metadata": {"namespace": namespace, "name": name},
-                "spec": {
-                    "parentRefs": [{"name": gateway, "namespace": parent}], "hostnames": hostnames,
-                    "rules": [{"backendRefs": backends}],
-                },
-            });
-            match kind {
-                Kind::TlsRoute => Object::TlsRoute(object(route)),
-                Kind::TcpRoute => Object::TcpRoute(object(route)),
-                _ => Object::UdpRoute(object(route)),
-            }
-        },
-    )
-}
-
-fn listener_set() -> impl Strategy<Value = Object> {
-    let listener = (host(), select(vec![80, 9000]), select(vec!["HTTP", "HTTPS"]));
-    (namespace(), select(vec!["l1", "l2"]), select(vec!["g1", "g2"]), option::of(namespace()), vec(listener, 1..3))
-        .prop_map(|(namespace, name, gateway, parent, listeners)| {
-            let listener = |(index, (host, port, protocol)): (usize, (Option<&str>, i32, &str))| {
-                let tls = (protocol == "HTTPS").then(|| json!({"certificateRefs": [{"name": "tls-wild"}]}));
-                let name = format!("extra-{index}");
-                json!({"name": name, "port": port, "protocol": protocol, "hostname": host, "tls": tls})
-            };
-            let listeners: Vec<_> = listeners.into_iter().enumerate().map(listener).collect();
-            Object::ListenerSet(object(json!({
-                "metadata": {"namespace": namespace, "name": name},
-                "spec": {"parentRef": {"name": gateway, "namespace": parent}, "listeners": listeners},
-            })))
-        })
-}
-
-fn http_route() -> impl Strategy<Value = Object> {
-    let path = (select(vec!["Exact", "PathPrefix"]), select(vec!["/", "/foo", "/foo/bar"]))
-        .prop_map(|(kind, value)| json!({"path": {"type": kind, "value": value}}));
-    let backend = (select(vec!["a", "b", "d"]), option::of(namespace()), 0u8..3).prop_map(
-        |(name, namespace, weight)| json!({"name": name, "namespace": namespace, "port": 80, "weight": weight}),
-    );
-    let rule = (vec(path, 0..3), vec(backend, 0..3))
-        .prop_map(|(matches, backends)| json!({"matches": matches, "backendRefs": backends}));
-    let parent = (select(vec![("Gateway", "g1"), ("Gateway", "g2"), ("ListenerSet", "l1")]), option::of(namespace()));
-    let name = (select(vec!["r1", "r2"]), option::of(Just("2024-06-01T00:00:00Z")));
-    (namespace(), name, parent, option::of(host()), vec(rule, 1..3)).prop_map(
-        |(namespace, (name, created), ((kind, gateway), parent), host, rules)| {
-            let hostnames = host.flatten().into_iter().collect::<Vec<_>>();
-            Object::HttpRoute(object(json!({
-                "metadata": {"namespace": namespace, "name": name, "creationTimestamp": created},
-                "spec": {
-                    "parentRefs": [{"kind": kind, "name": gateway, "namespace": parent}, {"name": "g1"}],
-                    "hostnames": hostnames, "rules": rules,
-                },
-            })))
-        },
-    )
-}
-
-/// Some are older, some younger than the HTTPRoutes with which they have a hostname in common.
-fn grpc_route() -> impl Strategy<Value = Object> {
-    let method = (option::of(select(vec!["s", "t"])), option::of(select(vec!["m", "("])))
-        .prop_map(|(service, method)| json!({"method": {"service": service, "method": method}}));
-    let backend = (select(vec!["a", "b", "d"]), option::of(namespace()))
-        .prop_map(|(name, namespace)| json!({"name": name, "namespace": namespace, "port": 80}));
-    let rule = (vec(method, 0..3), vec(backend, 0..2))
-        .prop_map(|(matches, backends)| json!({"matches": matches, "backendRefs": backends}));
-    let parent = (select(vec!["g1", "g2"]), option::of(namespace()));
-    let created = option::of(select(vec!["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"]));
-    let name = (select(vec!["r1", "r2"]), created);
-    (namespace(), name, parent, option::of(host()), vec(rule, 1..3)).prop_map(
-        |(namespace, (name, created), (gateway, parent), host, rules)| {
-            let hostnames = host.flatten().into_iter().collect::<Vec<_>>();
-            Object::GrpcRoute(object(json!({
-                "metadata": {"namespace": namespace, "name": name, "creationTimestamp": created},
-                "spec": {
-                    "parentRefs": [{"name": gateway, "namespace": parent}], "hostnames": hostnames, "rules": rules,
-                },
-            })))
         },
     )
 }
