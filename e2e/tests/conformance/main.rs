@@ -39,7 +39,6 @@ fn updates() -> bool {
 }
 
 #[test]
-#[ignore = "a Gateway that gets the address of one just deleted is not always served; make conformance runs it"]
 fn the_suite_finds_what_the_report_says() {
     let tests = env::var("TESTS").unwrap_or_default();
     let runs = env::var("RUNS").map_or(1, |runs| runs.parse().expect("RUNS is a number"));
