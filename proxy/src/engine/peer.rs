@@ -1,7 +1,7 @@
 //! An attempt's endpoint in pingora's words.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use genkan_routing::model::{Authority, Trust, UpstreamTls, Verify};
 use parking_lot::Mutex;
@@ -26,8 +26,9 @@ pub(super) struct Peers {
     /// pingora builds a verifier even where nothing is verified, and needs an authority for that; this one has signed
     /// nothing. Without it, an image without system certificates could not reach endpoints over TLS at all.
     nobody: Option<Authorities>,
-    /// By the address of what they were made from, which is kept alive here.
-    known: Mutex<FxHashMap<usize, (Arc<Trust>, Authorities)>>,
+    /// By the address of what they were made from: no other has that address while a weak pointer to it is here. Each
+    /// worker has such a map, so a strong one would be kept alive by the others for ever.
+    known: Mutex<FxHashMap<usize, (Weak<Trust>, Authorities)>>,
 }
 
 impl Peers {
@@ -95,9 +96,9 @@ impl Peers {
             Some((_, made)) => Arc::clone(made),
             None => {
                 // Policies that are gone.
-                known.retain(|_, (trust, _)| Arc::strong_count(trust) > 1);
+                known.retain(|_, (trust, _)| trust.strong_count() > 0);
                 let made = authorities.iter().filter_map(wrap).collect();
-                known.insert(Arc::as_ptr(trust).addr(), (Arc::clone(trust), Arc::clone(&made)));
+                known.insert(Arc::as_ptr(trust).addr(), (Arc::downgrade(trust), Arc::clone(&made)));
                 made
             }
         };
@@ -127,4 +128,25 @@ fn wrap(authority: &Authority) -> Option<WrappedX509> {
     let der = rustls::pki_types::CertificateDer::from(&*authority.der);
     let sound = X509Certificate::from_der(&authority.der).is_ok() && rustls::RootCertStore::empty().add(der).is_ok();
     sound.then(|| WrappedX509::new(authority.der.to_vec(), parse_x509))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_of_policies_that_are_gone_are_forgotten_by_every_worker() {
+        let workers = [Peers::new(), Peers::new()];
+        for _ in 0..10 {
+            let trust =
+                Arc::new(Trust { id: "default/policy".into(), authorities: Some(Vec::new()), names: Vec::new() });
+            for peers in &workers {
+                peers.authorities(&trust, &[]);
+            }
+        }
+        for peers in workers {
+            // The last one is found to be gone when the next one comes.
+            assert_eq!(peers.known.lock().len(), 1);
+        }
+    }
 }

@@ -18,12 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use genkan_routing::model::{HttpVersion, UpstreamTls, Verify};
 use pingora_core::connectors::L4Connect;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::{Error, ErrorType, Result};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task;
 use tokio::time::timeout;
@@ -39,6 +40,7 @@ struct Connector {
     version: HttpVersion,
     secure: Secure,
     limit: Duration,
+    send_timeout: Duration,
 }
 
 /// Whether pingora can't do what is asked.
@@ -55,6 +57,7 @@ pub(super) fn connector(target: &Target<'_>, tls: &UpstreamTls) -> Arc<dyn L4Con
         version: if target.http2 { HttpVersion::Http2 } else { HttpVersion::Http1 },
         secure: target.secure.clone(),
         limit: target.connect_timeout,
+        send_timeout: target.send_timeout,
     })
 }
 
@@ -70,7 +73,7 @@ impl L4Connect for Connector {
         let stream = timeout(self.limit, connecting).await;
         let stream = stream.map_err(|late| Error::because(ErrorType::ConnectTimedout, "own TLS", late))??;
         let (ours, theirs) = UnixStream::pair().map_err(refused)?;
-        task::spawn(relay(stream, ours));
+        task::spawn(relay(stream, ours, self.send_timeout));
         Ok(theirs.into())
     }
 }
@@ -79,15 +82,26 @@ fn refused(error: io::Error) -> Box<Error> {
     Error::because(ErrorType::ConnectError, "own TLS", error)
 }
 
+/// Bytes of a request that are passed on at once.
+const CHUNK: usize = 8 << 10;
+
 /// Passes on what comes from either side. pingora never closes one direction alone, so its end is the end of both; the
-/// endpoint may close before it has read everything.
-async fn relay(endpoint: impl AsyncRead + AsyncWrite, own: UnixStream) {
+/// endpoint may close before it has read everything. One that takes nothing for `send_timeout` is given up: pingora may
+/// have gone long since, which is not seen while a write waits.
+async fn relay(endpoint: impl AsyncRead + AsyncWrite, own: UnixStream, send_timeout: Duration) {
     let (mut from_endpoint, mut to_endpoint) = split(endpoint);
     let (mut from_engine, mut to_engine) = own.into_split();
     let requests = async {
+        let mut chunk = BytesMut::with_capacity(CHUNK);
         // Errors of either side end the connection; the request's own failure tells of them.
-        let _ = copy(&mut from_engine, &mut to_endpoint).await;
-        let _ = to_endpoint.shutdown().await;
+        while from_engine.read_buf(&mut chunk).await.is_ok_and(|read| read > 0) {
+            while !chunk.is_empty() {
+                let Ok(Ok(1..)) = timeout(send_timeout, to_endpoint.write_buf(&mut chunk)).await else { return };
+            }
+            let Ok(Ok(())) = timeout(send_timeout, to_endpoint.flush()).await else { return };
+            chunk.reserve(CHUNK);
+        }
+        let _ = timeout(send_timeout, to_endpoint.shutdown()).await;
     };
     let responses = async {
         if copy(&mut from_endpoint, &mut to_engine).await.is_ok() && to_engine.shutdown().await.is_ok() {
@@ -97,5 +111,38 @@ async fn relay(endpoint: impl AsyncRead + AsyncWrite, own: UnixStream) {
     tokio::select! {
         () = requests => {}
         () = responses => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_that_takes_nothing_does_not_keep_the_relay() {
+        let (endpoint, held) = tokio::io::duplex(16);
+        let (own, mut engine) = UnixStream::pair().unwrap();
+        let relay = task::spawn(relay(endpoint, own, Duration::from_millis(10)));
+        engine.write_all(&[b'x'; 64]).await.unwrap();
+        drop(engine);
+        relay.await.unwrap();
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn what_the_engine_sends_arrives_and_its_end_is_told() {
+        let (endpoint, mut held) = tokio::io::duplex(16);
+        let (own, mut engine) = UnixStream::pair().unwrap();
+        let relay = task::spawn(relay(endpoint, own, Duration::from_secs(60)));
+        let sent: Vec<u8> = (0..100_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+        let expected = sent.clone();
+        task::spawn(async move {
+            engine.write_all(&sent).await.unwrap();
+            drop(engine);
+        });
+        let mut got = Vec::new();
+        held.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, expected);
+        relay.await.unwrap();
     }
 }

@@ -99,9 +99,13 @@ fn policy<'a>(forward: &'a Forward, cluster: &'a ClusterEntry) -> Option<&'a Arc
     forward.affinity.as_ref().or(cluster.cluster.affinity.as_ref())
 }
 
+/// Tokens of a client that are looked at. Each is held against every endpoint, and a head has room for a thousand; true
+/// ones are as many as rules of the host keep sessions by this name.
+const MAX_TOKENS: usize = 4;
+
 /// The endpoint of the cluster that a token of the client names.
 fn named(ctx: &RequestContext<'_>, policy: &Affinity, cluster: &ClusterEntry) -> Option<Picked> {
-    let mut tokens = affinity::tokens(policy, &ctx.head.headers, SystemTime::now()).peekable();
+    let mut tokens = affinity::tokens(policy, &ctx.head.headers, SystemTime::now()).take(MAX_TOKENS).peekable();
     tokens.peek()?;
     let keys = Keys::of(policy);
     tokens.find_map(|token| cluster.balancer.find(|endpoint| token.names(keys, &cluster.cluster.id, endpoint)))
