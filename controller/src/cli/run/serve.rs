@@ -231,7 +231,7 @@ impl<S: Source> Server<S> {
 
     /// Takes changes of the resources (none: only the source's problems) to the proxy.
     async fn changed(&mut self, mut changes: BTreeSet<Change>) {
-        if touches(&changes, Kind::Service) {
+        if touches(&changes, Kind::Service) || touches(&changes, Kind::XBackend) {
             changes.extend(self.resolver.follow(self.source.resources_mut()));
         }
         if !changes.is_empty() {
