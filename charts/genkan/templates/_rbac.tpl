@@ -57,10 +57,12 @@ Nodes are read for the status when it is written and nothing else gives an addre
 - apiGroups: [genkan.dev]
   resources: [gatewayparameters]
   verbs: [get, list, watch]
+{{- if .Values.rbac.gatewayServices }}
 {{- /* Services of Gateways record their addresses. What a Genkan did not make it does not touch. */}}
 - apiGroups: [""]
   resources: [services]
   verbs: [create, delete, patch]
+{{- end }}
 {{- if eq (include "genkan.rbac.writesStatus" .) "true" }}
 - apiGroups: [networking.k8s.io]
   resources: [ingresses/status]
