@@ -137,6 +137,8 @@ pub(super) struct Server<S> {
     admin: Arc<AdminState>,
     /// How many tables were published.
     generation: u64,
+    /// Whether the ports are closed, or about to be.
+    draining: bool,
     /// What `problems` was made of: of translation, of the source, of names.
     told: (Arc<Report>, u64, Vec<Problem>),
     /// `--ingress-class`, for metrics.
@@ -218,6 +220,7 @@ impl<S: Source> Server<S> {
             proxy,
             admin,
             generation: 0,
+            draining: false,
             // No source begins there.
             told: (Arc::default(), u64::MAX, Vec::new()),
             class: settings.ingress_class,
@@ -252,7 +255,8 @@ impl<S: Source> Server<S> {
             tracing::error!(%listener, %error, "a port can't be used: its listener is not served");
         }
         let bound = bound(&self.published);
-        if *self.bound != bound {
+        // Whoever drains has closed its ports: that is no news about Gateways, which other replicas serve.
+        if !self.draining && *self.bound != bound {
             self.bound = Arc::new(bound);
         }
         self.generation += 1;
@@ -304,6 +308,7 @@ impl<S: Source> Server<S> {
     /// Stops serving; see the module `genkan_proxy`.
     fn drain(&mut self, delay: Duration) -> Drain {
         tracing::info!("draining: running requests finish, new ones go elsewhere");
+        self.draining = true;
         self.admin.drain();
         self.source.leave(delay);
         let proxy = self.proxy.clone();

@@ -16,6 +16,8 @@ use crate::watch::Address;
 
 /// How many parents a route's status can have; an XBackend's as well.
 const MAX_PARENTS: usize = 32;
+/// As many addresses a Gateway's status can have (API: maxItems); with more the API server refuses all of it.
+const MAX_ADDRESSES: usize = 16;
 
 /// Which listeners of the model are bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,6 +125,7 @@ fn gateway(mut status: GatewayStatus, around: &Surroundings) -> GatewayStatus {
             unprogram(&mut status.conditions, "AddressNotAssigned", "where the controller is reached is not known");
         }
     }
+    status.addresses.truncate(MAX_ADDRESSES);
     program(&mut status.listeners, &mut status.conditions, &around.bound);
     status
 }
@@ -220,6 +223,10 @@ mod tests {
     fn shared_addresses_are_those_of_the_controller() {
         let status = finish(&wanted(&["a"]), &around(&["a"], &[]), OURS, 0).status;
         assert_eq!(status["addresses"], json!([{"type": "IPAddress", "value": "10.0.0.1"}]));
+        let nodes = (1..40).map(|node| Address::Ip(format!("10.0.0.{node}"))).collect();
+        let many = Surroundings { addresses: Some(nodes), ..around(&["a"], &[]) };
+        let status = finish(&wanted(&["a"]), &many, OURS, 0).status;
+        assert_eq!(status["addresses"].as_array().unwrap().len(), MAX_ADDRESSES);
     }
 
     #[test]
