@@ -203,7 +203,7 @@ impl RuleContext<'_> {
         let session = format!("{}.sessionPersistence", self.field);
         let affinity = spec.session.map(|spec| affinity::affinity(spec, owner, &session, findings));
         let timeouts = timing::timeouts(spec.timeouts, &format!("{}.timeouts", self.field), findings);
-        let retry = timing::retry(spec.retry, &format!("{}.retry", self.field), findings);
+        let retry = timing::retry(spec.retry, &timeouts, &format!("{}.retry", self.field), findings);
         let forward = Forward {
             backends: resolved.backends,
             canary: None,

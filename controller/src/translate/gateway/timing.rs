@@ -29,10 +29,18 @@ pub(crate) fn timeouts(spec: Option<&HttpRouteRulesTimeouts>, field: &str, findi
 }
 
 /// When a rule's requests are sent to another endpoint. Without `retry`: after failures to connect or to get an answer,
-/// as for Ingress.
-pub(crate) fn retry(spec: Option<&HttpRouteRulesRetry>, field: &str, findings: &mut Findings) -> Retry {
+/// as for Ingress; but not after a `backendRequest` time-out, which without further attempts is how long a client waits.
+pub(crate) fn retry(
+    spec: Option<&HttpRouteRulesRetry>,
+    timeouts: &Timeouts,
+    field: &str,
+    findings: &mut Findings,
+) -> Retry {
     let mut retry = Retry::default();
-    let Some(spec) = spec else { return retry };
+    let Some(spec) = spec else {
+        retry.on_timeout = timeouts.backend_request.is_none();
+        return retry;
+    };
     if let Some(attempts) = spec.attempts {
         match u32::try_from(attempts) {
             // `attempts` counts the further ones only.
@@ -125,10 +133,21 @@ mod tests {
         let mut findings = findings();
         let backoff = Some("100ms".to_owned());
         let spec = HttpRouteRulesRetry { attempts: Some(2), backoff, codes: Some(vec![503, 500, 503]) };
-        let retry = retry(Some(&spec), "spec.rules[0].retry", &mut findings);
+        let retry = retry(Some(&spec), &Timeouts::default(), "spec.rules[0].retry", &mut findings);
         assert_eq!((retry.tries, retry.on_status), (3, vec![500, 503]));
         assert_eq!(retry.backoff, Some(Duration::from_millis(100)));
         assert!(findings.into_problems().is_empty());
+    }
+
+    #[test]
+    fn a_limit_of_an_attempt_is_met_once_where_no_retry_is_asked_for() {
+        let limited = Timeouts { backend_request: Some(Duration::from_secs(1)), ..Timeouts::default() };
+        let asked = HttpRouteRulesRetry { attempts: None, backoff: None, codes: None };
+        for (spec, timeouts, on_timeout) in
+            [(None, &Timeouts::default(), true), (None, &limited, false), (Some(&asked), &limited, true)]
+        {
+            assert_eq!(retry(spec, timeouts, "retry", &mut findings()).on_timeout, on_timeout);
+        }
     }
 
     #[test]
@@ -136,7 +155,7 @@ mod tests {
         let mut findings = findings();
         let backoff = Some("a while".to_owned());
         let spec = HttpRouteRulesRetry { attempts: Some(-1), backoff, codes: Some(vec![200]) };
-        let retry = retry(Some(&spec), "retry", &mut findings);
+        let retry = retry(Some(&spec), &Timeouts::default(), "retry", &mut findings);
         assert_eq!(retry, Retry::default());
         let fields: Vec<_> = findings.into_problems().into_iter().map(|problem| problem.origin.field).collect();
         assert_eq!(fields, ["retry.attempts", "retry.codes[0]", "retry.backoff"]);
