@@ -128,7 +128,8 @@ impl<'c> Site<'c> {
     }
 }
 
-/// A Deployment of echoes that answer with their Pod's name on port 8080, and its Service.
+/// A Deployment of echoes that answer with their Pod's name on port 8080, and its Service. Its Pods are spread over the
+/// nodes whatever else runs there: the scheduler alone would rather look at what the nodes have left.
 pub(crate) fn echoes(name: &str, replicas: u32) -> String {
     format!(
         r#"
@@ -142,6 +143,11 @@ spec:
   template:
     metadata: {{labels: {{app: {name}}}}}
     spec:
+      topologySpreadConstraints:
+      - maxSkew: 1
+        topologyKey: kubernetes.io/hostname
+        whenUnsatisfiable: DoNotSchedule
+        labelSelector: {{matchLabels: {{app: {name}}}}}
       terminationGracePeriodSeconds: 30
       containers:
       - name: echo
