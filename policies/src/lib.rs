@@ -3,21 +3,29 @@
 //! The CustomResourceDefinitions are made of these types (`genkan crds`), so what the API server accepts and what is
 //! read are one. The crate owns what the strings in them mean as well; it decides nothing and does no I/O.
 
+mod attachment;
 mod gateway_parameters;
 mod ip_range;
+mod route_policy;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
+pub use self::attachment::{PolicyAncestor, PolicyAncestorStatus, PolicyCondition, PolicyStatus, PolicyTarget};
 pub use self::gateway_parameters::{AddressMode, AddressPool, Addresses, GatewayParameters, GatewayParametersSpec};
 pub use self::ip_range::{IpRange, IpRangeError};
+pub use self::route_policy::{
+    AffinityKind, AffinitySettings, BodySizeSettings, CompressionSettings, ConnectionLimitSettings, HashBy,
+    HashSettings, IpAccessSettings, LoadBalancingAlgorithm, LoadBalancingSettings, RateLimitSettings, RetryOn,
+    RetrySettings, RoutePolicy, RoutePolicySpec, RouteSettings, TimeoutSettings,
+};
 
 /// The group of all of them.
 pub const GROUP: &str = "genkan.dev";
 
 /// The definitions of all kinds, in order of name.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![GatewayParameters::crd()]
+    vec![GatewayParameters::crd(), RoutePolicy::crd()]
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ Nodes are read for the status when it is written and nothing else gives an addre
   resources: [xbackends, xbackendtrafficpolicies]
   verbs: [get, list, watch]
 - apiGroups: [genkan.dev]
-  resources: [gatewayparameters]
+  resources: [gatewayparameters, routepolicies]
   verbs: [get, list, watch]
 {{- if .Values.rbac.gatewayServices }}
 {{- /* Services of Gateways record their addresses. What a Genkan did not make it does not touch. */}}
@@ -80,6 +80,9 @@ Nodes are read for the status when it is written and nothing else gives an addre
   verbs: [patch]
 - apiGroups: [gateway.networking.x-k8s.io]
   resources: [xbackends/status, xbackendtrafficpolicies/status]
+  verbs: [patch]
+- apiGroups: [genkan.dev]
+  resources: [routepolicies/status]
   verbs: [patch]
 {{- end }}
 {{ include "genkan.rbac.events" . }}

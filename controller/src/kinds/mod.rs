@@ -47,6 +47,7 @@ macro_rules! entry {
 
 const GATEWAY: &str = "gateway.networking.k8s.io";
 const GATEWAY_X: &str = "gateway.networking.x-k8s.io";
+const OWN: &str = genkan_policies::GROUP;
 
 /// Every kind that is read. The types of Gateway API read older versions too.
 pub(crate) const ENTRIES: &[Entry] = &[
@@ -69,7 +70,8 @@ pub(crate) const ENTRIES: &[Entry] = &[
     entry!(BackendTlsPolicy, GATEWAY, ["v1", "v1alpha3"], "backendtlspolicies", slimmed),
     entry!(XBackendTrafficPolicy, GATEWAY_X, ["v1alpha1"], "xbackendtrafficpolicies", slimmed),
     entry!(XBackend, GATEWAY_X, ["v1alpha1"], "xbackends", own),
-    entry!(GatewayParameters, "genkan.dev", ["v1alpha1"], "gatewayparameters", slimmed),
+    entry!(GatewayParameters, OWN, ["v1alpha1"], "gatewayparameters", slimmed),
+    entry!(RoutePolicy, OWN, ["v1alpha1"], "routepolicies", slimmed),
 ];
 
 /// Decodes a type that keeps what is read.

@@ -83,6 +83,23 @@ fn specs(kind: Kind) -> [Value; 2] {
             let pool = json!({"dynamic": ["192.0.2.0/28"], "reserved": ["192.0.2.16"]});
             [json!({"addresses": {"mode": "Pool", "pool": pool}}), json!({})]
         }
+        Kind::RoutePolicy => {
+            let routes = json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a", "sectionName": "r"}]);
+            let settings = json!({
+                "rateLimit": {"requestsPerSecond": 5, "requestsPerMinute": 6, "burstMultiplier": 2, "status": 429,
+                              "exempt": ["10.0.0.0/8"]},
+                "connectionLimit": {"max": 3, "status": 503, "exempt": []},
+                "bodySize": {"max": "1m"},
+                "timeouts": {"connect": "1s", "send": "1s", "read": "1s", "request": "1s", "backendRequest": "1s"},
+                "compression": {"enabled": true, "level": 3, "minLength": 100, "types": ["text/css"]},
+                "ipAccess": {"allow": ["10.0.0.0/8"], "deny": ["10.1.0.0/16"]},
+                "affinity": {"type": "Cookie", "name": "a", "lifetime": "1h", "permanent": true},
+                "loadBalancing": {"algorithm": "ConsistentHash", "hash": {"by": "Header", "name": "x-user"}},
+                "retries": {"attempts": 1, "on": ["Error"], "codes": [503], "backoff": "1s", "within": "5s",
+                            "nonIdempotent": true},
+            });
+            [json!({"targetRefs": routes, "defaults": settings, "overrides": settings}), json!({"defaults": {}})]
+        }
         Kind::Ingress
         | Kind::IngressClass
         | Kind::Service

@@ -320,6 +320,7 @@ impl Kind {
                 | Self::BackendTlsPolicy
                 | Self::XBackendTrafficPolicy
                 | Self::XBackend
+                | Self::RoutePolicy
         )
     }
 
