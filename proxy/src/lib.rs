@@ -38,6 +38,7 @@ pub(crate) mod reply;
 pub(crate) mod shared;
 pub(crate) mod slots;
 pub(crate) mod table;
+pub(crate) mod tls_provider;
 pub(crate) mod upstream;
 mod worker;
 

@@ -5,14 +5,13 @@
 
 mod kit;
 
-use std::sync::Arc;
-
 use genkan_routing::model::{Filter, HttpVersion};
 use genkan_routing::policy::body_limit::BodyLimit;
 use http::Response;
 use kit::backend::read_head;
 use kit::client::full;
 use kit::model::{backend, rule};
+use kit::tls::Pair;
 use kit::{Backend, Running, Site};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -271,20 +270,8 @@ async fn a_reply_survives_a_client_that_is_still_sending() {
 
 #[tokio::test]
 async fn endpoints_may_speak_tls_with_a_certificate_that_nobody_knows() {
-    let issued = rcgen::generate_simple_self_signed(vec!["whatever".to_owned()]).unwrap();
-    let key = rustls_pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![issued.cert.der().clone()], key)
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let backend = Backend::raw(move |stream| {
-        let acceptor = acceptor.clone();
-        async move {
-            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+    let backend = Pair::new("whatever.test")
+        .serving(&[], |mut stream| async move {
             let named = stream.get_ref().1.server_name().is_some();
             let mut head = [0; 4096];
             let _ = stream.read(&mut head).await;
@@ -292,9 +279,8 @@ async fn endpoints_may_speak_tls_with_a_certificate_that_nobody_knows() {
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             let _ = stream.write_all(answer.as_bytes()).await;
             let _ = stream.read(&mut head).await;
-        }
-    })
-    .await;
+        })
+        .await;
     let site = Site::new().tls_cluster("a", &[backend.address], HttpVersion::Http1).rule(rule("/").to("a"));
     let answer = Running::start(site).get("/").await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "no sni"));

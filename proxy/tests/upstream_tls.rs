@@ -22,9 +22,6 @@ use kit::client::{Body, PATIENCE, full};
 use kit::model::rule;
 use kit::tls::Pair;
 use kit::{Backend, Client, Running, Site};
-use rustls::RootCertStore;
-use rustls::crypto::ring;
-use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -38,37 +35,17 @@ fn self_signed() -> Pair {
 /// An endpoint that answers over TLS: the version, what the client's certificate is, and the body's length. With
 /// `clients`, only those get in that show one of these certificates.
 async fn endpoint(pair: &Pair, clients: &[&Pair]) -> Backend {
-    let provider = Arc::new(ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let mut roots = RootCertStore::empty();
-    clients.iter().for_each(|client| roots.add(client.der.clone()).unwrap());
-    let builder = if roots.is_empty() {
-        builder.with_no_client_auth()
-    } else {
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-        builder.with_client_cert_verifier(verifier)
-    };
-    let mut config = builder.with_single_cert(vec![pair.der.clone()], pair.key()).unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    Backend::raw(move |stream| {
-        let acceptor = acceptor.clone();
-        async move {
-            let Ok(stream) = acceptor.accept(stream).await else { return };
-            let (_, session) = stream.get_ref();
-            let shown = session.peer_certificates().map(|chain| chain[0].clone().into_owned());
-            let http2 = session.alpn_protocol() == Some(b"h2");
-            let service = service_fn(move |request| answer(request, shown.as_ref().map(|der| der.len())));
-            let io = TokioIo::new(stream);
-            // A proxy that hangs up is part of many tests.
-            if http2 {
-                let _ =
-                    hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
-            } else {
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
-            }
+    pair.serving(clients, |stream| async move {
+        let (_, session) = stream.get_ref();
+        let shown = session.peer_certificates().map(|chain| chain[0].len());
+        let http2 = session.alpn_protocol() == Some(b"h2");
+        let service = service_fn(move |request| answer(request, shown));
+        let io = TokioIo::new(stream);
+        // A proxy that hangs up is part of many tests.
+        if http2 {
+            let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
+        } else {
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
         }
     })
     .await
@@ -255,24 +232,14 @@ async fn large_bodies_pass_in_both_directions() {
 #[tokio::test]
 async fn an_endpoint_that_hangs_up_takes_its_kept_connection_along() {
     let pair = self_signed();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![pair.der.clone()], pair.key())
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let backend = Backend::raw(move |stream| {
-        let acceptor = acceptor.clone();
-        async move {
-            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+    let backend = pair
+        .serving(&[], |mut stream| async move {
             let _ = stream.read(&mut [0; 4096]).await;
             let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
             let _ = stream.write_all(answer).await;
             let _ = stream.shutdown().await;
-        }
-    })
-    .await;
+        })
+        .await;
     let settings = [tls("backend.test", trust(&[&pair.der], &[dns("other.test")]))];
     let running = serve(backend.address, HttpVersion::Http1, &settings);
     let mut client = Client::connect(running.address).await;

@@ -10,11 +10,10 @@ mod kit;
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 
 use genkan_routing::model::{HttpVersion, UpstreamTls, Verify};
 use kit::model::rule;
-use kit::{Backend, Running, Site};
+use kit::{Backend, Running, Site, tls};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,27 +37,17 @@ impl Pair {
 
 /// An endpoint over TLS that answers one request per connection at a time, for as long as the proxy keeps it.
 async fn endpoint(pair: &Pair) -> Backend {
-    let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
+    let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    Backend::raw(move |stream| {
-        let acceptor = acceptor.clone();
-        async move {
-            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+    tls::Pair::of(certificate, key)
+        .serving(&[], |mut stream| async move {
             let mut head = [0; 4096];
             // The proxy hangs up in the end.
             while stream.read(&mut head).await.is_ok_and(|read| read > 0) {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
             }
-        }
-    })
-    .await
+        })
+        .await
 }
 
 fn verified(server_name: Option<&str>) -> UpstreamTls {

@@ -3,30 +3,27 @@
 use std::sync::Arc;
 
 use genkan_routing::model::{ClientAuth, ClientAuthMode};
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoClientAuth, VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls::{DistinguishedName, Error, RootCertStore, SignatureScheme};
+
+use crate::tls_provider::{PROVIDER, verify_signatures};
 
 /// Asks for a certificate and takes whatever comes, also nothing. That the client has the certificate's key is checked
 /// all the same: what it shows is its own.
 #[derive(Debug)]
-struct AcceptAny(Arc<CryptoProvider>);
+struct AcceptAny;
 
 /// What verifies the clients of a listener. Without a usable root there is none, and then nobody gets in.
-pub(super) fn verifier(
-    auth: Option<&ClientAuth>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+pub(super) fn verifier(auth: Option<&ClientAuth>) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     let Some(auth) = auth else { return Ok(Arc::new(NoClientAuth)) };
     match auth.mode {
-        ClientAuthMode::AcceptAny => Ok(Arc::new(AcceptAny(Arc::clone(provider)))),
+        ClientAuthMode::AcceptAny => Ok(Arc::new(AcceptAny)),
         ClientAuthMode::Require => {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(auth.roots.iter().map(|der| CertificateDer::from(der.as_ref())));
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&PROVIDER))
                 .build()
                 .map_err(|error: VerifierBuilderError| Error::General(error.to_string()))
         }
@@ -52,25 +49,9 @@ impl ClientCertVerifier for AcceptAny {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, leaf, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, leaf, signed, &self.0.signature_verification_algorithms)
-    }
+    verify_signatures!();
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        PROVIDER.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -12,15 +12,15 @@
 //! a session only for the server name that it was made for, and no listener accepts another's, nor those of an earlier
 //! policy. So a session never gets anywhere that its handshake could not (compare CVE-2025-23419), and resumption
 //! keeps no memory on our side. What a client is asked to prove belongs to the policy for the same reason: a resumed
-//! session is not asked again, so whoever was let in by other roots makes a full handshake. The crypto provider is always ring, whatever the process has installed.
+//! session is not asked again, so whoever was let in by other roots makes a full handshake.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use genkan_routing::model::{Certificate, ClientAuth, Listener, Protocol, SharedMap, Stream, UnknownName};
 use genkan_routing::name::{CertificateId, ListenerId};
 use genkan_routing::snapshot::{Handshake, Snapshot};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -30,6 +30,7 @@ use super::client_auth;
 use super::passthrough::Passages;
 use crate::connection::TlsInfo;
 use crate::metrics::{Metrics, StreamMetrics};
+use crate::tls_provider::PROVIDER;
 
 /// The loaded certificates and the listeners' policies.
 #[derive(Debug, Default)]
@@ -67,8 +68,6 @@ struct Policy {
 /// A listener without certificates. The handshake can't succeed with it, and we never let it begin.
 #[derive(Debug)]
 struct NoCertificate;
-
-static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
 
 impl TlsTable {
     /// The table of a snapshot, sharing with `previous` what did not change.
@@ -167,7 +166,7 @@ impl Policy {
         let client_auth = listener.client_auth.clone();
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(client_auth::verifier(client_auth.as_deref(), &PROVIDER)?)
+            .with_client_cert_verifier(client_auth::verifier(client_auth.as_deref())?)
             .with_cert_resolver(Arc::new(NoCertificate));
         config.ticketer = ring::Ticketer::new()?;
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -1,5 +1,6 @@
 //! TLS for tests: certificates, clients that show what they were given, and backends that end TLS themselves.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,11 +9,12 @@ use genkan_routing::name::{CertificateId, HostPattern};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, ServerConfig, SignatureScheme};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::{TlsAcceptor, TlsConnector, server};
 
 use super::backend::Backend;
 
@@ -42,9 +44,9 @@ impl Pair {
         Self { der: params.self_signed(&signing_key).unwrap().der().clone(), key }
     }
 
-    /// The private key.
-    pub fn key(&self) -> PrivateKeyDer<'static> {
-        self.key.clone_key()
+    /// One that was made elsewhere.
+    pub fn of(der: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> Self {
+        Self { der, key }
     }
 
     /// As a model has it.
@@ -62,25 +64,49 @@ impl Pair {
 
     /// A backend that ends TLS with this certificate, speaks `h2` if the client does, and sends back what it gets.
     pub async fn backend(&self) -> Backend {
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![self.der.clone()], self.key.clone_key())
-            .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        self.serving(&[], |stream| async move {
+            let (mut from, mut to) = tokio::io::split(stream);
+            // A client that hangs up is part of many tests.
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+            let _ = to.shutdown().await;
+        })
+        .await
+    }
+
+    /// A backend that ends TLS with this certificate, speaks `h2` if the client does, and does with every connection what
+    /// `serve` says. With `clients`, only those get in that show one of these certificates.
+    pub async fn serving<F, R>(&self, clients: &[&Pair], serve: F) -> Backend
+    where
+        F: Fn(server::TlsStream<TcpStream>) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let acceptor = self.acceptor(clients);
         Backend::raw(move |stream| {
-            let acceptor = acceptor.clone();
+            let (acceptor, serve) = (acceptor.clone(), serve.clone());
             async move {
-                let Ok(stream) = acceptor.accept(stream).await else { return };
-                let (mut from, mut to) = tokio::io::split(stream);
-                // A client that hangs up is part of many tests.
-                let _ = tokio::io::copy(&mut from, &mut to).await;
-                let _ = to.shutdown().await;
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    serve(stream).await;
+                }
             }
         })
         .await
+    }
+
+    fn acceptor(&self, clients: &[&Pair]) -> TlsAcceptor {
+        let provider = Arc::new(ring::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+        let mut roots = RootCertStore::empty();
+        clients.iter().for_each(|client| roots.add(client.der.clone()).unwrap());
+        let builder = if roots.is_empty() {
+            builder.with_no_client_auth()
+        } else {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            builder.with_client_cert_verifier(verifier)
+        };
+        let mut config = builder.with_single_cert(vec![self.der.clone()], self.key.clone_key()).unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        TlsAcceptor::from(Arc::new(config))
     }
 }
 

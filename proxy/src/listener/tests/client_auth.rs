@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use genkan_routing::model::{ClientAuth, ClientAuthMode};
 use genkan_routing::policy::client::ClientSettings;
 use genkan_routing::snapshot::Snapshot;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, HandshakeKind, SignatureScheme};
@@ -44,9 +46,14 @@ fn authority() -> Ca {
 
 /// A client's certificate by an authority, without any name.
 fn client_key(issuer: &Ca) -> Arc<CertifiedKey> {
+    client_key_with(issuer, |_| {})
+}
+
+fn client_key_with(issuer: &Ca, change: impl FnOnce(&mut CertificateParams)) -> Arc<CertifiedKey> {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    change(&mut params);
     let leaf = params.signed_by(&key, issuer).unwrap();
     Arc::new(CertifiedKey::new(vec![leaf.der().clone()], Arc::clone(signing_key(&key).signing())))
 }
@@ -127,6 +134,25 @@ async fn nobody_shows_a_certificate_without_its_key() {
         for versions in [TLS12, TLS13] {
             let config = |key| holding(client(versions, &[EC]), &wallet(Some(key)));
             assert!(answered(address, &config(&own)).await.is_some());
+            assert!(answered(address, &config(&stolen)).await.is_none());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_no_verifier_reads_will_do_where_any_certificate_does_and_only_with_its_key() {
+    let ours = authority();
+    let odd = client_key_with(&ours, |params| {
+        let mut unknown = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
+        unknown.set_criticality(true);
+        params.custom_extensions = vec![unknown];
+    });
+    let stolen = Arc::new(CertifiedKey::new(odd.cert.clone(), Arc::clone(&client_key(&ours).key)));
+    for (mode, gets_in) in [(ClientAuthMode::AcceptAny, true), (ClientAuthMode::Require, false)] {
+        let (_proxy, address) = start(site(Some(auth(mode, &[&ours]))));
+        for versions in [TLS12, TLS13] {
+            let config = |key| holding(client(versions, &[EC]), &wallet(Some(key)));
+            assert_eq!(answered(address, &config(&odd)).await.is_some(), gets_in);
             assert!(answered(address, &config(&stolen)).await.is_none());
         }
     }

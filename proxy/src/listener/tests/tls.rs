@@ -2,17 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use genkan_routing::model::{Certificate, Listener, Protocol};
 use genkan_routing::name::HostPattern;
 use genkan_routing::policy::client::ClientSettings;
 use genkan_routing::snapshot::Snapshot;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    AlertDescription, ClientConfig, DigitallySignedStruct, HandshakeKind, ProtocolVersion, SignatureScheme,
-    SupportedProtocolVersion,
+    AlertDescription, ClientConfig, HandshakeKind, ProtocolVersion, SignatureScheme, SupportedProtocolVersion,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -22,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use super::support::{certificate, certificate_with, listener, read_all, snapshot, soon};
 use crate::Proxy;
 use crate::config::ProxyConfig;
+use crate::tls_provider::{PROVIDER, verify_signatures};
 
 pub(super) static TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 pub(super) static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
@@ -31,9 +31,6 @@ pub(super) static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS1
 struct AnyCertificate {
     schemes: Vec<SignatureScheme>,
 }
-
-static PROVIDER: LazyLock<Arc<rustls::crypto::CryptoProvider>> =
-    LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -47,23 +44,7 @@ impl ServerCertVerifier for AnyCertificate {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, leaf, signed, &PROVIDER.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, leaf, signed, &PROVIDER.signature_verification_algorithms)
-    }
+    verify_signatures!();
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.schemes.clone()
