@@ -65,7 +65,16 @@ pub(crate) struct OpenConnection {
     connections: Arc<Connections>,
     id: u64,
     counted: Option<ConnectionCount>,
+    at_listener: Option<Place>,
 }
+
+/// How many client connections of one listener are open.
+#[derive(Debug, Default)]
+pub(crate) struct OpenAtListener(AtomicUsize);
+
+/// A connection's place in the count of its listener; dropping it ends the count.
+#[derive(Debug)]
+struct Place(Arc<OpenAtListener>);
 
 impl Shared {
     /// Shared state that serves `table`. Fails when the access log can't be set up.
@@ -76,12 +85,21 @@ impl Shared {
         Ok(Self { table: ArcSwap::new(table), config, connections, sessions, metrics, access_log })
     }
 
-    /// Counts one more connection, unless there are `limit` already.
-    pub(crate) fn open_connection(&self, limit: usize) -> Option<OpenConnection> {
-        let mut open = self.connections.open(limit);
-        match &mut open {
-            Some(open) => open.counted = Some(self.metrics.process.connection()),
-            None => self.metrics.process.connection_refused(),
+    /// Counts one more connection, unless there are `limit` already, or at its listener as many as that may have.
+    pub(crate) fn open_connection(
+        &self,
+        limit: usize,
+        (at_listener, its_limit): (&Arc<OpenAtListener>, usize),
+    ) -> Option<OpenConnection> {
+        let place = at_listener.open(its_limit);
+        let open = place.and_then(|place| {
+            let mut open = self.connections.open(limit)?;
+            open.counted = Some(self.metrics.process.connection());
+            open.at_listener = Some(place);
+            Some(open)
+        });
+        if open.is_none() {
+            self.metrics.process.connection_refused();
         }
         open
     }
@@ -90,7 +108,9 @@ impl Shared {
     pub(crate) fn log_rejected(&self, info: &ConnectionInfo, rejected: &Rejected<'_>) {
         drop(self.metrics.process.request());
         let table = self.table.load();
-        let Some(format) = table.access_log() else { return };
+        let server_name = info.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+        let settings = table.snapshot.settings(&info.listener, server_name.unwrap_or_default());
+        let Some(format) = &table.logs().of(settings).http else { return };
         let record = LogRecord {
             connection: info,
             head: &rejected.head(),
@@ -140,7 +160,7 @@ impl Connections {
             return None;
         }
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        Some(OpenConnection { connections: Arc::clone(self), id, counted: None })
+        Some(OpenConnection { connections: Arc::clone(self), id, counted: None, at_listener: None })
     }
 
     /// How many connections are open.
@@ -166,6 +186,21 @@ impl Connections {
     }
 }
 
+impl OpenAtListener {
+    /// Counts one more, unless there are `limit` already.
+    fn open(self: &Arc<Self>, limit: usize) -> Option<Place> {
+        let before = self.0.fetch_add(1, Ordering::AcqRel);
+        let place = Place(Arc::clone(self));
+        (before < limit).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl OpenConnection {
     /// Unique in this process, from 1.
     pub(crate) fn id(&self) -> u64 {
@@ -176,7 +211,7 @@ impl OpenConnection {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         // Before the last one to leave is told.
-        self.counted = None;
+        (self.counted, self.at_listener) = (None, None);
         self.connections.leave();
     }
 }

@@ -8,16 +8,17 @@
 //!      snapshot --route--> Arc<Rule> --address--> RuleEntry { backends } --number--> ClusterEntry { balancer }
 //! ```
 
+mod logs;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use genkan_routing::model::{Action, Backend, Cluster, Filter, Forward, Model, Rule, Target};
 use genkan_routing::name::{ClusterId, HostPattern};
-use genkan_routing::policy::access_log::{AccessLog, DEFAULT_FORMAT, DEFAULT_STREAM_FORMAT};
 use genkan_routing::snapshot::Snapshot;
 use rustc_hash::FxHashMap;
 
-use crate::access_log::{Format, StreamFormat};
+pub(crate) use self::logs::{LogFormats, Logs};
 use crate::filters::{Compiled, Runtime};
 use crate::keyed;
 use crate::listener::table::ListenerTable;
@@ -40,8 +41,7 @@ pub(crate) struct ProxyTable {
     clusters: Slots<ClusterEntry>,
     cluster_numbers: Arc<ClusterNumbers>,
     filters: Arc<Runtime>,
-    access_log: Option<Format>,
-    stream_log: Option<StreamFormat>,
+    logs: Logs,
 }
 
 /// A rule's place in its table.
@@ -110,8 +110,7 @@ impl ProxyTable {
     /// share costs nothing.
     pub(crate) fn build(snapshot: Arc<Snapshot>, previous: Option<&Self>) -> Self {
         let listeners = ListenerTable::build(&snapshot, previous.map(|table| &table.listeners));
-        let access_log = compile_access_log(&snapshot.model().settings.access_log);
-        let stream_log = compile_stream_log(&snapshot.model().settings.access_log);
+        let logs = Logs::build(snapshot.model(), previous.map(|table| &table.logs));
         let base = previous.filter(|table| !table.is_worn());
         let mut table = Self {
             rules: base.map_or_else(Slots::default, |table| table.rules.clone()),
@@ -121,8 +120,7 @@ impl ProxyTable {
             filters: previous.map_or_else(Arc::default, |table| Arc::clone(&table.filters)),
             snapshot,
             listeners,
-            access_log,
-            stream_log,
+            logs,
         };
         let model = Arc::clone(table.snapshot.model());
         let old = base.map_or_else(Arc::default, |table| Arc::clone(table.snapshot.model()));
@@ -183,14 +181,9 @@ impl ProxyTable {
         self.cluster_numbers.0.len() > 2 * self.snapshot.model().clusters.len() + 1024
     }
 
-    /// How requests are logged; `None` when they are not.
-    pub(crate) fn access_log(&self) -> Option<&Format> {
-        self.access_log.as_ref()
-    }
-
-    /// How TCP connections and UDP sessions are logged; `None` when they are not.
-    pub(crate) fn stream_log(&self) -> Option<&StreamFormat> {
-        self.stream_log.as_ref()
+    /// How things are logged.
+    pub(crate) fn logs(&self) -> &Logs {
+        &self.logs
     }
 
     /// Forgets limiter state that is no longer needed. Call it after a publish and every minute or so.
@@ -310,35 +303,6 @@ impl ClusterEntry {
         let period = u64::try_from(age / max_age.as_millis().max(1)).unwrap_or(u64::MAX);
         self.group.wrapping_add(period.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
-}
-
-/// The format, unless the log is off.
-fn compile_access_log(log: &AccessLog) -> Option<Format> {
-    let compile = |text| Format::compile(text, log.escape);
-    if !log.enabled {
-        return None;
-    }
-    compile(&log.format)
-        .or_else(|error| {
-            // The translation checks formats, so this is for models that were made otherwise.
-            tracing::error!(%error, "the access log's format is unknown; the default is used");
-            compile(DEFAULT_FORMAT)
-        })
-        .ok()
-}
-
-/// As [`compile_access_log`].
-fn compile_stream_log(log: &AccessLog) -> Option<StreamFormat> {
-    let compile = |text| StreamFormat::compile(text, log.escape);
-    if !log.stream.enabled {
-        return None;
-    }
-    compile(&log.stream.format)
-        .or_else(|error| {
-            tracing::error!(%error, "the format of the log of TCP and UDP is unknown; the default is used");
-            compile(DEFAULT_STREAM_FORMAT)
-        })
-        .ok()
 }
 
 /// Whether a part is in both models, unchanged.

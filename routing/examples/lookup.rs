@@ -217,13 +217,15 @@ fn model(hosts: Vec<(HostPattern, Vec<Match>)>) -> Model {
         port: 443,
         public_port: 443,
         protocol: Protocol::Https,
-        sections: vec![Section { hostname: HostPattern::Any, table: table.clone() }],
+        sections: vec![Section::new(HostPattern::Any, table.clone())],
         certificates: Default::default(),
         default_certificate: None,
         passthrough: Default::default(),
         terminated: Default::default(),
         client_auth: None,
         unknown_name: Default::default(),
+        client: None,
+        tls: Default::default(),
         stream: None,
     };
     let hosts = hosts.into_iter().map(|(pattern, matches)| (pattern, Arc::new(Host { matches }))).collect();

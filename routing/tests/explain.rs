@@ -103,7 +103,7 @@ fn a_match_with_more_conditions_beats_one_of_the_same_path() {
 fn less_specific_sections_are_named() {
     let mut model = model_of([(host("a.b"), vec![path_match(prefix("/"), "r0")])]);
     let listener = Arc::make_mut(model.listeners.get_mut(&ListenerId::new("l0")).unwrap());
-    listener.sections.push(Section { hostname: host("*.b"), table: TableId::new("t9") });
+    listener.sections.push(Section::new(host("*.b"), TableId::new("t9")));
     let explanation = explain(model, &Request::get("a.b", "/"));
     assert_eq!(explanation.section, Some(host("*.b")));
     assert_eq!(explanation.passed_over, [HostPattern::Any]);

@@ -104,9 +104,9 @@ fn a_host_of_another_section_than_the_server_names_is_misdirected() {
     let (id, table) = (ListenerId::new("l0"), TableId::new("t0"));
     let misdirected = |hostnames: &[&str], server_name: &str, host: &str| {
         let mut model = model_of([]);
-        let sections = hostnames.iter().map(|text| Section {
-            hostname: if text.is_empty() { HostPattern::Any } else { HostPattern::parse_suffix(text).unwrap() },
-            table: table.clone(),
+        let sections = hostnames.iter().map(|text| {
+            let hostname = if text.is_empty() { HostPattern::Any } else { HostPattern::parse_suffix(text).unwrap() };
+            Section::new(hostname, table.clone())
         });
         Arc::make_mut(model.listeners.get_mut(&id).unwrap()).sections = sections.collect();
         Snapshot::compile(Arc::new(model)).is_misdirected(&id, server_name, host)

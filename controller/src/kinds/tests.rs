@@ -84,7 +84,8 @@ fn specs(kind: Kind) -> [Value; 2] {
             [json!({"addresses": {"mode": "Pool", "pool": pool}}), json!({})]
         }
         Kind::RoutePolicy => {
-            let routes = json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a", "sectionName": "r"}]);
+            let routes =
+                json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a", "sectionName": "r"}]);
             let settings = json!({
                 "rateLimit": {"requestsPerSecond": 5, "requestsPerMinute": 6, "burstMultiplier": 2, "status": 429,
                               "exempt": ["10.0.0.0/8"]},

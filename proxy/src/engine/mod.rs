@@ -26,8 +26,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use genkan_routing::model::ProxySettings;
-use pingora_core::apps::{HttpServerOptions, ServerApp};
+use genkan_routing::policy::client::ClientSettings;
+use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
@@ -55,8 +58,14 @@ const H2_FIELD_OVERHEAD: u32 = 32;
 struct EngineSettings {
     /// Kept connections to endpoints.
     keepalive_connections: u32,
+    http2: Http2Settings,
+}
+
+/// What an HTTP/2 connection of a client begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Http2Settings {
     max_concurrent_streams: u32,
-    /// Bytes of a head on HTTP/2, counted as its settings do.
+    /// Bytes of a head, counted as the settings of HTTP/2 do.
     max_header_list: u32,
 }
 
@@ -69,13 +78,28 @@ pub(crate) struct Engine {
 
 impl EngineSettings {
     fn of(settings: &ProxySettings) -> Self {
-        let client = &settings.client;
+        let http2 = Http2Settings::of(&settings.client);
+        Self { keepalive_connections: settings.upstream.keepalive_connections, http2 }
+    }
+}
+
+impl Http2Settings {
+    fn of(client: &ClientSettings) -> Self {
         let overhead = H2_FIELD_OVERHEAD * u32::from(client.max_headers);
         Self {
-            keepalive_connections: settings.upstream.keepalive_connections,
             max_concurrent_streams: client.max_concurrent_streams,
             max_header_list: client.max_head.saturating_add(overhead),
         }
+    }
+
+    fn options(self) -> H2Options {
+        let mut options = H2Options::default();
+        options
+            .max_header_list_size(self.max_header_list)
+            .max_concurrent_streams(self.max_concurrent_streams)
+            .initial_window_size(H2_STREAM_WINDOW)
+            .initial_connection_window_size(2 * H2_STREAM_WINDOW);
+        options
     }
 }
 
@@ -94,12 +118,7 @@ impl Engine {
         let mut proxy = http_proxy(&Arc::new(conf), Phases::new(Arc::clone(&shared)));
         // Not pingora's h2c sniffing: the listener has done it, under a deadline.
         proxy.server_options = Some(HttpServerOptions::default());
-        let mut h2 = H2Options::default();
-        h2.max_header_list_size(settings.max_header_list)
-            .max_concurrent_streams(settings.max_concurrent_streams)
-            .initial_window_size(H2_STREAM_WINDOW)
-            .initial_connection_window_size(2 * H2_STREAM_WINDOW);
-        proxy.h2_options = Some(h2);
+        proxy.h2_options = Some(settings.http2.options());
         Self { proxy: Arc::new(proxy), shared, settings }
     }
 
@@ -121,7 +140,7 @@ impl Engine {
             Ok(stream) => Box::new(stream),
             Err(error) => return tracing::error!(%error, "cannot take a client connection"),
         };
-        let served = self.proxy.process_new(stream, &watch);
+        let served = self.process(stream, &connection, &watch);
         tokio::pin!(served);
         loop {
             tokio::select! {
@@ -135,13 +154,28 @@ impl Engine {
                         return;
                     }
                 }
-                () = idle(&connection, self.idle_limit()), if http2 => {
+                () = idle(&connection, self.idle_limit(&connection)), if http2 => {
                     if connection.closes() {
                         // The client does not go although it was told to.
                         return;
                     }
                     connection.close();
                 }
+            }
+        }
+    }
+
+    /// Runs a connection to its end. On HTTP/2 its listener may have settings of its own.
+    async fn process(&self, stream: Box<EngineStream>, connection: &Connection, watch: &watch::Receiver<bool>) {
+        let own = connection.http2.then(|| {
+            let table = self.shared.table.load();
+            Http2Settings::of(table.snapshot.client(&connection.info.listener))
+        });
+        match own.filter(|own| *own != self.settings.http2) {
+            None => drop(self.proxy.process_new(stream, watch).await),
+            Some(own) => {
+                let app = Arc::new(OwnHttp2 { proxy: Arc::clone(&self.proxy), options: own.options() });
+                drop(app.process_new(stream, watch).await);
             }
         }
     }
@@ -154,10 +188,36 @@ impl Engine {
 
     /// How long an HTTP/2 connection may be without a stream. Without keep-alive it ends after its first request, so
     /// this is the time for that one's head.
-    fn idle_limit(&self) -> Duration {
+    fn idle_limit(&self, connection: &Connection) -> Duration {
         let table = self.shared.table.load();
-        let settings = &table.snapshot.model().settings.client;
+        let settings = table.snapshot.client(&connection.info.listener);
         if settings.keep_alive.is_zero() { settings.header_timeout } else { settings.keep_alive }
+    }
+}
+
+/// The proxy, for an HTTP/2 connection with settings of its own. It shares everything with the others, the connections
+/// to endpoints above all.
+struct OwnHttp2 {
+    proxy: Arc<HttpProxy<Phases>>,
+    options: H2Options,
+}
+
+#[async_trait]
+impl HttpServerApp for OwnHttp2 {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &watch::Receiver<bool>,
+    ) -> Option<ReusedHttpStream> {
+        self.proxy.process_new_http(session, shutdown).await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        Some(self.options.clone())
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.proxy.server_options.as_ref()
     }
 }
 

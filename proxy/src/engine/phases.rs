@@ -356,8 +356,8 @@ fn connection_of(session: &Session) -> Option<Arc<Connection>> {
 
 /// Limits of the client's connection, as the table of now says.
 fn set_up_client(session: &mut Session, request: &Request) {
-    let settings = &request.exchange.table().snapshot.model().settings.client;
     let connection = &request.connection;
+    let settings = request.exchange.table().snapshot.client(&connection.info.listener);
     let number = connection.info.requests.fetch_add(1, Ordering::Relaxed).saturating_add(1);
     let last = number >= settings.keep_alive_requests || settings.keep_alive.is_zero();
     session.set_write_timeout(Some(settings.body_timeout));

@@ -40,7 +40,7 @@ impl Exchange {
             attempt.end(now);
         }
         let status = self.final_status(finished.response);
-        let format = self.log_format(status);
+        let format = self.wanted_format(status);
         if format.is_none() && self.metrics.is_none() {
             return;
         }
@@ -68,16 +68,16 @@ impl Exchange {
     }
 
     /// The format of the line that this request gets; `None` when it gets none.
-    fn log_format(&self, status: StatusCode) -> Option<&Format> {
-        let format = self.table.access_log()?;
+    fn wanted_format(&self, status: StatusCode) -> Option<&Format> {
+        let format = self.log_format()?;
         let wanted = match self.rule_entry() {
             // Rules of no user's: the default backend.
             Some(entry) if entry.rule.labels.ingress.is_empty() => {
-                entry.rule.access_log && self.table.snapshot.model().settings.access_log.default_backend
+                entry.rule.access_log && self.access_log().default_backend
             }
             Some(entry) => entry.rule.access_log,
             // Without a rule it was refused before it was routed, which is always logged as by nginx, or nothing serves it.
-            None => status != StatusCode::NOT_FOUND || self.table.snapshot.model().settings.access_log.default_backend,
+            None => status != StatusCode::NOT_FOUND || self.access_log().default_backend,
         };
         wanted.then_some(format)
     }

@@ -59,8 +59,11 @@ impl Exchange {
         self.upgrade = hop_by_hop::upgrade(head).is_some();
         let settings = &self.table.snapshot.model().settings.forwarded;
         self.request_id = forwarded::request_id(settings, &head.headers, random::next).into_owned();
-        let client = &self.table.snapshot.model().settings.client;
-        if let Some(status) = limits::refusal(client, head) {
+        if self.table.logs().has_own() {
+            // For what is refused before it is known which section has it.
+            self.settings = self.table.snapshot.settings(&self.connection.listener, self.server_name()).cloned();
+        }
+        if let Some(status) = limits::refusal(self.client_settings(), head) {
             let reply = Reply::page(status, &head.headers, &self.request_id);
             return Ok(ControlFlow::Break(self.finish_reply(head, reply)));
         }
@@ -77,14 +80,21 @@ impl Exchange {
                 method: &head.method,
                 headers: &head.headers,
             };
+            let misdirected = self.is_misdirected(&host);
+            let matched = table.snapshot.route(&self.connection.listener, &view).filter(|_| !misdirected);
+            if let Some(matched) = &matched {
+                self.settings = matched.settings.cloned();
+            } else if !misdirected && table.logs().has_own() {
+                self.settings = table.snapshot.settings(&self.connection.listener, &host).cloned();
+            }
             let refused = |status| {
                 let reply = Reply::page(status, &head.headers, &self.request_id);
                 Ok(ControlFlow::Break(self.finish_reply(head, reply)))
             };
-            if self.is_misdirected(&host) {
+            if misdirected || !self.is_secure_enough() {
                 return refused(StatusCode::MISDIRECTED_REQUEST);
             }
-            let Some(matched) = table.snapshot.route(&self.connection.listener, &view) else {
+            let Some(matched) = matched else {
                 return refused(StatusCode::NOT_FOUND);
             };
             self.rule = table.rule_number(matched.rule);
@@ -115,6 +125,22 @@ impl Exchange {
     fn is_misdirected(&self, host: &str) -> bool {
         let server_name = self.connection.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
         server_name.is_some_and(|name| self.table.snapshot.is_misdirected(&self.connection.listener, name, host))
+    }
+
+    /// The server name that the connection was made for; empty without one.
+    fn server_name(&self) -> &str {
+        self.connection.tls.as_ref().and_then(|tls| tls.server_name.as_deref()).unwrap_or_default()
+    }
+
+    /// Whether the connection is one that the host's section would have been opened with. It is not if the client named
+    /// no server and so got the usual versions and ciphers, or if the section's have changed since: on a new connection
+    /// the client gets what the section wants.
+    fn is_secure_enough(&self) -> bool {
+        let wanted = self.settings.as_ref().and_then(|settings| settings.tls.as_ref());
+        match (wanted, &self.connection.tls) {
+            (Some(wanted), Some(tls)) => wanted.admit(tls.version, tls.cipher),
+            _ => true,
+        }
     }
 
     /// Asks the rule's filters, then the chosen backend's.
@@ -216,8 +242,7 @@ impl Exchange {
         path: &'v str,
         now: Instant,
     ) -> RequestContext<'v> {
-        let settings = &self.table.snapshot.model().settings.forwarded;
-        let believed = forwarded::believe(settings, &self.connection, head);
+        let believed = forwarded::believe(self.forwarded(), &self.connection, head);
         RequestContext {
             head,
             scheme: believed.scheme,

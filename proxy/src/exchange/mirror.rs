@@ -47,7 +47,7 @@ impl Exchange {
         };
         let mut head = ctx.head.clone();
         self.clean_head(&mut head, None, cluster.cluster.version == HttpVersion::Http2);
-        filters::upstream_head(ctx, &settings.forwarded, &entry.filters, None, admitted, &mut head);
+        filters::upstream_head(ctx, self.forwarded(), &entry.filters, None, admitted, &mut head);
         Some(Copy { destination, head })
     }
 

@@ -24,7 +24,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use genkan_routing::model::{Forward, HttpVersion, UpstreamTls};
+use genkan_routing::model::{Forward, HttpVersion, ListenerSettings, UpstreamTls};
+use genkan_routing::policy::access_log::AccessLog;
+use genkan_routing::policy::client::ClientSettings;
+use genkan_routing::policy::forwarded::Forwarded;
 use genkan_routing::policy::upstream::UpstreamSettings;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
@@ -59,6 +62,8 @@ pub(crate) struct Exchange {
     table: Arc<ProxyTable>,
     connection: Arc<ConnectionInfo>,
     started: Instant,
+    /// Settings of the section that it is for, where they are not those of the whole proxy. Not known before intake.
+    settings: Option<Arc<ListenerSettings>>,
     rule: Option<RuleNumber>,
     choice: Option<Choice>,
     request_id: String,
@@ -136,6 +141,7 @@ impl Exchange {
             table: shared.table.load_full(),
             connection: Arc::clone(connection),
             started: now,
+            settings: None,
             rule: None,
             choice: None,
             request_id: String::new(),
@@ -244,7 +250,7 @@ impl Exchange {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let Some(entry) = self.rule_entry() else { return };
-        let settings = &self.table.snapshot.model().settings.forwarded;
+        let settings = self.forwarded();
         self.with_context(client, Instant::now(), |ctx| {
             filters::upstream_head(ctx, settings, &entry.filters, self.backend_filters(), &self.admitted, head);
         });
@@ -253,7 +259,7 @@ impl Exchange {
     /// Takes out of a copy of the client's head what no endpoint must see.
     fn clean_head(&self, head: &mut http::request::Parts, upgrade: Option<HeaderValue>, http2: bool) {
         hop_by_hop::clean_request(&mut head.headers, upgrade, http2);
-        if !self.table.snapshot.model().settings.client.underscores_in_headers {
+        if !self.client_settings().underscores_in_headers {
             hop_by_hop::drop_underscores(&mut head.headers);
         }
     }
@@ -288,7 +294,7 @@ impl Exchange {
 
     /// Makes the head that the client sees of the endpoint's.
     pub(crate) fn response_head(&mut self, client: &http::request::Parts, head: &mut http::response::Parts) {
-        if self.table.access_log().is_some_and(Format::needs_upstream_header) {
+        if self.log_format().is_some_and(Format::needs_upstream_header) {
             self.upstream_response = Some(head.headers.clone());
         }
         hop_by_hop::clean_response(head);
@@ -423,6 +429,27 @@ impl Exchange {
             return Err(Failure::UpstreamTimeout(self.endpoint().map(|at| at.to_string()).unwrap_or_default()));
         }
         Ok(())
+    }
+
+    /// Whom to believe about the client.
+    fn forwarded(&self) -> &Forwarded {
+        let global = || &self.table.snapshot.model().settings.forwarded;
+        self.settings.as_ref().map_or_else(global, |settings| &settings.forwarded)
+    }
+
+    /// What is logged.
+    fn access_log(&self) -> &AccessLog {
+        let global = || &self.table.snapshot.model().settings.access_log;
+        self.settings.as_ref().map_or_else(global, |settings| &settings.access_log)
+    }
+
+    /// How requests of the section are logged; `None` when they are not.
+    fn log_format(&self) -> Option<&Format> {
+        self.table.logs().of(self.settings.as_ref()).http.as_ref()
+    }
+
+    fn client_settings(&self) -> &ClientSettings {
+        self.table.snapshot.client(&self.connection.listener)
     }
 
     fn rule_entry(&self) -> Option<&RuleEntry> {

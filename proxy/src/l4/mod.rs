@@ -16,9 +16,16 @@ pub(crate) mod tcp;
 pub(crate) mod udp;
 
 use genkan_routing::model::{Stream, Target};
+use genkan_routing::policy::stream::StreamSettings;
 
 use crate::filters::weighted;
 use crate::table::{ClusterEntry, ProxyTable};
+
+/// How connections and sessions of a stream are passed on.
+fn settings<'t>(table: &'t ProxyTable, stream: &'t Stream) -> &'t StreamSettings {
+    let global = || &table.snapshot.model().settings.stream;
+    stream.settings.as_ref().map_or_else(global, |settings| &settings.stream)
+}
 
 /// The cluster that one random number chooses for a connection or session.
 fn choose<'t>(table: &'t ProxyTable, stream: &Stream, random: u64) -> Option<&'t ClusterEntry> {

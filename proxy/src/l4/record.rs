@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::access_log::{StreamAttempt, StreamRecord};
 use crate::metrics::{StreamCount, StreamMetrics};
 use crate::shared::Shared;
+use crate::table::LogFormats;
 
 /// It did what it was there for.
 pub(super) const OK: u16 = 200;
@@ -26,6 +27,8 @@ pub(super) struct Running {
     _count: StreamCount,
     traffic: Traffic,
     identity: Identity,
+    /// How its line is written, where that is not the proxy's usual way.
+    log: Option<Arc<LogFormats>>,
     upstream_name: Arc<str>,
     attempts: Vec<StreamAttempt>,
     status: u16,
@@ -67,6 +70,7 @@ impl Running {
             metrics,
             traffic: Traffic::new(),
             identity,
+            log: None,
             upstream_name: "".into(),
             attempts: Vec::new(),
             status: BAD_GATEWAY,
@@ -76,6 +80,11 @@ impl Running {
     /// What moved.
     pub(super) fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+
+    /// Its line is written as its listener says, which is what was said when it began.
+    pub(super) fn set_log(&mut self, log: Option<Arc<LogFormats>>) {
+        self.log = log;
     }
 
     /// The PROXY header announced a client.
@@ -121,7 +130,8 @@ impl Running {
 
     fn log(&self) {
         let table = self.shared.table.load();
-        let Some(format) = table.stream_log() else { return };
+        let formats = self.log.as_deref().unwrap_or_else(|| table.logs().of(None));
+        let Some(format) = &formats.stream else { return };
         let record = StreamRecord {
             protocol: self.identity.protocol,
             connection: self.identity.id,

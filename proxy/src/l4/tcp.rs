@@ -76,6 +76,7 @@ pub(crate) async fn serve(accept: Accept, stream: Arc<Stream>, shared: Arc<Share
     let Accept { tcp: mut client, open, table, entrance, peer } = accept;
     // Ends before `open`: whoever waits for the last connection finds its line in the log.
     let mut running = begin(&client, peer, open.id(), entrance.metrics(&shared.metrics), &shared);
+    running.set_log(table.logs().own(stream.settings.as_ref()));
     drop(entrance);
     let mut early = Vec::new();
     let announced = match client_header(&mut client, &mut early, &stream, &table).await {
@@ -104,8 +105,8 @@ fn begin(client: &TcpStream, peer: SocketAddr, id: u64, metrics: Arc<StreamMetri
 impl Passing {
     async fn run(self) {
         let Self { client, table, stream, announced, mut early, mut running } = self;
-        let proxy_settings = Arc::clone(&table.snapshot.model().settings);
-        let settings = &proxy_settings.stream;
+        let settings = super::settings(&table, &stream).clone();
+        running.set_log(table.logs().own(stream.settings.as_ref()));
         if let Some((source, _)) = announced {
             running.announce(source);
         }
@@ -116,7 +117,7 @@ impl Passing {
         }
         let Some(cluster) = super::choose(&table, &stream, random::next()) else { return };
         running.goes_to(&cluster.cluster.name);
-        let Some((mut upstream, _picked)) = connect(cluster, settings, &mut running).await else { return };
+        let Some((mut upstream, _picked)) = connect(cluster, &settings, &mut running).await else { return };
         // Connections may last for days, and old tables with them.
         drop((table, stream));
         if !early.is_empty() && upstream.write_all(&early).await.is_err() {
@@ -181,7 +182,7 @@ async fn client_header(
     if !stream.accept_proxy_protocol {
         return Ok(None);
     }
-    timeout(table.snapshot.model().settings.stream.header_timeout, read_proxy_header(tcp, early))
+    timeout(super::settings(table, stream).header_timeout, read_proxy_header(tcp, early))
         .await
         .map_err(|_| EstablishError::Late)?
 }

@@ -163,9 +163,10 @@ impl Port {
     /// A new session; `None` when there is no endpoint, or no room.
     fn begin(&self, flow: Flow, entrance: &Entrance) -> io::Result<Option<Arc<Session>>> {
         let table = self.shared.table.load();
-        let settings = &table.snapshot.model().settings.stream;
-        let limit = usize::try_from(settings.max_sessions).unwrap_or(usize::MAX);
+        let global = &table.snapshot.model().settings.stream;
+        let limit = usize::try_from(global.max_sessions).unwrap_or(usize::MAX);
         let Some(stream) = &entrance.stream else { return Ok(None) };
+        let settings = super::settings(&table, stream);
         let Some(cluster) = super::choose(&table, stream, random::next()) else { return Ok(None) };
         let Some(picked) = cluster.balancer.pick_in_turn(&[]) else { return Ok(None) };
         let Some(open) = self.shared.sessions.open(limit) else { return Ok(None) };
@@ -177,6 +178,7 @@ impl Port {
         let local = SocketAddr::new(flow.local.unwrap_or(bound.ip()), bound.port());
         let identity = Identity { protocol: "UDP", id: open.id(), peer: flow.client, local, announced: None };
         let mut running = Running::new(&self.shared, entrance.metrics(&self.shared.metrics), identity);
+        running.set_log(table.logs().own(stream.settings.as_ref()));
         running.goes_to(&cluster.cluster.name);
         running.tried(address, Some(Duration::ZERO));
         let (requests, responses, over, ended) = Default::default();

@@ -60,12 +60,13 @@ pub(crate) async fn run(
 fn admit(shared: &Shared, port: &PortKey, tcp: TcpStream, peer: SocketAddr) -> Option<Accept> {
     let table = shared.table.load_full();
     let limit = table.snapshot.model().settings.client.max_connections;
-    let Some(open) = shared.open_connection(usize::try_from(limit).unwrap_or(usize::MAX)) else {
-        tracing::debug!(%peer, limit, "a connection is over the limit");
-        return None;
-    };
     // A port is closed before the table without it is published.
     let entrance = Arc::clone(table.listeners.entrance(port)?);
+    let at_listener = (&entrance.open, entrance.limit.unwrap_or(usize::MAX));
+    let Some(open) = shared.open_connection(usize::try_from(limit).unwrap_or(usize::MAX), at_listener) else {
+        tracing::debug!(%peer, limit, at_listener = entrance.limit, "a connection is over the limit");
+        return None;
+    };
     Some(Accept { tcp, open, table, entrance, peer })
 }
 

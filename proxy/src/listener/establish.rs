@@ -117,16 +117,15 @@ enum Secured {
 /// Finds out what a connection is.
 pub(crate) async fn establish(accept: Accept, shared: Arc<Shared>) -> Result<Established, EstablishError> {
     let Accept { mut tcp, open, table, entrance, peer } = accept;
-    let settings = Arc::clone(&table.snapshot.model().settings);
     let local = canonical(tcp.local_addr()?);
-    let deadline = Instant::now() + settings.client.header_timeout;
+    let client = table.snapshot.client(&entrance.listener).clone();
+    let deadline = Instant::now() + client.header_timeout;
     let steps = async {
         let mut early = Vec::new();
-        let proxied =
-            if settings.client.proxy_protocol { read_proxy_header(&mut tcp, &mut early).await? } else { None };
+        let proxied = if client.proxy_protocol { read_proxy_header(&mut tcp, &mut early).await? } else { None };
         let secured = match entrance.protocol {
             Protocol::Http => {
-                let protocol = sniff(&mut tcp, &mut early, settings.client.http2).await?;
+                let protocol = sniff(&mut tcp, &mut early, client.http2).await?;
                 Secured::Not(tcp, protocol)
             }
             Protocol::Https => handshake(tcp, &mut early, &entrance.listener, table, &shared).await?,
@@ -155,7 +154,7 @@ pub(crate) async fn establish(accept: Accept, shared: Arc<Shared>) -> Result<Est
         phase: Phase::default(),
         client_text: OnceLock::new(),
     });
-    Ok(Established::Client(ClientStream::new(transport, open, protocol, early, info, shared, &settings.client)))
+    Ok(Established::Client(ClientStream::new(transport, open, protocol, early, info, shared, &client)))
 }
 
 /// IPv4 as such, also where it arrives at an IPv6 socket.

@@ -10,6 +10,7 @@ use genkan_routing::snapshot::Snapshot;
 
 use super::tls::TlsTable;
 use crate::metrics::{Metrics, StreamLabels, StreamMetrics};
+use crate::shared::OpenAtListener;
 
 /// What identifies an open port across publishes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +41,10 @@ pub(crate) struct Entrance {
     pub(crate) protocol: Protocol,
     /// Where it goes as it is; TCP and UDP.
     pub(crate) stream: Option<Arc<Stream>>,
+    /// How many connections it may have; `None` where only the whole proxy has a limit.
+    pub(crate) limit: Option<usize>,
+    /// How many it has, whatever it was before.
+    pub(crate) open: Arc<OpenAtListener>,
     /// Made when the first connection or session comes.
     metrics: OnceLock<Arc<StreamMetrics>>,
 }
@@ -87,8 +92,10 @@ impl PortKey {
 }
 
 impl Entrance {
-    fn of(listener: &Listener) -> Self {
+    fn of(listener: &Listener, open: Arc<OpenAtListener>) -> Self {
         Self {
+            limit: limit(listener),
+            open,
             listener: listener.id.clone(),
             public_port: listener.public_port,
             protocol: listener.protocol,
@@ -98,8 +105,8 @@ impl Entrance {
     }
 
     fn is_of(&self, listener: &Listener) -> bool {
-        (&self.listener, self.public_port, self.protocol, &self.stream)
-            == (&listener.id, listener.public_port, listener.protocol, &listener.stream)
+        (&self.listener, self.public_port, self.protocol, &self.stream, self.limit)
+            == (&listener.id, listener.public_port, listener.protocol, &listener.stream, limit(listener))
     }
 
     /// The metrics of its connections or sessions.
@@ -120,22 +127,22 @@ impl Entrance {
     }
 }
 
+/// How many connections a listener may have.
+fn limit(listener: &Listener) -> Option<usize> {
+    let client = listener.client.as_ref()?;
+    Some(usize::try_from(client.max_connections).unwrap_or(usize::MAX))
+}
+
 impl ListenerTable {
     /// The table of a snapshot, sharing with `previous` what did not change.
     pub(crate) fn build(snapshot: &Snapshot, previous: Option<&Self>) -> Self {
         let mut ports = BTreeMap::new();
         for listener in snapshot.model().listeners.values() {
-            let entrance = Arc::new(Entrance::of(listener));
-            let addresses: Vec<Option<IpAddr>> = match listener.addresses.as_slice() {
-                [] => vec![None],
-                addresses => addresses.iter().copied().map(Some).collect(),
-            };
-            for address in addresses {
-                let wire = Wire::of(listener.protocol);
-                let key = match listener.port {
-                    0 => PortKey::Chosen(wire, address, listener.id.clone()),
-                    port => PortKey::Fixed(wire, address, port),
-                };
+            let keys = keys(listener);
+            let before = keys.iter().find_map(|key| previous?.entrance(key).filter(|it| it.listener == listener.id));
+            let open = before.map_or_else(Arc::default, |before| Arc::clone(&before.open));
+            let entrance = Arc::new(Entrance::of(listener, open));
+            for key in keys {
                 // One that stays keeps its metrics.
                 let known = previous.and_then(|table| table.entrance(&key)).filter(|known| known.is_of(listener));
                 ports.entry(key).or_insert_with(|| Arc::clone(known.unwrap_or(&entrance)));
@@ -152,5 +159,18 @@ impl ListenerTable {
     /// The ports that must be open.
     pub(crate) fn ports(&self) -> impl Iterator<Item = (&PortKey, &Arc<Entrance>)> {
         self.ports.iter()
+    }
+}
+
+/// The ports of a listener.
+fn keys(listener: &Listener) -> Vec<PortKey> {
+    let wire = Wire::of(listener.protocol);
+    let key = |address| match listener.port {
+        0 => PortKey::Chosen(wire, address, listener.id.clone()),
+        port => PortKey::Fixed(wire, address, port),
+    };
+    match listener.addresses.as_slice() {
+        [] => vec![key(None)],
+        addresses => addresses.iter().copied().map(Some).map(key).collect(),
     }
 }

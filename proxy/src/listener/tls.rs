@@ -1,7 +1,8 @@
 //! TLS: certificates by server name, and the configuration of each handshake.
 //!
 //! ```text
-//!  publish:    snapshot -> TlsTable { loaded certificates (what changed, is loaded), one policy per listener }
+//!  publish:    snapshot -> TlsTable { loaded certificates (what changed, is loaded), policies of each listener: one,
+//!                                     and one for each set of versions and ciphers that its names have }
 //!  handshake:  ClientHello -> snapshot's certificates of its server name -> the one that the client can check
 //!                          -> the policy's ServerConfig, with this certificate
 //!                          -> HTTP, or the snapshot's stream of what is terminated for the name
@@ -12,19 +13,23 @@
 //! a session only for the server name that it was made for, and no listener accepts another's, nor those of an earlier
 //! policy. So a session never gets anywhere that its handshake could not (compare CVE-2025-23419), and resumption
 //! keeps no memory on our side. What a client is asked to prove belongs to the policy for the same reason: a resumed
-//! session is not asked again, so whoever was let in by other roots makes a full handshake.
+//! session is not asked again, so whoever was let in by other roots makes a full handshake. So do names with other
+//! versions and ciphers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use genkan_routing::model::{Certificate, ClientAuth, Listener, Protocol, SharedMap, Stream, UnknownName};
 use genkan_routing::name::{CertificateId, ListenerId};
+use genkan_routing::policy::tls::{Cipher, TlsSettings, TlsVersion};
 use genkan_routing::snapshot::{Handshake, Snapshot};
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ServerConfig, ServerConnection, SignatureAlgorithm};
+use rustls::{
+    ServerConfig, ServerConnection, SignatureAlgorithm, SupportedCipherSuite, SupportedProtocolVersion, version,
+};
 
 use super::client_auth;
 use super::passthrough::Passages;
@@ -39,7 +44,7 @@ pub(crate) struct TlsTable {
     sources: SharedMap<CertificateId, Arc<Certificate>>,
     /// With their keys, as the TLS library wants them.
     certificates: SharedMap<CertificateId, Arc<CertifiedKey>>,
-    policies: HashMap<ListenerId, Policy>,
+    policies: HashMap<ListenerId, Policies>,
     /// Of listeners that pass something on.
     passages: HashMap<ListenerId, Arc<Passages>>,
 }
@@ -58,11 +63,14 @@ pub(crate) enum Next {
 }
 
 /// What all handshakes of a listener have in common.
-#[derive(Clone, Debug)]
-struct Policy {
+#[derive(Debug)]
+struct Policies {
     http2: bool,
     client_auth: Option<Arc<ClientAuth>>,
-    config: ServerConfig,
+    /// Of names that nothing is said of, and of none.
+    usual: Arc<ServerConfig>,
+    /// Of other names.
+    others: HashMap<Arc<TlsSettings>, Arc<ServerConfig>>,
 }
 
 /// A listener without certificates. The handshake can't succeed with it, and we never let it begin.
@@ -81,16 +89,16 @@ impl TlsTable {
                 None => drop(certificates.remove(id)),
             }
         }
-        let http2 = model.settings.client.http2;
         let policies = model
             .listeners
             .values()
             .filter(|listener| listener.protocol == Protocol::Https)
             .filter_map(|listener| {
+                let http2 = snapshot.client(&listener.id).http2;
                 let kept = previous.and_then(|table| table.policies.get(&listener.id));
                 let kept = kept.filter(|kept| kept.http2 == http2 && kept.client_auth == listener.client_auth);
-                match kept.cloned().map_or_else(|| Policy::new(http2, listener), Ok) {
-                    Ok(policy) => Some((listener.id.clone(), policy)),
+                match Policies::new(http2, listener, kept) {
+                    Ok(policies) => Some((listener.id.clone(), policies)),
                     Err(error) => {
                         tracing::error!(listener = %listener.id, %error, "TLS can't be set up");
                         None
@@ -120,16 +128,17 @@ impl TlsTable {
     ) -> Next {
         let next = snapshot.handshake(listener, hello.server_name()).and_then(|handshake| {
             let default = snapshot.default_certificate(listener);
+            let settings = snapshot.tls_settings(listener, hello.server_name());
             let count = |stream| Some(self.passages.get(listener)?.metrics(stream, metrics));
             match handshake {
-                Handshake::Opened(ids) => self.config(ids, default, listener, hello).map(Next::Open),
+                Handshake::Opened(ids) => self.config(ids, default, listener, settings, hello).map(Next::Open),
                 Handshake::PassedOn(stream) => Some(Next::PassOn(Arc::clone(stream), count(stream)?)),
                 // It ends before anybody proves anything.
                 Handshake::Terminated(to) if to.stream.leads_nowhere() => {
                     Some(Next::PassOn(Arc::clone(&to.stream), count(&to.stream)?))
                 }
                 Handshake::Terminated(to) => {
-                    let mut config = self.config(&to.certificates, default, listener, hello)?;
+                    let mut config = self.config(&to.certificates, default, listener, settings, hello)?;
                     // What the connection carries is for the endpoint to know.
                     Arc::make_mut(&mut config).alpn_protocols.clear();
                     Some(Next::OpenStream(config, Arc::clone(&to.stream), count(&to.stream)?))
@@ -146,34 +155,87 @@ impl TlsTable {
         ids: &[CertificateId],
         default: Option<&CertificateId>,
         listener: &ListenerId,
+        settings: Option<&Arc<TlsSettings>>,
         hello: &ClientHello<'_>,
     ) -> Option<Arc<ServerConfig>> {
-        let policy = self.policies.get(listener)?;
+        let policies = self.policies.get(listener)?;
         let mut keys: Vec<_> = ids.iter().filter_map(|id| self.certificates.get(id)).collect();
         if keys.is_empty() {
             keys.extend(default.and_then(|id| self.certificates.get(id)));
         }
         let key = choose(&keys, hello)?;
         // Some ten pointers are copied, which is nothing beside a handshake.
-        let mut config = policy.config.clone();
+        let mut config = ServerConfig::clone(policies.of(settings));
         config.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(key)));
         Some(Arc::new(config))
     }
 }
 
-impl Policy {
-    fn new(http2: bool, listener: &Listener) -> Result<Self, rustls::Error> {
-        let client_auth = listener.client_auth.clone();
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
-            .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(client_auth::verifier(client_auth.as_deref())?)
-            .with_cert_resolver(Arc::new(NoCertificate));
-        config.ticketer = ring::Ticketer::new()?;
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.alpn_protocols =
-            if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
-        Ok(Self { http2, client_auth, config })
+impl Policies {
+    /// Those of a listener; what is the same as in `kept` goes on with the tickets that it gave.
+    fn new(http2: bool, listener: &Listener, kept: Option<&Self>) -> Result<Self, rustls::Error> {
+        let make = |settings: &TlsSettings| config(http2, listener.client_auth.as_deref(), settings).map(Arc::new);
+        let usual = match kept {
+            Some(kept) => Arc::clone(&kept.usual),
+            None => make(&TlsSettings::default())?,
+        };
+        let mut others = HashMap::new();
+        let terminated = listener.terminated.values().filter_map(|it| it.stream.settings.as_ref()?.tls.as_ref());
+        for settings in listener.tls.values().chain(terminated) {
+            if !others.contains_key(settings) {
+                let known = kept.and_then(|kept| kept.others.get(settings));
+                others
+                    .insert(Arc::clone(settings), known.map_or_else(|| make(settings), |known| Ok(Arc::clone(known)))?);
+            }
+        }
+        Ok(Self { http2, client_auth: listener.client_auth.clone(), usual, others })
     }
+
+    fn of(&self, settings: Option<&Arc<TlsSettings>>) -> &ServerConfig {
+        settings.and_then(|settings| self.others.get(settings)).unwrap_or(&self.usual)
+    }
+}
+
+/// A configuration with tickets of its own, and without a certificate.
+fn config(
+    http2: bool,
+    client_auth: Option<&ClientAuth>,
+    settings: &TlsSettings,
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(provider(settings))
+        .with_protocol_versions(&versions(settings))?
+        .with_client_cert_verifier(client_auth::verifier(client_auth)?)
+        .with_cert_resolver(Arc::new(NoCertificate));
+    // Where somebody has put the ciphers in order, the order is theirs.
+    config.ignore_client_order = !settings.ciphers.is_empty();
+    config.ticketer = ring::Ticketer::new()?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    Ok(config)
+}
+
+fn versions(settings: &TlsSettings) -> Vec<&'static SupportedProtocolVersion> {
+    let all = [(TlsVersion::Tls13, &version::TLS13), (TlsVersion::Tls12, &version::TLS12)];
+    all.into_iter().filter(|(version, _)| settings.has(*version)).map(|(_, version)| version).collect()
+}
+
+/// The provider with the ciphers that are wanted, in their order.
+fn provider(settings: &TlsSettings) -> Arc<CryptoProvider> {
+    if settings.ciphers.is_empty() {
+        return Arc::clone(&PROVIDER);
+    }
+    let version_of = |suite: &SupportedCipherSuite| match suite.tls13() {
+        Some(_) => TlsVersion::Tls13,
+        None => TlsVersion::Tls12,
+    };
+    let mut suites = Vec::new();
+    for version in [TlsVersion::Tls13, TlsVersion::Tls12] {
+        let all = || PROVIDER.cipher_suites.iter().filter(|suite| version_of(suite) == version);
+        let named = |cipher: Cipher| all().find(|suite| cipher_name(suite.suite()) == cipher.as_str()).copied();
+        let wanted: Vec<_> = settings.ciphers_of(version).filter_map(named).collect();
+        if wanted.is_empty() { suites.extend(all().copied()) } else { suites.extend(wanted) }
+    }
+    Arc::new(CryptoProvider { cipher_suites: suites, ..CryptoProvider::clone(&PROVIDER) })
 }
 
 impl ResolvesServerCert for NoCertificate {

@@ -115,6 +115,8 @@ fn bound(id: &str, public_port: u16, protocol: Protocol, sections: Vec<Section>)
         terminated: SharedMap::default(),
         client_auth: None,
         unknown_name: Default::default(),
+        client: None,
+        tls: SharedMap::default(),
         stream: None,
     }
 }
@@ -122,7 +124,7 @@ fn bound(id: &str, public_port: u16, protocol: Protocol, sections: Vec<Section>)
 /// Everything to a cluster.
 fn stream(origin: Origin, cluster: &str) -> Stream {
     let backends = vec![StreamBackend { weight: 1, target: Target::Cluster(ClusterId::new(cluster)) }];
-    Stream { origin, accept_proxy_protocol: false, send_proxy_protocol: false, backends }
+    Stream { origin, accept_proxy_protocol: false, send_proxy_protocol: false, settings: None, backends }
 }
 
 impl Site {
@@ -203,12 +205,7 @@ impl Site {
     pub fn https(mut self, certificate: &Arc<Certificate>) -> Self {
         let listener = Listener {
             default_certificate: Some(certificate.id.clone()),
-            ..bound(
-                "https",
-                443,
-                Protocol::Https,
-                vec![Section { hostname: HostPattern::Any, table: TableId::new("t") }],
-            )
+            ..bound("https", 443, Protocol::Https, vec![Section::new(HostPattern::Any, TableId::new("t"))])
         };
         self.model.certificates.insert(certificate.id.clone(), Arc::clone(certificate));
         self.model.listeners.insert(listener.id.clone(), Arc::new(listener));
@@ -259,7 +256,7 @@ impl Site {
         let table = TableId::new("t");
         let hosts = self.hosts.into_iter().map(|(pattern, host)| (pattern, Arc::new(host))).collect();
         self.model.tables.insert(table.clone(), Arc::new(Table { hosts }));
-        let listener = bound("http", 80, Protocol::Http, vec![Section { hostname: HostPattern::Any, table }]);
+        let listener = bound("http", 80, Protocol::Http, vec![Section::new(HostPattern::Any, table)]);
         self.model.listeners.insert(listener.id.clone(), Arc::new(listener));
         Arc::new(Snapshot::compile(Arc::new(self.model)))
     }

@@ -7,6 +7,11 @@ use serde::Serialize;
 
 use super::{Match, SharedMap, Stream};
 use crate::name::{CertificateId, HostPattern, ListenerId, TableId};
+use crate::policy::access_log::AccessLog;
+use crate::policy::client::ClientSettings;
+use crate::policy::forwarded::Forwarded;
+use crate::policy::stream::StreamSettings;
+use crate::policy::tls::TlsSettings;
 
 /// Addresses, a port and a protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,6 +54,14 @@ pub struct Listener {
     /// What clients are told whose server name nothing here is for. HTTPS only.
     #[serde(skip_serializing_if = "UnknownName::is_alert")]
     pub unknown_name: UnknownName,
+    /// Client connections, in place of the settings of the whole proxy: what acts before it is known which section or
+    /// stream they are for. Its number of connections is that of each of the listener's ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<Arc<ClientSettings>>,
+    /// With what TLS the names in `certificates` are opened; those without an entry with the default. Of those in
+    /// `terminated` their streams' settings say it. HTTPS only.
+    #[serde(skip_serializing_if = "SharedMap::is_empty")]
+    pub tls: SharedMap<HostPattern, Arc<TlsSettings>>,
     /// Where connections or sessions go as they are; TCP and UDP, which without it serve nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<Arc<Stream>>,
@@ -121,6 +134,26 @@ pub struct Section {
     /// What they lead to. When sections have the same hostname, tables are asked host by host in the order of the
     /// sections.
     pub table: TableId,
+    /// Settings of the requests that the table serves, in place of those of the whole proxy. Of those that no table
+    /// serves, the first section of the hostname decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Arc<ListenerSettings>>,
+}
+
+/// Settings that act once it is known which section or stream a request or connection is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerSettings {
+    /// Whom to believe about the client.
+    pub forwarded: Forwarded,
+    /// The line per request, connection or session.
+    pub access_log: AccessLog,
+    /// What is passed on as it is.
+    pub stream: StreamSettings,
+    /// The TLS that its names are opened with. A request that came over another connection, be it without a server name
+    /// or from before a change, is misdirected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Arc<TlsSettings>>,
 }
 
 /// Hosts and their matches.
@@ -137,6 +170,13 @@ pub struct Host {
     /// In order of rank: the first that matches wins. Front ends sort; see [`PathMatch`](super::PathMatch) for the
     /// usual order.
     pub matches: Vec<Match>,
+}
+
+impl Section {
+    /// A section with the settings of the whole proxy.
+    pub fn new(hostname: HostPattern, table: TableId) -> Self {
+        Self { hostname, table, settings: None }
+    }
 }
 
 impl UnknownName {

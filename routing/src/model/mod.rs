@@ -32,7 +32,9 @@ use serde::Serialize;
 
 pub use certificate::{Certificate, PrivateKey};
 pub use cluster::{Cluster, Endpoint, HttpVersion, ServiceRef};
-pub use listener::{ClientAuth, ClientAuthMode, Host, Listener, Protocol, Section, Table, Terminated, UnknownName};
+pub use listener::{
+    ClientAuth, ClientAuthMode, Host, Listener, ListenerSettings, Protocol, Section, Table, Terminated, UnknownName,
+};
 pub use matching::{HeaderMatch, Match, PathMatch, PathPrefix, PathPrefixError, QueryMatch, ValueMatch};
 pub use rule::{Action, Backend, Deny, DirectResponse, Filter, Filters, Forward, Rule, RuleLabels, Stage, Target};
 pub use shared_map::{Iter, SharedMap, Unshared};

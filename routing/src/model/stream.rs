@@ -1,8 +1,10 @@
 //! Streams: TCP connections, unopened TLS connections and UDP sessions that are passed on as they are.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use super::Target;
+use super::{ListenerSettings, Target};
 use crate::name::Origin;
 
 /// Where the connections or sessions of a TCP or UDP listener go, or the TLS connections for a server name, and how.
@@ -18,6 +20,9 @@ pub struct Stream {
     /// Whether endpoints are told of the client by a PROXY protocol header, version 1. TCP and TLS only.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub send_proxy_protocol: bool,
+    /// Settings in place of those of the whole proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Arc<ListenerSettings>>,
     /// Weighted; one is chosen for each connection or session. One without endpoints closes its share.
     pub backends: Vec<StreamBackend>,
 }

@@ -26,4 +26,5 @@ pub mod retry_budget;
 pub mod rewrite;
 pub mod stream;
 pub mod timeouts;
+pub mod tls;
 pub mod upstream;

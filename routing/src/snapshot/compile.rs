@@ -13,8 +13,10 @@ use super::changes::{RuleChanges, RuleMarks};
 use super::host::CompiledHost;
 use super::hosts::HostIndex;
 use super::{CompileStats, Snapshot};
-use crate::model::{Host, Listener, Model, Stream, Table, Terminated};
+use crate::model::{Host, Listener, ListenerSettings, Model, Stream, Table, Terminated};
 use crate::name::{CertificateId, HostPattern, ListenerId, TableId};
+use crate::policy::client::ClientSettings;
+use crate::policy::tls::TlsSettings;
 
 /// The hosts of a table.
 #[derive(Debug)]
@@ -34,12 +36,31 @@ pub(super) struct HostSlot {
 /// A listener with its sections' tables.
 #[derive(Debug)]
 pub(super) struct CompiledListener {
-    /// The tables of the sections of one hostname, in order of the sections.
-    pub(super) sections: HostIndex<SmallVec<[Arc<CompiledTable>; 1]>>,
+    /// By hostname.
+    pub(super) sections: HostIndex<Sections>,
     /// By server name.
     pub(super) names: Arc<HostIndex<ServerName>>,
     /// For server names that no other covers.
     pub(super) default_certificate: Option<CertificateId>,
+    /// By server name, what is opened otherwise than by default. Empty on most listeners, else every name is in it that
+    /// is opened at all.
+    pub(super) tls: Arc<HostIndex<Option<Arc<TlsSettings>>>>,
+}
+
+/// The sections of one hostname.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sections {
+    /// In their order, each table once.
+    pub(super) tables: SmallVec<[CompiledSection; 1]>,
+    /// Of requests that none of them serves.
+    pub(super) settings: Option<Arc<ListenerSettings>>,
+}
+
+/// A section whose table exists.
+#[derive(Clone, Debug)]
+pub(super) struct CompiledSection {
+    pub(super) table: Arc<CompiledTable>,
+    pub(super) settings: Option<Arc<ListenerSettings>>,
 }
 
 /// What a listener has for a server name.
@@ -55,6 +76,8 @@ pub(super) enum ServerName {
 
 pub(super) type Tables = FxHashMap<TableId, Arc<CompiledTable>>;
 pub(super) type Listeners = FxHashMap<ListenerId, Arc<CompiledListener>>;
+/// Of the listeners that have settings of their own.
+pub(super) type Clients = FxHashMap<ListenerId, Arc<ClientSettings>>;
 
 /// Compiles `model`, sharing with `previous` what did not change.
 pub(super) fn compile(model: Arc<Model>, previous: Option<&Snapshot>) -> Snapshot {
@@ -64,7 +87,9 @@ pub(super) fn compile(model: Arc<Model>, previous: Option<&Snapshot>) -> Snapsho
     let listeners: Listeners =
         model.listeners.iter().map(|(id, listener)| (id.clone(), compiler.listener(id, listener, &tables))).collect();
     let stats = compiler.stats;
-    Snapshot { model, tables, listeners, stats }
+    let own = |listener: &Arc<Listener>| Some((listener.id.clone(), listener.client.clone()?));
+    let clients: Clients = model.listeners.values().filter_map(own).collect();
+    Snapshot { model, tables, listeners, clients, stats }
 }
 
 struct Compiler<'c> {
@@ -135,10 +160,11 @@ impl Compiler<'_> {
     fn listener(&self, id: &ListenerId, listener: &Arc<Listener>, tables: &Tables) -> Arc<CompiledListener> {
         let previous = self.previous.and_then(|old| Some((old, old.model.listeners.get(id)?, old.listeners.get(id)?)));
         let Some((snapshot, old, compiled)) = previous else {
-            return Arc::new(assemble(listener, tables, Arc::new(names(listener))));
+            return Arc::new(assemble(listener, tables, Arc::new(names(listener)), tls(listener)));
         };
         if !Arc::ptr_eq(old, listener) {
-            return Arc::new(assemble(listener, tables, patched_names(old, &compiled.names, listener)));
+            let names = patched_names(old, &compiled.names, listener);
+            return Arc::new(assemble(listener, tables, names, tls(listener)));
         }
         let same_table = |table: &TableId| match (snapshot.tables.get(table), tables.get(table)) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
@@ -147,26 +173,48 @@ impl Compiler<'_> {
         if listener.sections.iter().all(|section| same_table(&section.table)) {
             return Arc::clone(compiled);
         }
-        Arc::new(assemble(listener, tables, Arc::clone(&compiled.names)))
+        Arc::new(assemble(listener, tables, Arc::clone(&compiled.names), Arc::clone(&compiled.tls)))
     }
 }
 
-fn assemble(listener: &Listener, tables: &Tables, names: Arc<HostIndex<ServerName>>) -> CompiledListener {
-    let mut grouped: BTreeMap<&HostPattern, SmallVec<[Arc<CompiledTable>; 1]>> = BTreeMap::new();
+fn assemble(
+    listener: &Listener,
+    tables: &Tables,
+    names: Arc<HostIndex<ServerName>>,
+    tls: Arc<HostIndex<Option<Arc<TlsSettings>>>>,
+) -> CompiledListener {
+    let mut grouped: BTreeMap<&HostPattern, Sections> = BTreeMap::new();
     for section in &listener.sections {
         // A section whose table is missing still keeps its hosts from less specific ones.
-        let group = grouped.entry(&section.hostname).or_default();
+        let first = || Sections { settings: section.settings.clone(), ..Sections::default() };
+        let group = grouped.entry(&section.hostname).or_insert_with(first);
         if let Some(table) = tables.get(&section.table)
-            && !group.iter().any(|known| Arc::ptr_eq(known, table))
+            && !group.tables.iter().any(|known| Arc::ptr_eq(&known.table, table))
         {
-            group.push(Arc::clone(table));
+            group.tables.push(CompiledSection { table: Arc::clone(table), settings: section.settings.clone() });
         }
     }
     let mut sections = HostIndex::with_capacity(grouped.len());
-    for (hostname, tables) in grouped {
-        sections.insert(hostname.clone(), tables);
+    for (hostname, group) in grouped {
+        sections.insert(hostname.clone(), group);
     }
-    CompiledListener { sections, names, default_certificate: listener.default_certificate.clone() }
+    CompiledListener { sections, names, default_certificate: listener.default_certificate.clone(), tls }
+}
+
+fn tls(listener: &Listener) -> Arc<HostIndex<Option<Arc<TlsSettings>>>> {
+    let mut index = HostIndex::default();
+    let of_stream = |terminated: &Arc<Terminated>| terminated.stream.settings.as_ref().and_then(|own| own.tls.clone());
+    if listener.tls.is_empty() && listener.terminated.values().all(|terminated| of_stream(terminated).is_none()) {
+        return Arc::new(index);
+    }
+    for (name, _) in listener.certificates.iter().filter(|(_, ids)| !ids.is_empty()) {
+        index.insert(name.clone(), listener.tls.get(name).cloned());
+    }
+    // They come before certificates for the same name.
+    for (name, terminated) in &listener.terminated {
+        index.insert(name.clone(), of_stream(terminated));
+    }
+    Arc::new(index)
 }
 
 fn names(listener: &Listener) -> HostIndex<ServerName> {

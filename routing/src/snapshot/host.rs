@@ -34,14 +34,16 @@ impl CompiledHost {
         Self { pattern: pattern.clone(), host: Arc::clone(host), rules, paths }
     }
 
-    /// The first match that fits, in order of rank. `None` too when its rule doesn't exist.
+    /// The first match that fits, in order of rank. `None` too when its rule doesn't exist. What settings the request
+    /// has is for the section to say.
     pub(super) fn find(&self, request: &RequestView<'_>) -> Option<Matched<'_>> {
         let matches = &self.host.matches;
         let rank = match &self.paths {
             None => matches.iter().position(|one| path_fits(&one.path, request.path) && hold(one, request))?,
             Some(paths) => paths.find(matches, request)? as usize,
         };
-        Some(Matched { host: &self.pattern, matched: matches.get(rank)?, rule: self.rules.get(rank)?.as_ref()? })
+        let (matched, rule) = (matches.get(rank)?, self.rules.get(rank)?.as_ref()?);
+        Some(Matched { host: &self.pattern, matched, rule, settings: None })
     }
 
     /// The pattern that it belongs to.

@@ -25,11 +25,13 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-use self::compile::{Listeners, ServerName, Tables};
+use self::compile::{Clients, Listeners, ServerName, Tables};
 pub use self::explain::{Candidate, Explanation, Loser};
 use self::hosts::steps;
-use crate::model::{Match, Model, Rule, Stream, Terminated};
+use crate::model::{ListenerSettings, Match, Model, Rule, Stream, Terminated};
 use crate::name::{CertificateId, HostPattern, ListenerId};
+use crate::policy::client::ClientSettings;
+use crate::policy::tls::TlsSettings;
 
 /// What routing looks at.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,8 @@ pub struct Matched<'s> {
     pub matched: &'s Match,
     /// The rule it leads to.
     pub rule: &'s Arc<Rule>,
+    /// The settings of the section that has the rule, where they are not those of the whole proxy.
+    pub settings: Option<&'s Arc<ListenerSettings>>,
 }
 
 /// What becomes of a TLS connection.
@@ -88,6 +92,7 @@ pub struct Snapshot {
     model: Arc<Model>,
     tables: Tables,
     listeners: Listeners,
+    clients: Clients,
     stats: CompileStats,
 }
 
@@ -115,10 +120,31 @@ impl Snapshot {
 
     /// The match that serves a request on a listener.
     pub fn route(&self, listener: &ListenerId, request: &RequestView<'_>) -> Option<Matched<'_>> {
-        let tables = self.listeners.get(listener)?.sections.most_specific(request.host)?;
+        let sections = self.listeners.get(listener)?.sections.most_specific(request.host)?;
         steps(request.host).find_map(|step| {
-            tables.iter().find_map(|table| table.hosts.get(step).and_then(|slot| slot.host.find(request)))
+            sections.tables.iter().find_map(|section| {
+                let matched = section.table.hosts.get(step)?.host.find(request)?;
+                Some(Matched { settings: section.settings.as_ref(), ..matched })
+            })
         })
+    }
+
+    /// The settings of a request that nothing serves, or of a connection for a server name, where they are not those of
+    /// the whole proxy. Of a request that is served, [`Matched::settings`] decides.
+    pub fn settings(&self, listener: &ListenerId, host: &str) -> Option<&Arc<ListenerSettings>> {
+        self.listeners.get(listener)?.sections.most_specific(host)?.settings.as_ref()
+    }
+
+    /// Settings of a listener's client connections.
+    pub fn client(&self, listener: &ListenerId) -> &ClientSettings {
+        // Without a listener of its own settings, which is most often the case, this is one comparison.
+        self.clients.get(listener).map_or(&self.model.settings.client, |settings| settings)
+    }
+
+    /// What TLS connections to a listener are opened with that [`Self::handshake`] says are opened; `None`: the default.
+    pub fn tls_settings(&self, listener: &ListenerId, server_name: Option<&str>) -> Option<&Arc<TlsSettings>> {
+        let listener = self.listeners.get(listener)?;
+        listener.tls.most_specific(&canonical(server_name.unwrap_or_default()))?.as_ref()
     }
 
     /// Whether a TLS connection that was made for `server_name` (in lower case) must not serve `host`: another section of
@@ -145,14 +171,7 @@ impl Snapshot {
         let found = match server_name {
             // Certificates for every name are not for none: that is what the default is for.
             None => listener.names.most_specific("").filter(|name| !matches!(name, ServerName::Certificates(_))),
-            Some(name) => {
-                let name = name.strip_suffix('.').unwrap_or(name);
-                let lower = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                    true => Cow::Owned(name.to_ascii_lowercase()),
-                    false => Cow::Borrowed(name),
-                };
-                listener.names.most_specific(&lower)
-            }
+            Some(name) => listener.names.most_specific(&canonical(name)),
         };
         match found {
             Some(ServerName::Passthrough(stream)) => Some(Handshake::PassedOn(stream)),
@@ -165,5 +184,14 @@ impl Snapshot {
     /// The certificate for server names that no other covers.
     pub fn default_certificate(&self, listener: &ListenerId) -> Option<&CertificateId> {
         self.listeners.get(listener)?.default_certificate.as_ref()
+    }
+}
+
+/// A server name in lower case, without the final dot.
+fn canonical(name: &str) -> Cow<'_, str> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(name.to_ascii_lowercase()),
+        false => Cow::Borrowed(name),
     }
 }

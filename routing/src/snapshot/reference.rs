@@ -14,17 +14,19 @@ pub(super) fn route<'m>(model: &'m Model, listener: &ListenerId, request: &Reque
     let tables = || {
         covering()
             .filter(|section| specificity(&section.hostname) == best)
-            .filter_map(|section| model.tables.get(&section.table))
+            .filter_map(|section| Some((section.settings.as_ref(), model.tables.get(&section.table)?)))
     };
     let mut hosts: Vec<_> = tables()
         .enumerate()
-        .flat_map(|(order, table)| table.hosts.iter().map(move |(pattern, host)| (order, pattern, host)))
+        .flat_map(|(order, (settings, table))| {
+            table.hosts.iter().map(move |(pattern, host)| ((order, settings), pattern, host))
+        })
         .filter(|(_, pattern, _)| pattern.matches(request.host))
         .collect();
-    hosts.sort_by_key(|(order, pattern, _)| (std::cmp::Reverse(specificity(pattern)), *order));
-    hosts.into_iter().find_map(|(_, pattern, host)| {
+    hosts.sort_by_key(|((order, _), pattern, _)| (std::cmp::Reverse(specificity(pattern)), *order));
+    hosts.into_iter().find_map(|((_, settings), pattern, host)| {
         let matched = host.matches.iter().find(|matched| satisfies(matched, request))?;
-        Some(Matched { host: pattern, matched, rule: model.rules.get(&matched.rule)? })
+        Some(Matched { host: pattern, matched, rule: model.rules.get(&matched.rule)?, settings })
     })
 }
 

@@ -132,13 +132,15 @@ pub(crate) fn listener(id: &str, table: &str) -> Listener {
         port: 443,
         public_port: 443,
         protocol: Protocol::Https,
-        sections: vec![Section { hostname: HostPattern::Any, table: TableId::new(table) }],
+        sections: vec![Section::new(HostPattern::Any, TableId::new(table))],
         certificates: SharedMap::default(),
         default_certificate: None,
         passthrough: SharedMap::default(),
         terminated: SharedMap::default(),
         client_auth: None,
         unknown_name: Default::default(),
+        client: None,
+        tls: SharedMap::default(),
         stream: None,
     }
 }
@@ -268,7 +270,7 @@ fn any_listener() -> impl Strategy<Value = Listener> {
     // The fourth table never exists.
     let hostname = prop_oneof![1 => Just(HostPattern::Any), 1 => host_pattern()];
     let section =
-        (hostname, 0..4).prop_map(|(hostname, table)| Section { hostname, table: TableId::new(format!("t{table}")) });
+        (hostname, 0..4).prop_map(|(hostname, table)| Section::new(hostname, TableId::new(format!("t{table}"))));
     let certificate = (0..4).prop_map(|number| CertificateId::new(format!("c{number}")));
     let certificates = btree_map(host_pattern(), vec(certificate.clone(), 0..3), 0..4);
     let passthrough = btree_map(host_pattern(), (0..3_u32).prop_map(stream), 0..3);
@@ -295,6 +297,7 @@ fn stream(number: u32) -> Arc<Stream> {
         origin: Origin::new(ObjectRef::new("Ingress", "default", format!("s{number}")), ""),
         accept_proxy_protocol: false,
         send_proxy_protocol: false,
+        settings: None,
         backends: Vec::new(),
     })
 }

@@ -267,11 +267,11 @@ impl Port {
 
     /// Serves a listener of HTTP here.
     fn serve(&mut self, listener: &GatewayListener, table: TableId) {
-        self.sections.push(Section { hostname: listener.hostname.clone(), table });
+        self.sections.push(Section::new(listener.hostname.clone(), table));
         // A Gateway beside Ingresses must not take their hosts away: a request belongs to the sections with the most
         // specific hostname only, so the Ingresses follow into each. Their own section covers the rest.
         if self.of_ingress && listener.hostname != HostPattern::Any {
-            self.sections.push(Section { hostname: listener.hostname.clone(), table: TableId::new(INGRESS_TABLE) });
+            self.sections.push(Section::new(listener.hostname.clone(), TableId::new(INGRESS_TABLE)));
         }
         for (name, id) in by_name(listener) {
             match self.certificates.get_mut(&name) {
@@ -447,6 +447,8 @@ impl<'s> Ports<'s> {
                 passthrough: SharedMap::default(),
                 terminated: SharedMap::default(),
                 client_auth: port.client_auth.flatten(),
+                client: None,
+                tls: SharedMap::default(),
                 stream: None,
             })
             .collect()

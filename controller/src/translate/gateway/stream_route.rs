@@ -97,6 +97,7 @@ pub(crate) fn read(
         origin: findings.origin("spec.rules[0]"),
         accept_proxy_protocol: false,
         send_proxy_protocol: false,
+        settings: None,
         backends: resolved.backends,
     };
     let problems = findings.into_problems();

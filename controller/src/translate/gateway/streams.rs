@@ -188,7 +188,7 @@ impl Slot {
     fn to_nowhere(&self) -> Arc<Stream> {
         let (accept_proxy_protocol, send_proxy_protocol) = (false, false);
         let origin = self.origin.clone();
-        Arc::new(Stream { origin, accept_proxy_protocol, send_proxy_protocol, backends: Vec::new() })
+        Arc::new(Stream { origin, accept_proxy_protocol, send_proxy_protocol, settings: None, backends: Vec::new() })
     }
 
     /// The certificates that cover a name; without one, the first reference stands in.

@@ -259,13 +259,15 @@ impl IngressFrontEnd {
             port,
             public_port,
             protocol,
-            sections: vec![Section { hostname: HostPattern::Any, table: TableId::new(TABLE) }],
+            sections: vec![Section::new(HostPattern::Any, TableId::new(TABLE))],
             certificates: SharedMap::default(),
             default_certificate: None,
             passthrough: SharedMap::default(),
             terminated: SharedMap::default(),
             client_auth: None,
             unknown_name: Default::default(),
+            client: None,
+            tls: SharedMap::default(),
             stream: None,
         };
         let http = listener("http", settings.http_port, 80, Protocol::Http);

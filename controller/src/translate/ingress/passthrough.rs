@@ -62,6 +62,7 @@ pub(super) fn of_host(
         origin: root.served.fragment.origin(root.field),
         accept_proxy_protocol: false,
         send_proxy_protocol: false,
+        settings: None,
         backends: vec![StreamBackend { weight: 1, target }],
     }));
 }

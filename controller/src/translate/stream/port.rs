@@ -123,6 +123,7 @@ fn listener(
         origin: origin.clone(),
         accept_proxy_protocol: entry.accept_proxy_protocol,
         send_proxy_protocol: entry.send_proxy_protocol,
+        settings: None,
         backends: vec![StreamBackend { weight: 1, target: Target::Cluster(want.id.clone()) }],
     };
     Listener {
@@ -141,6 +142,8 @@ fn listener(
         terminated: SharedMap::default(),
         client_auth: None,
         unknown_name: Default::default(),
+        client: None,
+        tls: SharedMap::default(),
         stream: Some(Arc::new(stream)),
     }
 }

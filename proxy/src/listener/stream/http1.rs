@@ -68,12 +68,7 @@ enum State {
 impl Http1Reader {
     /// A reader whose connection has already sent `early`.
     pub(super) fn new(settings: &ClientSettings, early: Vec<u8>) -> Self {
-        let limits = HeadLimits {
-            request_line: settings.max_request_line as usize,
-            header_line: settings.max_header_line as usize,
-            head: settings.max_head as usize,
-            fields: usize::from(settings.max_headers),
-        };
+        let limits = limits(settings);
         let state = State::Head {
             scanner: HeadScanner::new(limits),
             deadline: Instant::now() + settings.header_timeout,
@@ -115,7 +110,10 @@ impl Http1Reader {
                 }
                 State::Body { body, .. } if body.is_complete() => self.state = State::Between,
                 State::Body { .. } => return self.poll_body(cx, transport, out),
-                State::Between if !info.phase.in_request() => self.await_next_head(),
+                State::Between if !info.phase.in_request() => {
+                    self.adopt(shared.table.load().snapshot.client(&info.listener));
+                    self.await_next_head();
+                }
                 State::Between if info.phase.is_tunnel() => {
                     if !self.buffer.is_empty() {
                         self.buffer.hand_out(out, usize::MAX);
@@ -252,6 +250,14 @@ impl Http1Reader {
         };
     }
 
+    /// Goes by the settings of now, which are other ones when somebody has changed them meanwhile.
+    fn adopt(&mut self, settings: &ClientSettings) {
+        self.limits = limits(settings);
+        self.header_timeout = settings.header_timeout;
+        self.body_timeout = settings.body_timeout;
+        self.keep_alive = settings.keep_alive;
+    }
+
     fn await_next_head(&mut self) {
         let idle = self.buffer.is_empty();
         if idle && self.keep_alive.is_zero() {
@@ -269,6 +275,15 @@ impl Http1Reader {
         }
         self.buffer = Buffer::default();
         self.state = State::Refused(refusal);
+    }
+}
+
+fn limits(settings: &ClientSettings) -> HeadLimits {
+    HeadLimits {
+        request_line: settings.max_request_line as usize,
+        header_line: settings.max_header_line as usize,
+        head: settings.max_head as usize,
+        fields: usize::from(settings.max_headers),
     }
 }
 

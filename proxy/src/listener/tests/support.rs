@@ -41,6 +41,8 @@ pub(crate) fn listener(id: &str, protocol: Protocol) -> Listener {
         terminated: SharedMap::default(),
         client_auth: None,
         unknown_name: Default::default(),
+        client: None,
+        tls: SharedMap::default(),
         stream: None,
     }
 }
