@@ -10,6 +10,7 @@ mod listener_set;
 mod metadata;
 mod secret;
 mod service;
+mod shown;
 mod stream_route;
 mod x_backend;
 
@@ -39,7 +40,8 @@ pub use self::listener_set::{ListenerSet, ListenerSetParent, ListenerSetSpec};
 pub use self::metadata::Metadata;
 pub(crate) use self::metadata::slim;
 pub use self::secret::{AuthoritiesOutcome, CertificateOutcome, Secret, SecretError};
-pub use self::service::{GATEWAY_NAME, OfGateway, Service};
+pub use self::service::{GATEWAY_CONTROLLER, GATEWAY_NAME, OfGateway, Service};
+pub use self::shown::Shown;
 pub use self::stream_route::{BackendReference, ParentReference, StreamRoute, StreamRouteSpec, StreamRule};
 pub use self::x_backend::{XBackend, XBackendExternalHostname, XBackendPort, XBackendSpec, XBackendTls};
 
@@ -147,6 +149,8 @@ macro_rules! kinds {
             /// Where we are, with `--enable-topology-aware-routing` and once it is known; `None` uses endpoints wherever
             /// they are.
             pub place: Option<Place>,
+            /// What statuses of Gateways say about where they are reached. A status is a fact: that it differs is no change.
+            pub shown: BTreeMap<NamespacedName, Shown>,
         }
 
         impl Resources {

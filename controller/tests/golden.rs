@@ -61,6 +61,12 @@ fn render(folder: &Path, input: &Path) -> String {
     let mut resources = load(folder, input);
     let zone = text.lines().find_map(|line| line.strip_prefix("#: zone="));
     resources.place = zone.map(|zone| Place { node: None, zone: Some(zone.to_owned()) });
+    // What the API server would have in a Gateway's status.
+    for (gateway, address) in text.lines().filter_map(|line| line.strip_prefix("#: shown=")?.split_once(' ')) {
+        let (namespace, name) = gateway.split_once('/').unwrap();
+        let shown = genkan_controller::resources::Shown { addresses: [address.parse().unwrap()].into() };
+        resources.shown.insert(NamespacedName::new(namespace, name), shown);
+    }
     let translation = translate(&resources, &settings(&text));
     let infrastructure = translation.infrastructure.iter().map(|(name, it)| (name.to_string(), it.clone())).collect();
     let shown = Shown {
@@ -118,6 +124,7 @@ fn settings(text: &str) -> Settings {
             // It is no flag.
             "zone" => {}
             // As in a cluster.
+            "shown" => {}
             "record-addresses" => settings.record_addresses = value == "true",
             "--default-backend-service" => settings.default_backend_service = name(value),
             "--default-ssl-certificate" => settings.default_ssl_certificate = name(value),

@@ -31,7 +31,11 @@ pub struct Service {
 /// The label of what is made for a Gateway: its name, in its namespace.
 pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
-/// What is read of the metadata of a Service with the label [`GATEWAY_NAME`].
+/// The annotation with the `controllerName` of whoever keeps a Service for a Gateway.
+pub const GATEWAY_CONTROLLER: &str = "genkan.dev/gateway-controller";
+
+/// What is read of the metadata of a Service with the label [`GATEWAY_NAME`] or the annotation [`GATEWAY_CONTROLLER`]:
+/// a Service is known though somebody takes one of them away.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OfGateway {
     /// `metadata.uid`.
@@ -46,7 +50,11 @@ pub struct OfGateway {
 
 impl OfGateway {
     fn read(metadata: &mut ObjectMeta) -> Option<Box<Self>> {
-        let labels = metadata.labels.take().filter(|labels| labels.contains_key(GATEWAY_NAME))?;
+        let labels = metadata.labels.take().unwrap_or_default();
+        let annotations = metadata.annotations.take().unwrap_or_default();
+        if !labels.contains_key(GATEWAY_NAME) && !annotations.contains_key(GATEWAY_CONTROLLER) {
+            return None;
+        }
         let owner = metadata.owner_references.take().into_iter().flatten().find(|owner| {
             owner.controller == Some(true)
                 && owner.kind == "Gateway"
@@ -56,7 +64,7 @@ impl OfGateway {
             uid: metadata.uid.take().unwrap_or_default().into(),
             owner: owner.map(|owner| owner.uid.into()),
             labels,
-            annotations: metadata.annotations.take().unwrap_or_default(),
+            annotations,
         }))
     }
 }
@@ -102,17 +110,23 @@ mod tests {
 
     #[test]
     fn of_those_made_for_a_gateway_the_owner_is_read() {
-        let service = |labels: Value| -> Service {
+        let service = |labels: Value, annotations: Value| -> Service {
             let owners = json!([
                 {"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "1"},
                 {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "g", "uid": "2", "controller": true},
             ]);
-            let metadata = json!({"name": "a", "uid": "3", "labels": labels, "ownerReferences": owners});
+            let metadata = json!({
+                "name": "a", "uid": "3", "labels": labels, "annotations": annotations, "ownerReferences": owners,
+            });
             serde_json::from_value(json!({"metadata": metadata})).unwrap()
         };
-        assert_eq!(service(json!({"app": "a"})).of_gateway, None);
-        let made = service(json!({GATEWAY_NAME: "g"})).of_gateway.unwrap();
-        assert_eq!((&*made.uid, made.owner.as_deref()), ("3", Some("2")));
+        assert_eq!(service(json!({"app": "a"}), json!({"a": "b"})).of_gateway, None);
+        for (labels, annotations) in
+            [(json!({GATEWAY_NAME: "g"}), json!({})), (json!({}), json!({GATEWAY_CONTROLLER: "c"}))]
+        {
+            let made = service(labels, annotations).of_gateway.unwrap();
+            assert_eq!((&*made.uid, made.owner.as_deref()), ("3", Some("2")));
+        }
     }
 
     #[test]

@@ -13,5 +13,5 @@ mod writer;
 pub use self::address::{OwnPod, Publish, has_siblings};
 pub use self::events::{Events, Told};
 pub use self::gateway::{Bound, GatewayStatusWriter, News, SeenObject, shown};
-pub use self::infrastructure::{InfrastructureWriter, View};
+pub use self::infrastructure::{InfrastructureWriter, Unwritten, View};
 pub use self::writer::{END_TIME, IngressState, StatusWriter};

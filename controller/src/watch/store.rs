@@ -18,7 +18,7 @@ use super::scope::Scope;
 use super::seen::SeenStatus;
 use super::stream::Event;
 use crate::kinds::{self, display};
-use crate::resources::{Key, Kind, NamespacedName, Resources};
+use crate::resources::{Key, Kind, NamespacedName, Resources, Shown};
 use crate::translate::Change;
 
 /// What is known of an object besides what is translated: for writing its status and Events about it.
@@ -198,6 +198,9 @@ impl Store {
                 // The same key, made of the names that the object holds.
                 let key = Key::of(&object);
                 let facts_changed = self.note_facts(&key, raw, update);
+                if key.kind == Kind::Gateway {
+                    self.resources.shown.insert(key.name.clone(), Shown::read(raw.value()));
+                }
                 let changed = self.resources.set(key.name.clone(), object);
                 // Whole lists come again and again.
                 if let Some(cache) = self.cache.as_ref().filter(|_| changed || facts_changed) {
@@ -223,6 +226,9 @@ impl Store {
         update.problems_changed |= self.problems.remove(key).is_some();
         if self.facts.remove(key).is_some() {
             update.facts.insert(key.clone());
+        }
+        if key.kind == Kind::Gateway {
+            self.resources.shown.remove(&key.name);
         }
         if self.resources.remove(key) {
             update.changes.insert(Change::Object(key.clone()));

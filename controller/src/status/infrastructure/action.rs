@@ -20,41 +20,30 @@ pub(super) enum Action {
 
 /// What is to be done about a Service that is so; nothing when it is as it is to be, or is not ours.
 pub(super) fn action(name: &NamespacedName, wanted: &Infrastructure, seen: Option<&Service>) -> Option<Action> {
-    let of_gateway = seen.map(|service| service.of_gateway.as_deref().filter(|it| it.is_managed()));
+    let of_gateway = seen.map(|service| service.of_gateway.as_deref());
     match (wanted, of_gateway) {
         (Infrastructure::Service(wanted), None) => Some(Action::Create(created(name, wanted))),
-        (Infrastructure::Service(wanted), Some(Some(seen))) if seen.is_kept_by(wanted) => {
-            if seen.owner.as_deref() != Some(&*wanted.owner) {
+        (Infrastructure::Service(wanted), Some(Some(seen))) if seen.is_kept_by(wanted.controller(), &wanted.owner) => {
+            if seen.is_of_another(&wanted.owner) {
                 // Of an earlier Gateway of that name: it would be collected as garbage later, under the new one.
                 return Some(Action::Delete(seen.uid.clone()));
             }
             seen.differs(wanted).then(|| Action::Apply(applied(name, wanted, &seen.uid)))
         }
-        (Infrastructure::Nothing, Some(Some(seen))) => Some(Action::Delete(seen.uid.clone())),
+        (Infrastructure::Nothing, Some(Some(seen))) if seen.is_managed() => Some(Action::Delete(seen.uid.clone())),
         (Infrastructure::Service(_), Some(_)) | (Infrastructure::Nothing, _) => None,
     }
 }
 
 impl OfGateway {
-    /// Whether a Genkan made it.
-    fn is_managed(&self) -> bool {
-        let (key, value) = GatewayService::MANAGED_BY;
-        self.labels.get(key).is_some_and(|by| by == value)
-    }
-
-    /// Whether it was the Genkan that wants this.
-    fn is_kept_by(&self, wanted: &GatewayService) -> bool {
-        let controller = GatewayService::CONTROLLER;
-        self.annotations.get(controller) == wanted.annotations.get(controller)
-    }
-
     /// Whether it lacks something, or has what the Gateway no longer asks for.
     fn differs(&self, wanted: &GatewayService) -> bool {
         let lacks = |have: &BTreeMap<String, String>, want: &BTreeMap<String, String>| {
             want.iter().any(|(key, value)| have.get(key) != Some(value))
         };
         let digest = GatewayService::DIGEST;
-        lacks(&self.labels, &wanted.labels)
+        self.owner.as_deref() != Some(&*wanted.owner)
+            || lacks(&self.labels, &wanted.labels)
             || lacks(&self.annotations, &wanted.annotations)
             || self.annotations.contains_key(digest) != wanted.annotations.contains_key(digest)
     }
@@ -185,6 +174,21 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_lost_its_labels_or_its_owner_is_ours_again() {
+        let wanted = wanted("1", "10.0.0.1", None);
+        let body = create(&wanted);
+        let without = |field: &str| {
+            let mut body = body.clone();
+            body["metadata"].as_object_mut().unwrap().remove(field);
+            made(body, "s")
+        };
+        for service in [without("labels"), without("ownerReferences")] {
+            let Some(Action::Apply(body)) = action(&name(), &wanted, Some(&service)) else { panic!("{service:?}") };
+            assert_eq!(action(&name(), &wanted, Some(&made(body, "s"))), None);
+        }
+    }
+
+    #[test]
     fn what_is_not_ours_is_let_alone() {
         let mut body = create(&wanted("1", "10.0.0.1", None));
         let other = made(body.clone(), "s");
@@ -193,6 +197,7 @@ pub(super) mod tests {
         elsewhere.annotations.insert(GatewayService::CONTROLLER.to_owned(), "genkan.dev/other".to_owned());
         assert_eq!(action(&name(), &Infrastructure::Service(Arc::new(elsewhere)), Some(&other)), None);
         body["metadata"]["labels"] = json!({crate::resources::GATEWAY_NAME: "edge"});
+        body["metadata"]["ownerReferences"] = json!([]);
         let foreign = made(body, "s");
         assert_eq!(action(&name(), &wanted("1", "10.0.0.2", None), Some(&foreign)), None);
         assert_eq!(action(&name(), &Infrastructure::Nothing, Some(&foreign)), None);

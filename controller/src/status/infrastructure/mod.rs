@@ -8,10 +8,10 @@
 //! Every write says which object it is about: none that exists is made again, and one of another uid is never touched.
 
 mod action;
+mod pace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1;
 use kube::Client;
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::action::{Action, action};
+use self::pace::Pace;
 use super::failing::Failure;
 use super::writer::{AT_ONCE, WRITE_TIME};
 use crate::resources::{NamespacedName, Service};
@@ -29,19 +30,20 @@ use crate::trouble::{self, Trouble};
 
 /// Who owns the fields that we write.
 const MANAGER: &str = "genkan-infrastructure";
-/// What was done is not done again so soon: the API server tells of it.
-const SEEN_TIME: Duration = Duration::from_secs(5);
-/// What failed is tried again after this, then after twice that, and so on.
-const FIRST_DELAY: Duration = Duration::from_secs(1);
-const LONGEST_DELAY: Duration = Duration::from_secs(60);
+/// What failed so often in a row is told at its Gateway: once is nothing.
+const TOLD: u32 = 2;
 
 /// What is to become of Services, by their name, and how they are.
 pub type View = BTreeMap<NamespacedName, (Infrastructure, Option<Arc<Service>>)>;
+
+/// Services that can't be written, and the HTTP status (0: none) that says so.
+pub type Unwritten = Arc<BTreeMap<NamespacedName, u16>>;
 
 /// The writer's other end: tells it what is wanted and seen.
 #[derive(Debug)]
 pub struct InfrastructureWriter {
     view: watch::Sender<View>,
+    unwritten: watch::Receiver<Unwritten>,
     end: Option<oneshot::Sender<oneshot::Sender<()>>>,
     trouble: Trouble,
 }
@@ -51,6 +53,7 @@ impl InfrastructureWriter {
     pub fn start(client: Client, leading: watch::Receiver<bool>) -> Self {
         let (view, views) = watch::channel(View::new());
         let (end, ended) = oneshot::channel();
+        let (tell, unwritten) = watch::channel(Unwritten::default());
         let trouble = Trouble::default();
         let writer = Writer {
             client,
@@ -58,11 +61,12 @@ impl InfrastructureWriter {
             leading,
             writes: JoinSet::new(),
             under_way: BTreeSet::new(),
-            done: BTreeMap::new(),
+            paces: BTreeMap::new(),
+            unwritten: tell,
             trouble: trouble.clone(),
         };
         tokio::spawn(writer.run(ended));
-        Self { view, end: Some(end), trouble }
+        Self { view, unwritten, end: Some(end), trouble }
     }
 
     /// Tells how everything is, and is to be.
@@ -86,6 +90,11 @@ impl InfrastructureWriter {
         }
     }
 
+    /// What it can't write for longer than a moment.
+    pub fn unwritten(&self) -> watch::Receiver<Unwritten> {
+        self.unwritten.clone()
+    }
+
     /// What keeps it from writing.
     pub fn trouble(&self) -> &Trouble {
         &self.trouble
@@ -99,17 +108,10 @@ struct Writer {
     writes: JoinSet<(NamespacedName, Action, Result<(), Failure>)>,
     /// What is being written.
     under_way: BTreeSet<NamespacedName>,
-    /// What was done last, as long as it is not seen.
-    done: BTreeMap<NamespacedName, Done>,
+    /// What was done.
+    paces: BTreeMap<NamespacedName, Pace<Action>>,
+    unwritten: watch::Sender<Unwritten>,
     trouble: Trouble,
-}
-
-/// An action that was done, and when it may be done once more.
-struct Done {
-    action: Action,
-    again: Instant,
-    /// How long it is waited after the next failure; `None`: it was not a failure.
-    failed: Option<(Duration, u16)>,
 }
 
 impl Writer {
@@ -131,7 +133,7 @@ impl Writer {
                         // Another may be writing already.
                         self.writes.shutdown().await;
                         self.under_way.clear();
-                        self.done.clear();
+                        self.paces.clear();
                         self.tell();
                     }
                 }
@@ -154,19 +156,19 @@ impl Writer {
         let view = self.views.borrow_and_update();
         for (name, (wanted, seen)) in view.iter().filter(|(name, _)| !self.under_way.contains(*name)) {
             let Some(action) = action(name, wanted, seen.as_deref()) else {
-                self.done.remove(name);
+                if let Some(pace) = self.paces.get_mut(name) {
+                    pace.settled();
+                }
                 continue;
             };
-            match self.done.get(name) {
-                Some(done) if done.action == action && done.again > now => {
-                    due = Some(due.map_or(done.again, |due: Instant| due.min(done.again)));
-                }
+            match self.paces.get(name).map(|pace| pace.due(&action)).filter(|again| *again > now) {
+                Some(again) => due = Some(due.map_or(again, |due: Instant| due.min(again))),
                 _ if self.writes.len() + begun.len() < AT_ONCE => begun.push((name.clone(), action)),
                 // The end of another is the time for it.
                 _ => {}
             }
         }
-        self.done.retain(|name, _| view.contains_key(name));
+        self.paces.retain(|name, _| view.contains_key(name));
         drop(view);
         for (name, action) in begun {
             let client = self.client.clone();
@@ -182,30 +184,36 @@ impl Writer {
 
     fn written(&mut self, name: NamespacedName, action: Action, outcome: Result<(), Failure>, now: Instant) {
         self.under_way.remove(&name);
-        let before = self.done.get(&name).and_then(|done| done.failed);
-        let (again, failed) = match outcome {
-            Ok(()) => (now + SEEN_TIME, None),
-            Err(Failure { code, error }) => {
-                if before.is_none_or(|(_, known)| known != code) {
-                    tracing::warn!(service = %name, %error, "the Service of a Gateway is not written; it will be tried again");
-                }
-                let delay = before.map_or(FIRST_DELAY, |(delay, _)| (delay * 2).min(LONGEST_DELAY));
-                (now + delay, Some((delay, code)))
+        let pace = self.paces.entry(name.clone()).or_insert_with(|| Pace::new(now));
+        let failed = outcome.err().map(|Failure { code, error }| {
+            if pace.failed().is_none_or(|(_, known)| known != code) {
+                tracing::warn!(service = %name, %error, "the Service of a Gateway is not written; it will be tried again");
             }
-        };
-        self.done.insert(name, Done { action, again, failed });
+            code
+        });
+        pace.done(action, failed, now);
     }
 
     /// Says what is wrong now.
     fn tell(&self) {
-        match self.done.values().find_map(|done| done.failed) {
+        let failing = || self.paces.iter().filter_map(|(name, pace)| Some((name, pace.failed()?)));
+        match failing().next() {
             // The log has it already.
-            Some((_, code)) => {
+            Some((_, (_, code))) => {
                 let line = format!("Services of Gateways are not written: {}", trouble::cause(code));
                 self.trouble.set(line, &"");
             }
             None => self.trouble.clear(),
         }
+        let told = failing().filter(|(_, (times, _))| *times >= TOLD);
+        let unwritten: BTreeMap<_, _> = told.map(|(name, (_, code))| (name.clone(), code)).collect();
+        self.unwritten.send_if_modified(|present| {
+            let news = **present != unwritten;
+            if news {
+                *present = Arc::new(unwritten);
+            }
+            news
+        });
     }
 }
 

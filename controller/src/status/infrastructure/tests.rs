@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::action::tests::{made, name, wanted};
+use super::pace::{LONGEST_DELAY, SEEN_TIME};
 use super::*;
 use crate::fake_api::{Asked, client, failure};
 
@@ -79,11 +80,30 @@ async fn what_fails_is_tried_again_and_told() {
     writes.recv().await.unwrap().answer.send(failure(403)).unwrap();
     let again = writes.recv().await.unwrap();
     assert!(writer.trouble().line().unwrap().contains("HTTP status 403"));
+    let unwritten = writer.unwritten();
+    assert!(unwritten.borrow().is_empty(), "it may be nothing");
     again.answer.send(failure(403)).unwrap();
     let body = writes.recv().await.unwrap().grant();
+    assert_eq!(**unwritten.borrow(), BTreeMap::from([(name(), 403)]));
     writer.look(view(wanted("1", "10.0.0.1", None), Some(made(body, "s"))));
     assert!(timeout(LONGEST_DELAY * 2, writes.recv()).await.is_err());
     assert_eq!(writer.trouble().line(), None);
+    assert!(unwritten.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_loses_its_owner_each_time_is_not_written_without_a_pause() {
+    let (writer, mut writes, _lead) = start();
+    let wanted = wanted("1", "10.0.0.1", None);
+    let begin = Instant::now();
+    writer.look(view(wanted.clone(), None));
+    for turn in 0u32..8 {
+        let mut body = writes.recv().await.unwrap().grant();
+        body["metadata"]["ownerReferences"] = json!([]);
+        body["metadata"]["labels"]["turn"] = turn.to_string().into();
+        writer.look(view(wanted.clone(), Some(made(body, "s"))));
+    }
+    assert!(begin.elapsed() > SEEN_TIME * 4, "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

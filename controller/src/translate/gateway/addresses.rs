@@ -1,18 +1,19 @@
 //! Addresses: which Gateway has which addresses of a pool. Pure: the same claims give the same allocation, whoever asks.
 //!
 //! ```text
-//!  recorded and still fitting --> kept, the older Gateway first
-//!  named in spec.addresses    --> given, if it is in the pool and free
-//!  any                        --> the first free one of the dynamic ranges
+//!  evident and still fitting --> kept, the best evidence first, then the older Gateway
+//!  named in spec.addresses   --> given, if it is in the pool and free
+//!  any                       --> the first free one of the dynamic ranges
 //! ```
 //!
-//! An address that a Gateway has stays its own whatever other Gateways do, as long as what it has is recorded.
+//! An address that a Gateway has stays its own whatever other Gateways do, or write into records of their own.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use genkan_policies::IpRange;
 
+use super::evidence::{Evidence, GRADES};
 use crate::resources::NamespacedName;
 
 /// Addresses that Gateways may have.
@@ -33,8 +34,8 @@ pub(crate) struct Claim<'a> {
     pub(crate) pool: Option<&'a Pool>,
     /// What it asks for.
     pub(crate) requests: &'a [Request],
-    /// What it has by the record.
-    pub(crate) recorded: &'a [IpAddr],
+    /// What it has.
+    pub(crate) has: &'a Evidence<IpAddr>,
 }
 
 /// One address that a Gateway asks for.
@@ -49,7 +50,7 @@ pub(crate) enum Request {
 /// What a Gateway gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Allocation {
-    /// Its addresses, in the order in which it asks for them.
+    /// Its addresses, in the order in which it asks for them. Of who can have none now: those that are kept for it.
     pub(crate) addresses: Vec<IpAddr>,
     /// What it asks for and does not get.
     pub(crate) refused: Vec<Refused>,
@@ -76,18 +77,20 @@ impl Pool {
     }
 }
 
-/// Gives every claim its addresses. Those in front win; nobody gets one of `occupied`.
+/// Gives every claim its addresses. Of equal evidence those in front win; nobody gets one of `occupied`.
 pub(crate) fn allocate(claims: &[Claim<'_>], occupied: &[IpAddr]) -> Vec<Allocation> {
     let mut desk = Desk {
         taken: occupied.iter().map(|address| (*address, None)).collect(),
-        slots: claims.iter().map(|claim| vec![None; claim.requests.len()]).collect(),
+        slots: claims.iter().map(|claim| vec![None; claim.pool.map_or(0, |_| claim.requests.len())]).collect(),
         refused: vec![Vec::new(); claims.len()],
         claims,
     };
-    (0..claims.len()).for_each(|index| desk.keep(index));
+    for grade in 0..GRADES {
+        (0..claims.len()).for_each(|index| desk.keep(index, grade));
+    }
     (0..claims.len()).for_each(|index| desk.give_named(index));
     (0..claims.len()).for_each(|index| desk.give_any(index));
-    let addresses = desk.slots.into_iter().map(|slots| slots.into_iter().flatten().collect());
+    let addresses = desk.slots.into_iter().map(|slots| slots.into_iter().flatten().collect::<Vec<_>>());
     addresses.zip(desk.refused).map(|(addresses, refused)| Allocation { addresses, refused }).collect()
 }
 
@@ -102,25 +105,29 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// What is recorded and still fits.
-    fn keep(&mut self, index: usize) {
+    /// What it has by evidence of this grade and still fits.
+    fn keep(&mut self, index: usize, grade: usize) {
         let claim = &self.claims[index];
+        let has = &claim.has[grade];
         let Some(pool) = claim.pool else {
-            for address in claim.recorded {
-                self.taken.entry(*address).or_insert(Some(index));
+            for address in has {
+                if !self.taken.contains_key(address) {
+                    self.taken.insert(*address, Some(index));
+                    self.slots[index].push(Some(*address));
+                }
             }
             return;
         };
         let named = |address: &IpAddr| claim.requests.contains(&Request::Exactly(*address));
         for (slot, request) in claim.requests.iter().enumerate() {
             if let Request::Exactly(address) = request
-                && claim.recorded.contains(address)
+                && has.contains(address)
                 && pool.has(*address)
             {
                 self.take(index, slot, *address);
             }
         }
-        let mut any = claim.recorded.iter().filter(|address| !named(address) && pool.gives(**address));
+        let mut any = has.iter().filter(|address| !named(address) && pool.gives(**address));
         for (slot, _) in claim.requests.iter().enumerate().filter(|(_, request)| **request == Request::Any) {
             while self.slots[index][slot].is_none()
                 && let Some(address) = any.next()

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Gateways, oldest first --> allocate --> wanted --> Service of the Gateway (the leader writes it)
-//!                                            |                 | seen again
+//!       evidence ---------------^            |                 | seen again, once
 //!                                            +--> effective <--+   where addresses are recorded: both
 //! ```
 
@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use genkan_routing::report::Problem;
 
-use super::addresses::{Allocation, Claim, Refused, Request, allocate};
+use super::addresses::{Allocation, Claim, Pool, Refused, Request, allocate};
+use super::evidence::{Evidence, Given, Promise, certain, weigh};
 use super::findings::Findings;
 use super::gateways::{GatewayOutcome, Refusal};
-use super::infrastructure::{Infrastructure, Record, service_of};
+use super::infrastructure::{GatewayService, Infrastructure, Record, service_of};
 use super::parameters::AddressSource;
 use super::reason::{ADDRESS_NOT_ASSIGNED, ADDRESS_NOT_USABLE};
-use crate::resources::{Key, Kind, NamespacedName};
+use crate::resources::{Key, Kind, NamespacedName, Shown};
 use crate::settings::Settings;
 
 /// Where all Gateways are reached.
@@ -30,8 +31,16 @@ pub(crate) struct Plan {
     pub(crate) infrastructure: BTreeMap<NamespacedName, Infrastructure>,
     /// What can't be had.
     pub(crate) problems: Vec<Problem>,
-    /// The addresses that each Gateway is to have, also before they are recorded.
-    pub(crate) promised: BTreeMap<NamespacedName, Vec<IpAddr>>,
+    /// What each Gateway is to have, also before it is recorded.
+    pub(crate) promised: BTreeMap<NamespacedName, Promise<IpAddr>>,
+}
+
+/// What is known besides the Gateways and their Services.
+pub(crate) struct Known<'a> {
+    /// What the plan before promised. It may be on its way to the record: nobody else gets it, however old.
+    pub(crate) promised: &'a BTreeMap<NamespacedName, Promise<IpAddr>>,
+    /// What statuses say.
+    pub(crate) shown: &'a BTreeMap<NamespacedName, Shown>,
 }
 
 /// Where a Gateway is reached.
@@ -43,27 +52,26 @@ pub(crate) struct Addressing {
     pub(crate) trouble: Option<Refusal>,
 }
 
-/// Plans for Gateways in order of age. What the plan before has `promised` to a Gateway of which nothing is recorded may
-/// be on its way to the record: nobody else gets it, however old.
+/// Plans for Gateways in order of age.
 pub(crate) fn plan(
     gateways: &[(&NamespacedName, &Arc<GatewayOutcome>)],
-    promised: &BTreeMap<NamespacedName, Vec<IpAddr>>,
+    known: &Known<'_>,
     settings: &Settings,
 ) -> Plan {
     let requests: Vec<Vec<Request>> = gateways.iter().map(|(_, gateway)| asked(gateway)).collect();
-    let claims: Vec<_> = gateways
-        .iter()
-        .zip(&requests)
-        .map(|((name, gateway), requests)| {
-            let promised = promised.get(*name).map(Vec::as_slice).unwrap_or_default();
-            claim(name, gateway, requests, promised)
-        })
+    let evidence: Vec<_> = gateways.iter().map(|(name, gateway)| known.evidence(name, gateway)).collect();
+    let all = gateways.iter().zip(&requests).zip(&evidence);
+    let claims: Vec<_> = all
+        .map(|(((name, gateway), requests), has)| Claim { gateway: name, pool: pool(gateway), requests, has })
         .collect();
     let allocations = allocate(&claims, &settings.bind_addresses);
+    let holders = holders(gateways, &allocations);
     let mut plan = Plan::default();
     for ((name, gateway), allocation) in gateways.iter().zip(allocations) {
+        let addresses = known.given(name, gateway, &allocation);
         if settings.record_addresses {
-            plan.promised.insert((*name).clone(), allocation.addresses.clone());
+            let promise = Promise { uid: gateway.wish.uid.clone(), addresses: addresses.clone() };
+            plan.promised.insert((*name).clone(), promise);
             plan.keep(name, gateway, &allocation, settings);
         }
         if !gateway.ours {
@@ -72,9 +80,13 @@ pub(crate) fn plan(
         let key = Key { kind: Kind::Gateway, name: (*name).clone() };
         let mut findings = Findings::new(key.object_ref());
         let addressing = match gateway.source {
-            _ if gateway.refused.is_some() => Addressing::default(),
+            // What is kept for it is still its own, and the controller's addresses are not.
+            _ if gateway.refused.is_some() => Addressing { own: Some(addresses.proven), trouble: None },
             AddressSource::Shared => shared(gateway, settings, &mut findings),
-            AddressSource::Pool(_) => pooled(name, gateway, allocation, settings, &mut findings),
+            AddressSource::Pool(_) => {
+                tell_lost(gateway, &allocation, &holders, &mut findings);
+                pooled(name, gateway, &allocation.refused, addresses, settings, &mut findings)
+            }
         };
         plan.gateways.insert((*name).clone(), addressing);
         plan.problems.extend(findings.into_problems());
@@ -87,25 +99,63 @@ fn asked(gateway: &GatewayOutcome) -> Vec<Request> {
     if gateway.requests.is_empty() { vec![Request::Any] } else { gateway.requests.iter().flatten().copied().collect() }
 }
 
-fn claim<'a>(
-    name: &'a NamespacedName,
-    gateway: &'a GatewayOutcome,
-    requests: &'a [Request],
-    promised: &'a [IpAddr],
-) -> Claim<'a> {
-    let kept = || match gateway.wish.record.addresses() {
-        [] => promised,
-        recorded => recorded,
-    };
-    let (pool, recorded) = match &gateway.source {
-        // A mistake in its parameters must not cost it its addresses for good.
-        _ if gateway.ours && gateway.refused.is_some() => (None, gateway.wish.record.addresses()),
+/// Where a Gateway's addresses come from, if it can have any now.
+fn pool(gateway: &GatewayOutcome) -> Option<&Pool> {
+    match &gateway.source {
+        _ if gateway.refused.is_some() => None,
         // It can't be recorded that it has one.
-        _ if gateway.wish.record == Record::Foreign => (None, &[][..]),
-        AddressSource::Pool(pool) => (Some(&**pool), kept()),
-        AddressSource::Shared => (None, &[][..]),
-    };
-    Claim { gateway: name, pool, requests, recorded }
+        _ if gateway.wish.record == Record::Foreign => None,
+        AddressSource::Pool(pool) => Some(pool),
+        AddressSource::Shared => None,
+    }
+}
+
+impl Known<'_> {
+    /// What a Gateway has.
+    fn evidence(&self, name: &NamespacedName, gateway: &GatewayOutcome) -> Evidence<IpAddr> {
+        let before = self.promised.get(name).and_then(|promise| promise.to(&gateway.wish));
+        let shown = self.shown.get(name).map(|shown| &shown.addresses[..]).unwrap_or_default();
+        let evidence = weigh(gateway.wish.record.addresses(), shown, before.map(|before| &before.addresses));
+        match &gateway.source {
+            // A mistake in its parameters must not cost it its addresses for good.
+            _ if gateway.ours && gateway.refused.is_some() => certain(evidence),
+            AddressSource::Pool(_) if gateway.wish.record == Record::Foreign => certain(evidence),
+            AddressSource::Pool(_) => evidence,
+            AddressSource::Shared => Evidence::default(),
+        }
+    }
+
+    /// What a Gateway is given, and what of it is proven.
+    fn given(&self, name: &NamespacedName, gateway: &GatewayOutcome, allocation: &Allocation) -> Given<IpAddr> {
+        let before = self.promised.get(name).and_then(|promise| promise.to(&gateway.wish));
+        let recorded = gateway.wish.record.addresses();
+        Given::now(allocation.addresses.clone(), before.map(|before| &before.addresses), recorded)
+    }
+}
+
+/// Who has which address.
+fn holders<'a>(
+    gateways: &[(&'a NamespacedName, &Arc<GatewayOutcome>)],
+    allocations: &[Allocation],
+) -> BTreeMap<IpAddr, &'a NamespacedName> {
+    let all = gateways.iter().zip(allocations);
+    all.flat_map(|((name, _), given)| given.addresses.iter().map(|address| (*address, *name))).collect()
+}
+
+/// Says what a record claims that is another's.
+fn tell_lost(
+    gateway: &GatewayOutcome,
+    allocation: &Allocation,
+    holders: &BTreeMap<IpAddr, &NamespacedName>,
+    findings: &mut Findings,
+) {
+    for address in gateway.wish.record.addresses().iter().filter(|it| !allocation.addresses.contains(it)) {
+        let Some(holder) = holders.get(address) else { continue };
+        let message =
+            format!("the Gateway's Service says {address}, which is Gateway {holder}'s: it is not served there");
+        let mend = format!("leave the annotation {} to Genkan", GatewayService::ADDRESSES);
+        findings.warning("", ADDRESS_NOT_USABLE, message, mend);
+    }
 }
 
 impl Plan {
@@ -152,7 +202,8 @@ fn shared(gateway: &GatewayOutcome, settings: &Settings, findings: &mut Findings
 fn pooled(
     name: &NamespacedName,
     gateway: &GatewayOutcome,
-    allocation: Allocation,
+    refused: &[Refused],
+    addresses: Given<IpAddr>,
     settings: &Settings,
     findings: &mut Findings,
 ) -> Addressing {
@@ -161,24 +212,23 @@ fn pooled(
         let message = format!("Service {service} is not of this Gateway, so no address can be recorded there");
         let refusal = Refusal { reason: ADDRESS_NOT_ASSIGNED, message: message.clone() };
         findings.error("", ADDRESS_NOT_ASSIGNED, message, format!("rename or delete Service {service}"));
-        return Addressing { own: Some(Vec::new()), trouble: Some(refusal) };
+        // What it had before it still has.
+        return Addressing { own: Some(addresses.proven), trouble: Some(refusal) };
     }
     let mut trouble = None;
-    for (field, reason, message, mend) in refusals(gateway, &allocation.refused) {
+    for (field, reason, message, mend) in refusals(gateway, refused) {
         trouble.get_or_insert_with(|| Refusal { reason, message: message.clone() });
         findings.error(field, reason, message, mend);
     }
-    let mut own = allocation.addresses;
-    if settings.record_addresses {
-        let recorded = gateway.wish.record.addresses();
-        if own.iter().any(|address| !recorded.contains(address)) {
-            // It takes a moment, and is no problem.
-            let message = "an address is being recorded on the Gateway's Service".to_owned();
-            trouble.get_or_insert(Refusal { reason: ADDRESS_NOT_ASSIGNED, message });
-        }
-        own.retain(|address| recorded.contains(address));
+    if !settings.record_addresses {
+        return Addressing { own: Some(addresses.all), trouble };
     }
-    Addressing { own: Some(own), trouble }
+    if addresses.proven.len() < addresses.all.len() {
+        // It takes a moment; the writer of infrastructure tells when it does not succeed.
+        let message = "an address is being recorded on the Gateway's Service".to_owned();
+        trouble.get_or_insert(Refusal { reason: ADDRESS_NOT_ASSIGNED, message });
+    }
+    Addressing { own: Some(addresses.proven), trouble }
 }
 
 /// What a Gateway does not get: where it asks for it, the reason, the message and the mend.

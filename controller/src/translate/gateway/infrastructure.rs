@@ -10,7 +10,7 @@ use std::sync::Arc;
 use gateway_api::apis::experimental::gateways::Gateway;
 use serde::Serialize;
 
-use crate::resources::{GATEWAY_NAME, NamespacedName, OfGateway};
+use crate::resources::{GATEWAY_CONTROLLER, GATEWAY_NAME, NamespacedName, OfGateway};
 use crate::translate::reader::Reader;
 
 /// A Service's name and a label's value are no longer than this.
@@ -46,9 +46,14 @@ impl GatewayService {
     /// The annotation with the addresses, separated by commas.
     pub const ADDRESSES: &str = "genkan.dev/addresses";
     /// The annotation with the `controllerName` of who keeps the Service: there may be several Genkans in a cluster.
-    pub const CONTROLLER: &str = "genkan.dev/gateway-controller";
+    pub const CONTROLLER: &str = GATEWAY_CONTROLLER;
     /// The annotation that differs when the Gateway gives other labels or annotations; not there when it gives none.
     pub const DIGEST: &str = "genkan.dev/infrastructure";
+
+    /// The `controllerName` of who keeps it.
+    pub fn controller(&self) -> &str {
+        self.annotations.get(Self::CONTROLLER).map_or("", String::as_str)
+    }
 }
 
 /// What a Gateway's Service says.
@@ -89,7 +94,9 @@ impl Wish {
             annotations: infrastructure.and_then(|it| it.annotations.clone()).unwrap_or_default(),
             record: match reader.settings().record_addresses.then(|| reader.service(&service_of(name))).flatten() {
                 None => Record::Missing,
-                Some(service) => read_record(service.of_gateway.as_deref(), uid, reader),
+                Some(service) => {
+                    read_record(service.of_gateway.as_deref(), uid, &reader.settings().gateway_controller_name)
+                }
             },
         }
     }
@@ -121,11 +128,31 @@ impl Record {
     }
 }
 
-fn read_record(service: Option<&OfGateway>, uid: &str, reader: &Reader<'_>) -> Record {
-    let controller = reader.settings().gateway_controller_name.as_str();
+impl OfGateway {
+    /// Whether a Genkan made it.
+    pub(crate) fn is_managed(&self) -> bool {
+        let (key, value) = GatewayService::MANAGED_BY;
+        self.labels.get(key).is_some_and(|by| by == value)
+    }
+
+    /// Whether this controller keeps it for the Gateway of this uid, or for one of its name that is no more. One that
+    /// lost its labels or its owner is adopted.
+    pub(crate) fn is_kept_by(&self, controller: &str, uid: &str) -> bool {
+        self.annotations.get(GatewayService::CONTROLLER).is_some_and(|name| name == controller)
+            && (self.is_managed() || self.owner.as_deref() == Some(uid))
+    }
+
+    /// Whether it is another Gateway's than that of this uid.
+    pub(crate) fn is_of_another(&self, uid: &str) -> bool {
+        self.owner.as_deref().is_some_and(|owner| owner != uid)
+    }
+}
+
+/// What a Service says that the writer of infrastructure takes for ours as well: else nobody would mend it.
+fn read_record(service: Option<&OfGateway>, uid: &str, controller: &str) -> Record {
     match service {
-        Some(service) if service.annotations.get(GatewayService::CONTROLLER).is_some_and(|name| name == controller) => {
-            if service.owner.as_deref() != Some(uid) {
+        Some(service) if service.is_kept_by(controller, uid) => {
+            if service.is_of_another(uid) {
                 return Record::Stale;
             }
             let texts = service.annotations.get(GatewayService::ADDRESSES).map_or("", String::as_str).split(',');
@@ -176,6 +203,30 @@ mod tests {
         assert_eq!(named("1"), "gateway-1-6b86b273");
         let (one, other) = (named(&format!("{}1", "x".repeat(80))), named(&format!("{}2", "x".repeat(80))));
         assert!(one != other && one.len() == MAX_NAME && other.len() == MAX_NAME, "{one} {other}");
+    }
+
+    #[test]
+    fn a_record_counts_only_on_a_service_that_is_kept_by_us() {
+        let pairs = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let annotations = pairs(&[(GatewayService::CONTROLLER, "us"), (GatewayService::ADDRESSES, "10.0.0.1, x")]);
+        let whole = OfGateway {
+            owner: Some("1".into()),
+            labels: pairs(&[GatewayService::MANAGED_BY]),
+            annotations,
+            ..OfGateway::default()
+        };
+        let read = |service: &OfGateway| read_record(Some(service), "1", "us");
+        let own = Record::Own(vec!["10.0.0.1".parse().unwrap()]);
+        assert_eq!(read(&whole), own);
+        assert_eq!(read(&OfGateway { labels: BTreeMap::new(), ..whole.clone() }), own, "labels come again");
+        assert_eq!(read(&OfGateway { owner: None, ..whole.clone() }), own, "so does an owner");
+        assert_eq!(read(&OfGateway { owner: None, labels: BTreeMap::new(), ..whole.clone() }), Record::Foreign);
+        assert_eq!(read(&OfGateway { owner: Some("2".into()), ..whole.clone() }), Record::Stale);
+        assert_eq!(read(&OfGateway { annotations: BTreeMap::new(), ..whole.clone() }), Record::Foreign);
+        assert_eq!(read_record(Some(&whole), "1", "them"), Record::Foreign);
+        assert_eq!(read_record(None, "1", "us"), Record::Foreign);
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod client_auth;
 mod client_certificate;
 mod contest;
 mod cors;
+mod evidence;
 mod family;
 mod features;
 mod filter_spec;
@@ -225,7 +226,8 @@ impl GatewayFrontEnd {
         let mut gateways: Vec<_> =
             self.gateways.units().filter_map(|name| Some((name, self.gateways.get(name)?))).collect();
         gateways.sort_by(|(_, one), (_, other)| one.age.cmp(&other.age));
-        let plan = addressing::plan(&gateways, &self.plan.promised, world.settings);
+        let known = addressing::Known { promised: &self.plan.promised, shown: &world.resources.shown };
+        let plan = addressing::plan(&gateways, &known, world.settings);
         let sets = self.sets.units().filter_map(|name| Some((name, self.sets.get(name)?)));
         let mut arrangement = ports::arrange(&Family::all(&gateways, sets, &plan.gateways), world.settings);
         arrangement.problems.extend(plan.problems.iter().cloned());

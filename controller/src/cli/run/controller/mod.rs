@@ -6,6 +6,7 @@ mod flags;
 mod metrics_flags;
 mod place;
 mod source;
+mod unwritten;
 mod writing;
 
 use std::process::ExitCode;

@@ -11,12 +11,14 @@ use genkan_routing::report::{Problem, Report, Severity};
 use k8s_openapi::api::core::v1::Service;
 use kube::Client;
 use kube::api::Api;
+use tokio::sync::watch::Receiver;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, Interval, interval_at, sleep, timeout};
 
 use super::admission::{Admission, AdmissionFlags};
 use super::flags::ClusterFlags;
 use super::place;
+use super::unwritten;
 use super::writing::{LEAVE_TIME, Writing};
 use crate::admin::Details;
 use crate::cli::input::{LocatedProblem, Place};
@@ -24,7 +26,7 @@ use crate::cli::run::source::{Source, touches};
 use crate::control::Control;
 use crate::resources::{Key, Kind, NamespacedName, Place as PodPlace, Resources};
 use crate::settings::Settings;
-use crate::status::{Bound, IngressState, News, OwnPod, Publish, SeenObject, Told};
+use crate::status::{Bound, IngressState, News, OwnPod, Publish, SeenObject, Told, Unwritten};
 use crate::translate::{Change, Infrastructure, Statuses};
 use crate::watch::{Health, Scopes, Update, Watch};
 
@@ -46,6 +48,8 @@ pub(super) struct Cluster {
     facts: BTreeSet<Key>,
     /// What the writer of infrastructure was told last.
     infrastructure: Arc<BTreeMap<NamespacedName, Infrastructure>>,
+    /// What of it can't be written.
+    unwritten: Receiver<Unwritten>,
     /// Those of them that have a status of Gateway API, since [`Source::served`].
     gateway_facts: BTreeSet<Key>,
     /// What was told then.
@@ -87,10 +91,11 @@ impl Cluster {
             client,
             pod,
             watch,
-            writing,
             admission,
             required: backend.into_iter().chain(publish).collect(),
             facts: BTreeSet::new(),
+            unwritten: writing.infrastructure.unwritten(),
+            writing,
             infrastructure: Arc::default(),
             gateway_facts: BTreeSet::new(),
             told: Default::default(),
@@ -266,6 +271,10 @@ impl Source for Cluster {
                 self.retell |= leading;
                 BTreeSet::new()
             }
+            Ok(()) = self.unwritten.changed() => {
+                self.revision += 1;
+                BTreeSet::new()
+            }
             place = found(&mut self.finding) => {
                 tracing::info!(zone = place.zone, "our zone is known");
                 self.watch.resources_mut().place = Some(place);
@@ -333,7 +342,8 @@ impl Source for Cluster {
     }
 
     fn problems(&self, report: &Report) -> BTreeSet<LocatedProblem> {
-        let all = report.problems.iter().chain(self.watch.problems());
+        let unwritten = unwritten::problems(&self.unwritten.borrow(), &self.infrastructure);
+        let all = report.problems.iter().chain(self.watch.problems()).chain(&unwritten);
         all.map(|problem| LocatedProblem { place: Place::default(), problem: problem.clone() }).collect()
     }
 

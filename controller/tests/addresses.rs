@@ -1,0 +1,229 @@
+//! Addresses of Gateways in a cluster: what is recorded where tenants write moves no address from one to another, and
+//! replicas that learn of things in another order agree.
+
+#![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use genkan_controller::resources::{Key, Kind, Object, Resources, Shown};
+use genkan_controller::settings::Settings;
+use genkan_controller::translate::gateway::status::Wanted;
+use genkan_controller::translate::{Change, Infrastructure, Translation, Translator};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// A replica: what it was told, and what it made of it.
+struct Replica {
+    resources: Resources,
+    translator: Translator,
+    last: Translation,
+}
+
+impl Replica {
+    fn new() -> Self {
+        Self::knowing(Resources::default())
+    }
+
+    /// One that begins with all this.
+    fn knowing(resources: Resources) -> Self {
+        let mut translator = Translator::new(Settings { record_addresses: true, ..Settings::default() });
+        let last = translator.update(&resources, &BTreeSet::new());
+        Self { resources, translator, last }
+    }
+
+    fn told(&mut self, objects: &[Object]) {
+        let changes = objects.iter().map(|object| Change::Object(Key::of(object))).collect();
+        for object in objects {
+            self.resources.apply(object.clone());
+        }
+        self.last = self.translator.update(&self.resources, &changes);
+    }
+
+    fn told_gone(&mut self, kind: Kind, name: &str) {
+        let key = Key::new(kind, "x", name);
+        assert!(self.resources.remove(&key));
+        self.last = self.translator.update(&self.resources, &BTreeSet::from([Change::Object(key)]));
+    }
+
+    /// What it would write as the leader.
+    fn written(&self) -> Vec<Object> {
+        let all = self.last.infrastructure.iter().filter_map(|(name, wanted)| match wanted {
+            Infrastructure::Service(wanted) => Some(service(&name.name, &serde_json::to_value(wanted).unwrap())),
+            Infrastructure::Nothing => None,
+        });
+        all.collect()
+    }
+
+    /// Writes as the leader, and hears of it.
+    fn lead(&mut self) -> Vec<Object> {
+        let written = self.written();
+        self.told(&written);
+        written
+    }
+
+    /// `status.addresses` of a Gateway.
+    fn status(&self, gateway: &str) -> Vec<String> {
+        let key = Key::new(Kind::Gateway, "x", gateway);
+        let status = serde_json::to_value(self.last.statuses.get(&key).unwrap()).unwrap();
+        let addresses = status["addresses"].as_array().into_iter().flatten();
+        addresses.map(|address| address["value"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Where each Gateway is served.
+    fn served(&self) -> BTreeMap<String, String> {
+        let listeners = self.last.model.listeners.values().filter(|listener| !listener.addresses.is_empty());
+        let at = |listener: &Arc<genkan_routing::model::Listener>| listener.addresses[0].to_string();
+        listeners.map(|listener| (listener.id.to_string(), at(listener))).collect()
+    }
+
+    /// What one that begins now knows: statuses say what this one makes them say.
+    fn afterwards(&self) -> Resources {
+        let mut resources = self.resources.clone();
+        for name in resources.gateways.keys().cloned().collect::<Vec<_>>() {
+            let addresses = self.status(&name.name).iter().map(|address| address.parse().unwrap()).collect();
+            resources.shown.insert(name, Shown { addresses });
+        }
+        resources
+    }
+}
+
+fn object<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+/// The Service that this is written as.
+fn service(name: &str, wanted: &Value) -> Object {
+    let owner = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": wanted["gateway"],
+        "uid": wanted["owner"], "controller": true});
+    let metadata = json!({"namespace": "x", "name": name, "uid": name, "labels": wanted["labels"],
+        "annotations": wanted["annotations"], "ownerReferences": [owner]});
+    Object::Service(object(json!({"metadata": metadata, "spec": {"clusterIP": "None"}})))
+}
+
+/// The class `pool` and its parameters: two addresses for whoever asks.
+fn class(range: &str) -> Vec<Object> {
+    let reference = json!({"group": "genkan.dev", "kind": "GatewayParameters", "namespace": "x", "name": "pool"});
+    let spec = json!({"controllerName": "genkan.dev/gateway-controller", "parametersRef": reference});
+    let addresses = json!({"mode": "Pool", "pool": {"dynamic": [range]}});
+    let metadata = json!({"namespace": "x", "name": "pool"});
+    vec![
+        Object::GatewayClass(object(json!({"metadata": {"name": "pool"}, "spec": spec}))),
+        Object::GatewayParameters(object(json!({"metadata": metadata, "spec": {"addresses": addresses}}))),
+    ]
+}
+
+/// A Gateway; by its name the older.
+fn gateway(name: &str) -> Object {
+    let listener = json!({"name": "web", "port": 80, "protocol": "HTTP"});
+    let spec = json!({"gatewayClassName": "pool", "listeners": [listener]});
+    Object::Gateway(object(json!({"metadata": {"namespace": "x", "name": name, "uid": name}, "spec": spec})))
+}
+
+/// A route, so that the Gateway's listener is served.
+fn route(gateway: &str) -> Object {
+    let spec = json!({"parentRefs": [{"name": gateway}], "rules": [{}]});
+    Object::HttpRoute(object(json!({"metadata": {"namespace": "x", "name": gateway}, "spec": spec})))
+}
+
+/// The Service of a Gateway with these addresses in its record.
+fn forged(gateway: &str, addresses: &str) -> Object {
+    let labels = json!({"app.kubernetes.io/managed-by": "genkan", "gateway.networking.k8s.io/gateway-name": gateway});
+    let annotations = json!({"genkan.dev/gateway-controller": "genkan.dev/gateway-controller",
+        "genkan.dev/addresses": addresses});
+    let wanted = json!({"gateway": gateway, "owner": gateway, "labels": labels, "annotations": annotations});
+    service(&format!("{gateway}-gateway"), &wanted)
+}
+
+/// A site with two Gateways that have their addresses: `a`, which counts as the older, and `b`.
+fn site() -> Replica {
+    let mut replica = Replica::new();
+    replica.told(&[class("192.0.2.1-192.0.2.9"), vec![gateway("a"), gateway("b"), route("a"), route("b")]].concat());
+    replica.lead();
+    assert_eq!(
+        (replica.status("a"), replica.status("b")),
+        (vec!["192.0.2.1".to_owned()], vec!["192.0.2.2".to_owned()])
+    );
+    replica
+}
+
+#[test]
+fn a_record_that_a_tenant_forges_takes_no_address_from_another() {
+    let mut replica = site();
+    let (before, later) = (replica.served(), replica.afterwards());
+    let forged = forged("a", "192.0.2.2");
+    replica.told(std::slice::from_ref(&forged));
+    assert_eq!(replica.served(), before);
+    let told = |replica: &Replica| {
+        let mut problems = replica.last.report.problems.iter();
+        problems.any(|problem| problem.message.contains("192.0.2.2, which is Gateway x/b's"))
+    };
+    assert!(told(&replica), "{:?}", replica.last.report);
+    replica.lead();
+    assert!(!told(&replica), "the record is mended");
+    assert_eq!(replica.served(), before);
+    // One that begins now has statuses to go by, which tenants can't write.
+    let mut resources = later;
+    resources.apply(forged);
+    let mut other = Replica::knowing(resources);
+    other.lead();
+    assert_eq!(other.served(), before);
+}
+
+#[test]
+fn a_gateway_is_served_while_its_service_is_gone_or_somebody_elses() {
+    let mut replica = site();
+    let before = replica.served();
+    replica.told_gone(Kind::Service, "b-gateway");
+    assert_eq!(replica.served(), before);
+    replica.told(&[Object::Service(object(json!({"metadata": {"namespace": "x", "name": "b-gateway"}})))]);
+    assert_eq!(replica.served(), before, "but it is told");
+    assert!(replica.last.report.problems.iter().any(|problem| problem.message.contains("is not of this Gateway")));
+    // Another Gateway does not get what it has.
+    replica.told(&[gateway("0"), route("0")]);
+    replica.lead();
+    assert_eq!(replica.status("0"), ["192.0.2.3"]);
+    // A restart in between loses nothing either: it is not served until it is recorded again, at the same address.
+    let mut resources = replica.afterwards();
+    resources.remove(&Key::new(Kind::Service, "x", "b-gateway"));
+    let mut later = Replica::knowing(resources);
+    later.lead();
+    assert_eq!(later.status("b"), ["192.0.2.2"]);
+}
+
+#[test]
+fn a_gateway_whose_parameters_are_lost_keeps_its_address_and_shows_no_other() {
+    let mut replica = site();
+    replica.told_gone(Kind::GatewayParameters, "pool");
+    assert_eq!(replica.status("b"), ["192.0.2.2"]);
+    let wanted = replica.last.statuses.get(&Key::new(Kind::Gateway, "x", "b")).unwrap();
+    assert!(matches!(&**wanted, Wanted::Gateway(status) if !status.shared_addresses), "{wanted:?}");
+    let later = Replica::knowing(replica.afterwards());
+    assert_eq!(later.status("b"), ["192.0.2.2"]);
+}
+
+proptest! {
+    #[test]
+    fn replicas_that_hear_of_gateways_in_another_order_agree_when_they_are_recorded(
+        orders in (Just(["a", "b", "c", "d"]).prop_shuffle(), Just(["a", "b", "c", "d"]).prop_shuffle()),
+        cuts in vec(0usize..5, 2),
+    ) {
+        let mut leader = Replica::new();
+        let mut other = Replica::new();
+        for ((replica, order), cut) in [&mut leader, &mut other].into_iter().zip([orders.0, orders.1]).zip(cuts) {
+            replica.told(&class("192.0.2.1-192.0.2.3"));
+            for batch in [&order[..cut], &order[cut..]] {
+                let both: Vec<_> = batch.iter().flat_map(|name| [gateway(name), route(name)]).collect();
+                replica.told(&both);
+            }
+        }
+        // One record after the other.
+        for service in leader.lead() {
+            other.told(&[service]);
+        }
+        prop_assert_eq!(leader.served(), other.served());
+        prop_assert_eq!(leader.served().len(), 3);
+        prop_assert_eq!(leader.written(), other.written());
+    }
+}
