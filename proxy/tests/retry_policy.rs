@@ -298,6 +298,30 @@ async fn a_client_that_goes_away_during_the_backoff_is_not_waited_for() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_away_amid_its_body_is_not_waited_for_either() {
+    for client in VERSIONS {
+        let nobody = Backend::nobody().await;
+        let running = serve(Version::HTTP_11, &[nobody], |rule| rule.retry(|retry| retry.backoff = Some(LONG)));
+        // None of the body is read before there is a connection.
+        if client == Version::HTTP_2 {
+            let (part, receiver) = tokio::sync::mpsc::channel(1);
+            part.send(hyper::body::Frame::data("half".into())).await.unwrap();
+            let request = Request::post("http://test/").body(frames(receiver)).unwrap();
+            let mut sender = h2(running.address).await;
+            let began = || running.proxy.metrics().encode().contains("state=\"writing\"} 1\n");
+            tokio::select! {
+                answer = sender.send_request(request) => panic!("{answer:?}"),
+                () = until(began) => {}
+            }
+        } else {
+            running.connect().await.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nhalf").await;
+        }
+        let line = running.log_line();
+        assert!(line.contains(" 499 "), "{line}");
+    }
+}
+
 #[tokio::test]
 async fn a_kept_connection_that_was_closed_is_replaced_without_backoff() {
     // Answers one request per connection and says nothing about closing.

@@ -15,6 +15,7 @@ mod copied_body;
 mod failure;
 mod gather;
 mod heads;
+mod pause;
 mod peer;
 mod phases;
 mod secured;

@@ -17,6 +17,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::connection::Connection;
 use super::copied_body::CopiedBody;
+use super::pause::pause;
 use super::peer::Peers;
 use super::uses::Uses;
 use super::{failure, heads};
@@ -403,25 +404,6 @@ fn watch_deadline(request: &Request, deadline: Option<Instant>) {
         Some(deadline) => request.connection.deadline.set(deadline),
         None => request.connection.deadline.clear(),
     }
-}
-
-/// Waits before another attempt. An error says that the client went away meanwhile.
-async fn pause(session: &mut Session, until: Instant) -> Result<()> {
-    let wait = tokio::time::sleep_until(until.into());
-    let client = session.as_downstream_mut();
-    // What the client still sends of its body belongs to the attempt.
-    if client.is_body_done() {
-        tokio::pin!(wait);
-        tokio::select! {
-            biased;
-            () = &mut wait => return Ok(()),
-            read = client.read_body_or_idle(true) => read.map(|_| ())?,
-        }
-        wait.await;
-    } else {
-        wait.await;
-    }
-    Ok(())
 }
 
 /// Decides about another attempt.

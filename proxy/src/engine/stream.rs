@@ -46,6 +46,14 @@ impl EngineStream {
         Ok(Self { stream, connection, digest, timer: None, gather: Gather::default() })
     }
 
+    /// Resolves once the client has closed its side, however much it sent before that nobody has read. Never, if that
+    /// can't be watched.
+    pub(super) async fn closed(&self) {
+        if self.stream.closed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Sends what is gathered when the engine does not go on writing: pingora flushes a body of known length only at its
     /// end, however slowly it comes. The engine reads between its writes, so one look more tells whether it is idle.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> io::Result<()> {

@@ -10,13 +10,15 @@ mod transport;
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use genkan_routing::policy::client::ClientSettings;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use self::buffer::Buffer;
@@ -114,6 +116,19 @@ impl ClientStream {
             .await
             .unwrap_or(false),
         }
+    }
+
+    /// Resolves once the client has closed its side, however much it sent before that nobody has read.
+    pub(crate) async fn closed(&self) -> io::Result<()> {
+        let Some(connection) = &self.connection else { return Ok(()) };
+        // Apart from the stream's own registration, whose readiness stays as long as something is unread.
+        let socket = connection.transport.tcp().as_fd().try_clone_to_owned()?;
+        let socket = TcpStream::from_std(socket.into())?;
+        while !socket.ready(Interest::READABLE).await?.is_read_closed() {
+            // Nothing is read: this waits for what comes next.
+            let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        }
+        Ok(())
     }
 
     /// Runs a write; too long without one that succeeds is an error.
