@@ -9,8 +9,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use genkan_routing::policy::affinity::{Affinity, AffinityCookie, Carrier};
+use kit::backend::read_head;
 use kit::model::{RuleBuilder, rule};
 use kit::{Answer, Backend, Running, Site};
+use tokio::io::AsyncWriteExt;
 
 fn by_cookie() -> Affinity {
     let cookie = AffinityCookie { name: "s".into(), permanent: false, path_of_match: true };
@@ -172,5 +174,29 @@ async fn what_is_no_token_of_ours_is_a_new_client() {
         let mut visitor = Visitor { session: Some(format!("Cookie: s={token}")), told: 0 };
         assert_eq!(visitor.ask(&running, "/").await, "one");
         assert_eq!(visitor.told, 1, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_does_not_move_a_session() {
+    // Each answers one request per connection, and closes when the next one has come.
+    let once = |name: &'static str| {
+        Backend::raw(move |mut stream| async move {
+            read_head(&mut stream).await;
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+            let _ = stream.write_all(answer.as_bytes()).await;
+            read_head(&mut stream).await;
+        })
+    };
+    let (one, other) = (once("one").await, once("other").await);
+    let site = Site::new().cluster("a", &[one.address, other.address]).rule(kept(rule("/").to("a"), by_cookie()));
+    let running = Running::start(site);
+    for _ in 0..2 {
+        let mut visitor = Visitor::default();
+        let first = visitor.ask(&running, "/").await;
+        for _ in 0..4 {
+            assert_eq!(visitor.ask(&running, "/").await, first);
+        }
+        assert_eq!(visitor.told, 1);
     }
 }

@@ -208,3 +208,15 @@ async fn a_kept_connection_that_the_endpoint_closed_is_no_try() {
         assert_eq!(client.get("/").await.status, 200);
     }
 }
+
+#[tokio::test]
+async fn what_ended_the_last_attempt_is_told_and_not_what_ended_one_before() {
+    let echo = Backend::echo().await;
+    let limited = |rule: RuleBuilder| rule.filter(Filter::BodyLimit(BodyLimit(8)));
+    let running = serve(&[Backend::nobody().await, echo.address], limited);
+    for _ in 0..4 {
+        let mut client = running.connect().await;
+        client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n123456789\r\n").await;
+        assert_eq!(client.answer().await.status, 413);
+    }
+}

@@ -32,12 +32,24 @@ pub(crate) struct Attempt {
     pub(crate) received: u64,
     /// Whether the connection was a kept one.
     pub(crate) reused: bool,
+    /// Whether it failed because that connection was closed already, which says nothing about the endpoint.
+    pub(crate) stale: bool,
 }
 
 impl Attempt {
     /// An attempt that begins.
     pub(crate) fn new(address: SocketAddr, started: Instant) -> Self {
-        Self { address, started, connected: None, head: None, ended: None, status: None, received: 0, reused: false }
+        Self {
+            address,
+            started,
+            connected: None,
+            head: None,
+            ended: None,
+            status: None,
+            received: 0,
+            reused: false,
+            stale: false,
+        }
     }
 
     /// Notes that the attempt is over, unless that was noted before.

@@ -206,12 +206,18 @@ impl Exchange {
         Some((Chosen::Own(place), entry.backends.get(place)?.cluster?))
     }
 
-    /// The endpoint of a further attempt: one that was not tried, if there is one.
+    /// The endpoint of a further attempt: one that was not tried, if there is one. A kept connection that was closed is
+    /// no try of its endpoint, and a session does not leave its endpoint because of one.
     pub(super) fn pick_again(&self, head: &http::request::Parts, now: Instant) -> Result<Picked, Failure> {
         let entry = self.cluster().ok_or_else(|| Failure::Internal("an attempt without a cluster".to_owned()))?;
-        let tried: smallvec::SmallVec<[_; 4]> = self.attempts.iter().map(|attempt| attempt.address).collect();
-        let picked = self.with_context(head, now, |ctx| entry.balancer.pick(ctx, &tried, random::next()));
-        picked.ok_or_else(|| Failure::NoEndpoint(entry.cluster.name.to_string()))
+        let stale = self.attempts.last().filter(|attempt| attempt.stale && self.session.is_some());
+        let same = stale.and_then(|stale| entry.balancer.find(|endpoint| endpoint == stale.address));
+        let tried = || self.attempts.iter().filter(|attempt| !attempt.stale).map(|attempt| attempt.address);
+        let other = || {
+            let tried: smallvec::SmallVec<[_; 4]> = tried().collect();
+            self.with_context(head, now, |ctx| entry.balancer.pick(ctx, &tried, random::next()))
+        };
+        same.or_else(other).ok_or_else(|| Failure::NoEndpoint(entry.cluster.name.to_string()))
     }
 
     /// Dresses a reply of ours for the client: what the rule does to responses, and what gRPC clients understand.

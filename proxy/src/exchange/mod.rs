@@ -196,6 +196,8 @@ impl Exchange {
 
     /// Chooses the endpoint of the next attempt; intake has chosen the first.
     pub(crate) fn next_attempt(&mut self, client: &http::request::Parts, now: Instant) -> Result<Target<'_>, Failure> {
+        // What ended the attempt before is not what ends this one.
+        self.failure = None;
         let picked = match self.picked.take().filter(|_| self.attempts.is_empty()) {
             Some(first) => first,
             None => self.pick_again(client, now)?,
@@ -352,6 +354,9 @@ impl Exchange {
         let Some(cause) = cause else { return false };
         if stale && self.stale < MAX_STALE && self.wait(cause, failed, now).is_some() {
             self.stale += 1;
+            if let Some(attempt) = self.attempts.last_mut() {
+                attempt.stale = true;
+            }
             return true;
         }
         self.judge(cause, failed, now) == Verdict::Retry
