@@ -24,6 +24,7 @@ use kit::tls::Pair;
 use kit::{Backend, Client, Running, Site};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 /// The names of most endpoints here.
 const NAMES: [&str; 3] = ["backend.test", "other.test", "uri:spiffe://backend.test/one"];
@@ -212,6 +213,42 @@ async fn all_of_it_works_over_http2() {
         assert_eq!(statuses(&running, settings.len()).await, [200, 200, 502]);
     }
     assert_eq!(running.get("/1").await.text(), format!("HTTP/2.0 Some({}) 0", client.der.len()));
+}
+
+#[tokio::test]
+async fn a_response_that_breaks_off_is_not_taken_for_whole() {
+    let (pair, head_is_there) = (self_signed(), Arc::new(Notify::new()));
+    let may_end = Arc::clone(&head_is_there);
+    let backend = pair
+        .serving(&[], move |mut stream| {
+            let may_end = Arc::clone(&may_end);
+            async move {
+                let mut head = vec![0; 4096];
+                let read = stream.read(&mut head).await.unwrap();
+                let length = if head[..read].starts_with(b"GET /0/known") { "Content-Length: 4" } else { "X-None: 1" };
+                let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n{length}\r\n\r\nhalf");
+                let _ = stream.write_all(answer.as_bytes()).await;
+                may_end.notified().await;
+                // Otherwise it ends without a word, as if somebody had cut the connection.
+                if head[..read].starts_with(b"GET /0/whole") {
+                    let _ = stream.shutdown().await;
+                }
+            }
+        })
+        .await;
+    for names in [vec![dns("other.test")], vec![]] {
+        let settings = [tls("backend.test", trust(&[&pair.der], &names))];
+        let running = serve(backend.address, HttpVersion::Http1, &settings);
+        for (path, whole) in [("/0/whole", true), ("/0/known", true), ("/0/cut", false)] {
+            let mut client = running.connect().await;
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")).await;
+            assert_eq!(client.head().await.0, 200);
+            head_is_there.notify_one();
+            let body = String::from_utf8(client.rest().await).unwrap();
+            assert!(body.contains("half"), "{path} {names:?}: {body}");
+            assert_eq!(body == "half" || body.ends_with("0\r\n\r\n"), whole, "{path} {names:?}: {body}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Method, StatusCode};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::ServerSession as HttpSession;
@@ -19,6 +20,7 @@ use super::connection::Connection;
 use super::copied_body::CopiedBody;
 use super::pause::pause;
 use super::peer::Peers;
+use super::secured::{self, Ending};
 use super::uses::Uses;
 use super::{failure, heads};
 use crate::error::Failure;
@@ -58,6 +60,9 @@ struct Request {
     exchange: Exchange,
     connection: Arc<Connection>,
     body: CopiedBody,
+    /// How the endpoint's connection ends: until the response's head where our TLS is under it, and after that where
+    /// only the end tells that the body is whole.
+    ending: Option<Arc<Ending>>,
 }
 
 impl Drop for Request {
@@ -105,7 +110,8 @@ impl ProxyHttp for Phases {
         connection.active.fetch_add(1, Ordering::Relaxed);
         connection.streams_begun.fetch_add(1, Ordering::Relaxed);
         let exchange = Exchange::begin(&self.shared, &connection.info, Instant::now());
-        let request = ctx.0.insert(Box::new(Request { exchange, connection, body: CopiedBody::default() }));
+        let request =
+            ctx.0.insert(Box::new(Request { exchange, connection, body: CopiedBody::default(), ending: None }));
         set_up_client(session, request);
         Ok(())
     }
@@ -162,10 +168,12 @@ impl ProxyHttp for Phases {
         reused: bool,
         _peer: &HttpPeer,
         descriptor: std::os::fd::RawFd,
-        _digest: Option<&Digest>,
+        digest: Option<&Digest>,
         ctx: &mut Carried,
     ) -> Result<()> {
-        ctx.exchange()?.connected(reused, self.uses.count(descriptor, reused), Instant::now());
+        let request = ctx.request()?;
+        request.ending = digest.and_then(secured::ending);
+        request.exchange.connected(reused, self.uses.count(descriptor, reused), Instant::now());
         Ok(())
     }
 
@@ -207,6 +215,9 @@ impl ProxyHttp for Phases {
             return Err(ctx.fail(Failure::UpstreamInvalid(endpoint)));
         }
         let method = session.req_header().method.clone();
+        if !head.status.is_informational() && !ends_with_connection(&method, head) {
+            ctx.request()?.ending = None;
+        }
         let failed = Failed {
             method: &method,
             sent: true,
@@ -231,9 +242,7 @@ impl ProxyHttp for Phases {
         let request = ctx.request()?;
         say_close(session, &request.connection);
         heads::edit_response(head, |parts| request.exchange.response_head(session.req_header(), parts))?;
-        if session.req_header().version < http::Version::HTTP_11
-            && !head.headers.contains_key(http::header::CONTENT_LENGTH)
-        {
+        if session.req_header().version < http::Version::HTTP_11 && !head.headers.contains_key(CONTENT_LENGTH) {
             // Only the end of the connection can tell this client where the body ends.
             session.set_keepalive(None);
         }
@@ -255,7 +264,12 @@ impl ProxyHttp for Phases {
         end: bool,
         ctx: &mut Carried,
     ) -> Result<Option<Duration>> {
-        let passed = ctx.exchange()?.response_body(body, end, Instant::now());
+        let request = ctx.request()?;
+        if end && request.ending.as_ref().is_some_and(|ending| !ending.is_whole()) {
+            let endpoint = request.exchange.endpoint().map(|address| address.to_string()).unwrap_or_default();
+            return Err(ctx.fail(Failure::UpstreamClosed(endpoint)));
+        }
+        let passed = request.exchange.response_body(body, end, Instant::now());
         passed.map(|()| None).map_err(|failure| ctx.fail(failure))
     }
 
@@ -418,6 +432,16 @@ fn judge(session: &mut Session, ctx: &mut Carried, mut error: Box<Error>, sent: 
     let failed = Failed { method, sent, reused, replayable, answered };
     error.set_retry(request.exchange.attempt_failed(failure, failed, Instant::now()));
     error
+}
+
+/// Whether a response has a body that nothing but the end of the connection ends (RFC 9112, section 6.3).
+fn ends_with_connection(method: &Method, head: &ResponseHeader) -> bool {
+    let bodiless = *method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let chunked = head.headers.get_all(TRANSFER_ENCODING).iter().next_back().is_some_and(|coding| {
+        let last = coding.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
+        last.trim_ascii().eq_ignore_ascii_case(b"chunked")
+    });
+    head.version < http::Version::HTTP_2 && !bodiless && !chunked && !head.headers.contains_key(CONTENT_LENGTH)
 }
 
 /// Whether the client has a byte of the final response.

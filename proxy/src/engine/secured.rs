@@ -9,12 +9,14 @@
 //! ```
 //!
 //! A kept connection is compared with its peer's address, which a pair has not, unless the address is 0.0.0.0; so that
-//! is what pingora is told, and the true one is part of the group. Over HTTP/2 the endpoint sees the scheme `http`, as
-//! pingora knows of no TLS.
+//! is what pingora is told, and the true one is part of the group. To pingora the pair ends in good order also where the
+//! endpoint's connection broke off; [`Ending`] tells those whose body ends with the connection.
 
+use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,7 +25,10 @@ use genkan_routing::model::{HttpVersion, UpstreamTls, Verify};
 use pingora_core::connectors::L4Connect;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora_core::protocols::l4::stream::Stream;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{Digest, GetProxyDigest};
 use pingora_core::{Error, ErrorType, Result};
+use pingora_http::ResponseHeader;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task;
@@ -31,6 +36,13 @@ use tokio::time::timeout;
 
 use crate::exchange::Target;
 use crate::upstream::tls::Secure;
+
+/// How a connection ended whose TLS is ours.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    /// Whether the endpoint ended it in good order (`close_notify`). Set before pingora can see the end.
+    whole: AtomicBool,
+}
 
 /// Makes the connections of one attempt.
 #[derive(Debug)]
@@ -47,6 +59,19 @@ struct Connector {
 pub(super) fn is_needed(tls: &UpstreamTls) -> bool {
     let names = matches!(&tls.verify, Verify::Trust(trust) if !trust.names.is_empty());
     names || tls.client.is_some()
+}
+
+/// How a connection ends; `None` for one whose TLS is not ours.
+pub(super) fn ending(connection: &Digest) -> Option<Arc<Ending>> {
+    let carried = connection.proxy_digest.as_ref()?.user_data.as_ref()?;
+    carried.downcast_ref::<Arc<Ending>>().cloned()
+}
+
+impl Ending {
+    /// Whether everything came that the endpoint wanted to say.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Acquire)
+    }
 }
 
 /// What makes the connections of an attempt.
@@ -73,8 +98,14 @@ impl L4Connect for Connector {
         let stream = timeout(self.limit, connecting).await;
         let stream = stream.map_err(|late| Error::because(ErrorType::ConnectTimedout, "own TLS", late))??;
         let (ours, theirs) = UnixStream::pair().map_err(refused)?;
-        task::spawn(relay(stream, ours, self.send_timeout));
-        Ok(theirs.into())
+        let ending = Arc::new(Ending::default());
+        let carried: Box<dyn Any + Send + Sync> = Box::new(Arc::clone(&ending));
+        let mut theirs = Stream::from(theirs);
+        // The one place in which a connection can carry something of ours.
+        theirs
+            .set_proxy_digest(ProxyDigest::new(Box::new(ResponseHeader::build_no_case(200, Some(0))?), Some(carried)));
+        task::spawn(relay(stream, ours, self.send_timeout, ending));
+        Ok(theirs)
     }
 }
 
@@ -88,7 +119,7 @@ const CHUNK: usize = 8 << 10;
 /// Passes on what comes from either side. pingora never closes one direction alone, so its end is the end of both; the
 /// endpoint may close before it has read everything. One that takes nothing for `send_timeout` is given up: pingora may
 /// have gone long since, which is not seen while a write waits.
-async fn relay(endpoint: impl AsyncRead + AsyncWrite, own: UnixStream, send_timeout: Duration) {
+async fn relay(endpoint: impl AsyncRead + AsyncWrite, own: UnixStream, send_timeout: Duration, ending: Arc<Ending>) {
     let (mut from_endpoint, mut to_endpoint) = split(endpoint);
     let (mut from_engine, mut to_engine) = own.into_split();
     let requests = async {
@@ -104,8 +135,11 @@ async fn relay(endpoint: impl AsyncRead + AsyncWrite, own: UnixStream, send_time
         let _ = timeout(send_timeout, to_endpoint.shutdown()).await;
     };
     let responses = async {
-        if copy(&mut from_endpoint, &mut to_engine).await.is_ok() && to_engine.shutdown().await.is_ok() {
-            std::future::pending::<()>().await;
+        if copy(&mut from_endpoint, &mut to_engine).await.is_ok() {
+            ending.whole.store(true, Ordering::Release);
+            if to_engine.shutdown().await.is_ok() {
+                std::future::pending::<()>().await;
+            }
         }
     };
     tokio::select! {
@@ -122,7 +156,7 @@ mod tests {
     async fn an_endpoint_that_takes_nothing_does_not_keep_the_relay() {
         let (endpoint, held) = tokio::io::duplex(16);
         let (own, mut engine) = UnixStream::pair().unwrap();
-        let relay = task::spawn(relay(endpoint, own, Duration::from_millis(10)));
+        let relay = task::spawn(relay(endpoint, own, Duration::from_millis(10), Arc::default()));
         engine.write_all(&[b'x'; 64]).await.unwrap();
         drop(engine);
         relay.await.unwrap();
@@ -133,7 +167,7 @@ mod tests {
     async fn what_the_engine_sends_arrives_and_its_end_is_told() {
         let (endpoint, mut held) = tokio::io::duplex(16);
         let (own, mut engine) = UnixStream::pair().unwrap();
-        let relay = task::spawn(relay(endpoint, own, Duration::from_secs(60)));
+        let relay = task::spawn(relay(endpoint, own, Duration::from_secs(60), Arc::default()));
         let sent: Vec<u8> = (0..100_000_u32).map(|at| at.to_le_bytes()[0]).collect();
         let expected = sent.clone();
         task::spawn(async move {
