@@ -99,12 +99,12 @@ impl CompiledCors {
             let value = match field {
                 Field::Nothing => None,
                 Field::Value(value) => Some(value.clone()),
-                Field::Requested(asked) => {
-                    if ctx.head.method == Method::OPTIONS {
-                        vary::add(headers, asked);
-                    }
+                // Only a preflight asks; elsewhere a cache would keep what one client wrote for all.
+                Field::Requested(asked) if ctx.head.method == Method::OPTIONS => {
+                    vary::add(headers, asked);
                     requested(ctx, asked)
                 }
+                Field::Requested(_) => None,
             };
             match value {
                 Some(value) => headers.insert(name, value),
@@ -267,6 +267,12 @@ mod tests {
         assert!(!bare.headers.contains_key(ACCESS_CONTROL_ALLOW_HEADERS));
         let odd = preflight(&gateway(list()), "https://a.example", &[METHOD, (HEADERS.0, "x-one, <script>")]).unwrap();
         assert!(!odd.headers.contains_key(ACCESS_CONTROL_ALLOW_HEADERS));
+        // No other request is answered with what its client wrote.
+        let get = Request::get("/").header("origin", "https://a.example").header(HEADERS.0, HEADERS.1);
+        let headers = response(&gateway(list()), &get, &[(ACCESS_CONTROL_ALLOW_HEADERS, "own")]);
+        assert!(
+            headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) && !headers.contains_key(ACCESS_CONTROL_ALLOW_HEADERS)
+        );
     }
 
     #[test]
