@@ -195,12 +195,20 @@ impl ProxyHttp for Phases {
         end: bool,
         ctx: &mut Carried,
     ) -> Result<()> {
-        ctx.request()?.body.pass(body.as_ref(), end);
-        let Some(body) = body else { return Ok(()) };
-        ctx.exchange()?.request_body(body.len(), Instant::now()).map_err(|failure| match failure {
-            Failure::UpstreamTimeout(_) => failure::attempt_over(),
-            failure => ctx.fail(failure),
-        })
+        let request = ctx.request()?;
+        let length = body.as_ref().map_or(0, Bytes::len);
+        match request.exchange.request_body(length, Instant::now()) {
+            Ok(()) => {
+                request.body.pass(body.as_ref(), end);
+                Ok(())
+            }
+            // Another attempt may send it again, from its first byte.
+            Err(Failure::UpstreamTimeout(_)) => Err(failure::attempt_over()),
+            Err(failure) => {
+                request.body = CopiedBody::default();
+                Err(ctx.fail(failure))
+            }
+        }
     }
 
     async fn upstream_response_filter(

@@ -2,6 +2,7 @@
 
 use genkan_routing::model::HttpVersion;
 use genkan_routing::policy::mirror::Mirror;
+use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use super::context::RequestContext;
@@ -13,14 +14,19 @@ use crate::table::RuleEntry;
 use crate::upstream::client::Destination;
 use crate::upstream::mirror::Copy;
 
+/// What every copy carries. A mirror may lead back here, and a copy that is copied again would go round for ever, ever
+/// more of it with several mirrors. Clients that write it themselves only do without mirrors.
+const MIRRORED: HeaderName = HeaderName::from_static("x-genkan-mirrored");
+
 /// Most rules have no mirror.
 pub(crate) type Copies = SmallVec<[Box<Copy>; 1]>;
 
 impl Exchange {
     /// The copies of a request that the rule's filters let pass. Each has what these change; what the backend's own
-    /// filters do concerns that backend. Requests that ask to leave HTTP are not copied.
+    /// filters do concerns that backend. Requests that ask to leave HTTP are not copied, nor are copies.
     pub(super) fn copies(&self, ctx: &RequestContext<'_>, entry: &RuleEntry, admitted: &Admitted) -> Copies {
-        let chosen = |mirror: &&Mirror| !self.upgrade && mirror.share.takes(random::next());
+        let copied = || !self.upgrade && !ctx.head.headers.contains_key(MIRRORED);
+        let chosen = |mirror: &&Mirror| copied() && mirror.share.takes(random::next());
         filters::mirrors(&entry.filters)
             .filter(chosen)
             .filter_map(|mirror| {
@@ -48,6 +54,7 @@ impl Exchange {
         let mut head = ctx.head.clone();
         self.clean_head(&mut head, None, cluster.cluster.version == HttpVersion::Http2);
         filters::upstream_head(ctx, self.forwarded(), &entry.filters, None, admitted, &mut head);
+        head.headers.insert(MIRRORED, HeaderValue::from_static("1"));
         Some(Copy { destination, head })
     }
 
