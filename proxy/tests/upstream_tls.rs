@@ -33,7 +33,7 @@ fn self_signed() -> Pair {
     Pair::with_names(&NAMES)
 }
 
-/// An endpoint that answers over TLS: the version, what the client's certificate is, and the body's length. With
+/// An endpoint that answers over TLS: the version and target, what the client's certificate is, and the body's length. With
 /// `clients`, only those get in that show one of these certificates.
 async fn endpoint(pair: &Pair, clients: &[&Pair]) -> Backend {
     pair.serving(clients, |stream| async move {
@@ -53,9 +53,9 @@ async fn endpoint(pair: &Pair, clients: &[&Pair]) -> Backend {
 }
 
 async fn answer(request: Request<Incoming>, shown: Option<usize>) -> Result<Response<Body>, Infallible> {
-    let version = request.version();
+    let asked = format!("{:?} {}", request.version(), request.uri());
     let length = request.into_body().collect().await.map_or(0, |body| body.to_bytes().len());
-    Ok(Response::new(full(format!("{version:?} {shown:?} {length}"))))
+    Ok(Response::new(full(format!("{asked} {shown:?} {length}"))))
 }
 
 fn authority(der: &[u8]) -> Authority {
@@ -192,7 +192,7 @@ async fn an_endpoint_sees_the_certificate_that_is_shown_to_it() {
     for _ in 0..2 {
         assert_eq!(statuses(&running, settings.len()).await, [200, 200, 200, 502, 502]);
     }
-    assert_eq!(running.get("/0").await.text(), format!("HTTP/1.1 Some({}) 0", client.der.len()));
+    assert_eq!(running.get("/0").await.text(), format!("HTTP/1.1 /0 Some({}) 0", client.der.len()));
 }
 
 #[tokio::test]
@@ -212,7 +212,12 @@ async fn all_of_it_works_over_http2() {
     for _ in 0..3 {
         assert_eq!(statuses(&running, settings.len()).await, [200, 200, 502]);
     }
-    assert_eq!(running.get("/1").await.text(), format!("HTTP/2.0 Some({}) 0", client.der.len()));
+    // The scheme is that of the connection, whoever makes its TLS and whatever the client's was.
+    assert_eq!(running.get("/1").await.text(), format!("HTTP/2.0 https://test/1 Some({}) 0", client.der.len()));
+    let mut sender = kit::client::h2(running.address).await;
+    let request = Request::get("http://other.test/1?a=b").body(full("")).unwrap();
+    let body = sender.send_request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert!(body.starts_with(b"HTTP/2.0 https://other.test/1?a=b "), "{body:?}");
 }
 
 #[tokio::test]
@@ -262,7 +267,7 @@ async fn large_bodies_pass_in_both_directions() {
     for _ in 0..3 {
         client.send(format!("POST /0 HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len())).await;
         client.send(&body).await;
-        assert_eq!(client.answer().await.text(), format!("HTTP/1.1 None {}", body.len()));
+        assert_eq!(client.answer().await.text(), format!("HTTP/1.1 /0 None {}", body.len()));
     }
 }
 

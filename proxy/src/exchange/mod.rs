@@ -48,6 +48,7 @@ use crate::random;
 use crate::reply::Reply;
 use crate::shared::Shared;
 use crate::table::{ClusterEntry, ProxyTable, RuleEntry, RuleNumber};
+use crate::upstream::client;
 use crate::upstream::endpoint::Picked;
 use crate::upstream::tls::Secure;
 
@@ -256,6 +257,10 @@ impl Exchange {
         self.with_context(client, Instant::now(), |ctx| {
             filters::upstream_head(ctx, settings, &entry.filters, self.backend_filters(), &self.admitted, head);
         });
+        if http2 && self.cluster().is_some_and(|cluster| cluster.cluster.tls.is_some()) {
+            // The engine would say `http` where it does not know of the TLS. What has no such form it refuses itself.
+            let _ = client::to_absolute(head, true);
+        }
     }
 
     /// Takes out of a copy of the client's head what no endpoint must see.
