@@ -16,6 +16,7 @@ pub mod helm;
 pub mod http1;
 pub mod load;
 pub mod manifests;
+pub mod streams;
 pub mod tls;
 pub mod tls_front;
 pub mod websocket;

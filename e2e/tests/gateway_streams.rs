@@ -4,47 +4,17 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::thread;
+use std::net::Shutdown;
 
+use genkan_e2e::Genkan;
 use genkan_e2e::genkan::free_address;
 use genkan_e2e::manifests::{secret, service};
+use genkan_e2e::streams::{ask, connect, tcp_echo, udp_echo};
 use genkan_e2e::tls::{self, Hello, Pair, TlsStream};
 use genkan_e2e::tls_front::TlsFront;
-use genkan_e2e::{Genkan, PATIENCE};
 
 const CLASS: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: { name: genkan }\n\
                      spec: { controllerName: genkan.dev/gateway-controller }\n---\n";
-
-/// A TCP backend that says its name before it has heard anything, and sends back what it gets.
-fn tcp_echo(name: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            thread::spawn(move || {
-                let (mut from, mut to) = (stream.try_clone().unwrap(), stream);
-                // A client that has gone needs no answer.
-                let _ = to.write_all(name.as_bytes());
-                let _ = std::io::copy(&mut from, &mut to);
-                let _ = to.shutdown(Shutdown::Write);
-            });
-        }
-    });
-    address
-}
-
-fn udp_echo(name: &'static str) -> SocketAddr {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = socket.local_addr().unwrap();
-    thread::spawn(move || {
-        let mut buffer = [0; 2048];
-        while let Ok((count, from)) = socket.recv_from(&mut buffer) {
-            socket.send_to(&[name.as_bytes(), &buffer[..count]].concat(), from).unwrap();
-        }
-    });
-    address
-}
 
 /// A Gateway `gate` with these listeners.
 fn gateway(listeners: &[String]) -> String {
@@ -65,27 +35,11 @@ fn route(kind: &str, listener: &str, hostnames: &[&str], service: &str) -> Strin
     )
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
 /// As many bytes as this text has.
 fn hear(stream: &mut impl Read, expected: &str) -> String {
     let mut bytes = vec![0; expected.len()];
     stream.read_exact(&mut bytes).unwrap();
     String::from_utf8(bytes).unwrap()
-}
-
-fn ask(address: SocketAddr, text: &str) -> String {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.connect(address).unwrap();
-    socket.send(text.as_bytes()).unwrap();
-    let mut buffer = [0; 2048];
-    let count = socket.recv(&mut buffer).unwrap();
-    String::from_utf8(buffer[..count].to_vec()).unwrap()
 }
 
 fn tls(genkan: &Genkan, name: &str) -> Option<TlsStream> {

@@ -5,44 +5,14 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
 use genkan_e2e::genkan::free_address;
 use genkan_e2e::manifests::service;
+use genkan_e2e::streams::{ask, connect, tcp_echo, udp_echo};
 use genkan_e2e::{Genkan, Options, PATIENCE};
-
-/// A TCP backend that says its name and sends back what it gets, until the client has closed its half.
-fn tcp_echo(name: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            thread::spawn(move || {
-                let (mut from, mut to) = (stream.try_clone().unwrap(), stream);
-                // A client that has gone needs no answer.
-                let _ = to.write_all(name.as_bytes());
-                let _ = std::io::copy(&mut from, &mut to);
-                let _ = to.shutdown(Shutdown::Write);
-            });
-        }
-    });
-    address
-}
-
-/// A UDP backend that answers with its name and the datagram.
-fn udp_echo(name: &'static str) -> SocketAddr {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = socket.local_addr().unwrap();
-    thread::spawn(move || {
-        let mut buffer = [0; 2048];
-        while let Ok((count, from)) = socket.recv_from(&mut buffer) {
-            socket.send_to(&[name.as_bytes(), &buffer[..count]].concat(), from).unwrap();
-        }
-    });
-    address
-}
 
 /// A ConfigMap of entries in `default`.
 fn entries(name: &str, entries: &[(SocketAddr, &str)]) -> String {
@@ -62,12 +32,6 @@ fn serve(files: &[(&str, &str)]) -> Genkan {
     Genkan::serve_with(files, options())
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
 /// What comes back for these bytes until the end.
 fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(address);
@@ -76,16 +40,6 @@ fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
-}
-
-fn ask(address: SocketAddr, text: &str) -> String {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.connect(address).unwrap();
-    socket.send(text.as_bytes()).unwrap();
-    let mut buffer = [0; 2048];
-    let count = socket.recv(&mut buffer).unwrap();
-    String::from_utf8(buffer[..count].to_vec()).unwrap()
 }
 
 fn is_open(address: SocketAddr) -> bool {
