@@ -7,12 +7,13 @@ mod kit;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use genkan_routing::model::{Protocol, Stream, StreamBackend, Target};
+use genkan_routing::model::{Protocol, Stream, StreamBackend, Target, UpstreamTls};
 use genkan_routing::name::ClusterId;
 use kit::backend::Backend;
 use kit::client::PATIENCE;
 use kit::model::Site;
 use kit::running::Running;
+use kit::tls::Pair;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -194,6 +195,34 @@ async fn without_a_header_from_the_client_its_own_address_is_announced() {
     let (own, listener) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
     let expected = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n", own.port(), listener.port());
     assert_eq!(rest(&mut client).await, expected);
+}
+
+#[tokio::test]
+async fn an_endpoint_with_tls_gets_the_header_before_it() {
+    const HEADER: &str = "PROXY TCP4 192.0.2.1 198.51.100.7 5000 443\r\n";
+    let acceptor = Pair::new("endpoint.test").acceptor(&[]);
+    let backend = Backend::raw(move |mut stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut header = [0; HEADER.len()];
+            stream.read_exact(&mut header).await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let _ = stream.write_all(&header).await;
+            let (mut from, mut to) = tokio::io::split(stream);
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+            let _ = to.shutdown().await;
+        }
+    })
+    .await;
+    let site = Site::new().cluster_with("a", &[backend.address], |cluster| cluster.tls = Some(UpstreamTls::UNVERIFIED));
+    let running = Running::start(site.stream("tcp/9000", Protocol::Tcp, "a", |stream| {
+        stream.accept_proxy_protocol = true;
+        stream.send_proxy_protocol = true;
+    }));
+    let mut client = connect(&running).await;
+    client.write_all(format!("{HEADER}hello").as_bytes()).await.unwrap();
+    client.shutdown().await.unwrap();
+    assert_eq!(rest(&mut client).await, format!("{HEADER}hello"));
 }
 
 #[tokio::test]

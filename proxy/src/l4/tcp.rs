@@ -104,20 +104,21 @@ fn begin(client: &TcpStream, peer: SocketAddr, id: u64, metrics: Arc<StreamMetri
 
 impl Passing {
     async fn run(self) {
-        let Self { client, table, stream, announced, mut early, mut running } = self;
+        let Self { client, table, stream, announced, early, mut running } = self;
         let settings = super::settings(&table, &stream).clone();
         running.set_log(table.logs().own(stream.settings.as_ref()));
         if let Some((source, _)) = announced {
             running.announce(source);
         }
         running.received(early.len());
-        if stream.send_proxy_protocol {
+        let header = stream.send_proxy_protocol.then(|| {
             let (source, destination) = announced.unwrap_or_else(|| running.addresses());
-            early.splice(0..0, proxy_protocol::v1_header(source, destination).into_bytes());
-        }
+            proxy_protocol::v1_header(source, destination)
+        });
+        let header = header.as_deref().unwrap_or_default().as_bytes();
         let Some(cluster) = super::choose(&table, &stream, random::next()) else { return };
         running.goes_to(&cluster.cluster.name);
-        let Some((mut upstream, _picked)) = connect(cluster, &settings, &mut running).await else { return };
+        let Some((mut upstream, _picked)) = connect(cluster, &settings, header, &mut running).await else { return };
         // Connections may last for days, and old tables with them.
         drop((table, stream));
         if !early.is_empty() && upstream.write_all(&early).await.is_err() {
@@ -187,10 +188,11 @@ async fn client_header(
         .map_err(|_| EstablishError::Late)?
 }
 
-/// Connects to an endpoint: to the next one where that fails, as the settings say.
+/// Connects to an endpoint: to the next one where that fails, as the settings say. `header` is the PROXY header.
 async fn connect(
     cluster: &ClusterEntry,
     settings: &StreamSettings,
+    header: &[u8],
     running: &mut Running,
 ) -> Option<(Upstream, Picked)> {
     let began = Instant::now();
@@ -203,7 +205,7 @@ async fn connect(
             return None;
         }
         let attempt = Instant::now();
-        match timeout(settings.connect_timeout, connect_to(cluster, address)).await {
+        match timeout(settings.connect_timeout, connect_to(cluster, address, header)).await {
             Ok(Ok(upstream)) => {
                 running.tried(address, Some(attempt.elapsed()));
                 return Some((upstream, picked));
@@ -219,11 +221,15 @@ async fn connect(
     }
 }
 
-/// Connects to an endpoint, and makes TLS of it where its cluster has that.
-async fn connect_to(cluster: &ClusterEntry, address: SocketAddr) -> io::Result<Upstream> {
-    let tcp = TcpStream::connect(address).await?;
+/// Connects to an endpoint, and makes TLS of it where its cluster has that. The PROXY header goes before TLS: whoever
+/// reads it need not be who opens that.
+async fn connect_to(cluster: &ClusterEntry, address: SocketAddr, header: &[u8]) -> io::Result<Upstream> {
+    let mut tcp = TcpStream::connect(address).await?;
     if let Err(error) = socket::tune(&SockRef::from(&tcp)) {
         tracing::debug!(%address, %error, "a connection keeps the system's options");
+    }
+    if !header.is_empty() {
+        tcp.write_all(header).await?;
     }
     Ok(match &cluster.cluster.tls {
         None => Upstream::Plain(tcp),

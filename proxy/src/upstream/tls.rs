@@ -21,9 +21,12 @@ use tokio_rustls::client::TlsStream;
 
 use crate::tls_provider::{PROVIDER, verify_signatures};
 
-/// A cluster's TLS, set up when its first connection needs it; carried over while its settings stay the same.
+/// A cluster's TLS, set up for each of what can be spoken over it (something else than HTTP, HTTP/1, HTTP/2) when the
+/// first such connection needs it; carried over while its settings stay the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Secure(Arc<OnceLock<Result<Arc<ClientConfig>, SetUpError>>>);
+pub(crate) struct Secure(Arc<[OnceLock<SetUp>; 3]>);
+
+type SetUp = Result<Arc<ClientConfig>, SetUpError>;
 
 /// Why TLS towards endpoints can't be set up.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -77,7 +80,7 @@ impl Secure {
         address: SocketAddr,
         stream: TcpStream,
     ) -> io::Result<TlsStream<TcpStream>> {
-        let config = self.0.get_or_init(|| set_up(tls, version)).clone().map_err(io::Error::other)?;
+        let config = self.of(version).get_or_init(|| set_up(tls, version)).clone().map_err(io::Error::other)?;
         let name = match &tls.server_name {
             Some(name) => ServerName::try_from(name.to_string()).map_err(io::Error::other)?,
             // No server name is sent for an address; verification, where it is on, asks for the address.
@@ -89,9 +92,19 @@ impl Secure {
         }
         Ok(stream)
     }
+
+    /// Whoever comes first must not decide what the others offer to speak.
+    fn of(&self, version: Option<HttpVersion>) -> &OnceLock<SetUp> {
+        let [other, http1, http2] = &*self.0;
+        match version {
+            None => other,
+            Some(HttpVersion::Http1) => http1,
+            Some(HttpVersion::Http2) => http2,
+        }
+    }
 }
 
-fn set_up(tls: &UpstreamTls, version: Option<HttpVersion>) -> Result<Arc<ClientConfig>, SetUpError> {
+fn set_up(tls: &UpstreamTls, version: Option<HttpVersion>) -> SetUp {
     let verifier = Arc::new(Verifier::new(&tls.verify)?);
     let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_safe_default_protocol_versions()
@@ -184,5 +197,45 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         PROVIDER.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    fn acceptor() -> TlsAcceptor {
+        let issued = rcgen::generate_simple_self_signed(["endpoint.test".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(issued.signing_key.serialize_der().into());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER)).with_safe_default_protocol_versions();
+        let builder = builder.unwrap().with_no_client_auth();
+        let mut config = builder.with_single_cert(vec![issued.cert.der().clone()], key).unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    #[tokio::test]
+    async fn each_connection_offers_what_it_speaks_whoever_came_first() {
+        let (secure, tls, acceptor) = (Secure::default(), UpstreamTls::UNVERIFIED, acceptor());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for (version, spoken) in [
+            (None, None),
+            (Some(HttpVersion::Http2), Some(&b"h2"[..])),
+            (Some(HttpVersion::Http1), Some(&b"http/1.1"[..])),
+            (None, None),
+        ] {
+            let client = async {
+                secure.handshake(&tls, version, address, TcpStream::connect(address).await.unwrap()).await.unwrap()
+            };
+            let server = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
+            let (_client, server) = tokio::join!(client, server);
+            assert_eq!(server.get_ref().1.alpn_protocol(), spoken, "{version:?}");
+        }
     }
 }

@@ -92,7 +92,7 @@ impl Pair {
         .await
     }
 
-    fn acceptor(&self, clients: &[&Pair]) -> TlsAcceptor {
+    pub fn acceptor(&self, clients: &[&Pair]) -> TlsAcceptor {
         let provider = Arc::new(ring::default_provider());
         let builder =
             ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
