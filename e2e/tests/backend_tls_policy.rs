@@ -1,18 +1,21 @@
-//! BackendTLSPolicies from files: requests reach only endpoints that show what a policy asks for, with the certificate
-//! of the Gateway.
+//! BackendTLSPolicies from files: requests, and what TLS carried that ended here, reach only endpoints that show what a
+//! policy asks for, with the certificate of the Gateway.
 
 // What fails here fails the test, and the panic says where.
 #![allow(clippy::unwrap_used)]
 
+use std::io::Read;
+
 use genkan_e2e::http1;
 use genkan_e2e::manifests::{secret, service};
-use genkan_e2e::tls::Pair;
+use genkan_e2e::streams::tcp_echo;
+use genkan_e2e::tls::{self, Hello, Pair};
 use genkan_e2e::tls_front::{Handshake, TlsFront};
 use genkan_e2e::{Echo, Genkan, Options};
 
-const ROUTE: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: { name: genkan }\n\
-                     spec: { controllerName: genkan.dev/gateway-controller }\n---\n\
-                     apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: web }\n\
+const CLASS: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: { name: genkan }\n\
+                     spec: { controllerName: genkan.dev/gateway-controller }\n---\n";
+const ROUTE: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: web }\n\
                      spec:\n  parentRefs: [{ name: web }]\n  \
                      rules: [{ backendRefs: [{ name: web, port: 80 }] }]\n---\n";
 
@@ -45,7 +48,7 @@ fn authority(pair: &Pair) -> String {
 
 /// Genkan in front of a backend.
 fn serve(front: &TlsFront, gateway: &str, policy: &str, authority: &str) -> Genkan {
-    let web = service("web", &[front.address()]) + ROUTE;
+    let web = service("web", &[front.address()]) + CLASS + ROUTE;
     let files = [("web.yaml", &*web), ("gateway.yaml", gateway), ("policy.yaml", policy), ("ca.yaml", authority)];
     Genkan::serve_with(&files, Options::default())
 }
@@ -110,4 +113,31 @@ fn a_gateway_shows_its_certificate_to_backends() {
     genkan.write("gateway.yaml", &with(Some("none"), &right));
     genkan.wait_until("no certificate", || genkan.problem("InvalidClientCertificateRef").is_some());
     assert_eq!(status(&genkan), 502);
+}
+
+#[test]
+fn what_tls_carried_goes_on_in_tls_to_endpoints_that_the_policy_trusts() {
+    const ROUTED: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: { name: web }\n\
+                          spec: { gatewayClassName: genkan, listeners: [{ name: tls, port: 443, protocol: TLS, \
+                          hostname: opened.test, tls: { certificateRefs: [{ name: ours }] } }] }\n---\n\
+                          apiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\nmetadata: { name: web }\n\
+                          spec: { parentRefs: [{ name: web }], hostnames: [opened.test], \
+                          rules: [{ backendRefs: [{ name: web, port: 80 }] }] }\n---\n";
+    let (ours, pair, other) = (Pair::new(&["opened.test"]), Pair::new(&["web.test"]), Pair::new(&["web.test"]));
+    let front = TlsFront::start(tcp_echo("welcome"), &pair, &["http/1.1"]);
+    let web = [CLASS, ROUTED, &service("web", &[front.address()]), &secret("ours", &ours.certificate, &ours.key)];
+    let (policy, authority) = (policy("web.test", ""), authority);
+    let files = [("web.yaml", &*web.concat()), ("policy.yaml", &policy), ("ca.yaml", &authority(&other))];
+    let genkan = Genkan::serve_with(&files, Options::default());
+    let heard = || {
+        let mut stream = tls::connect(genkan.https(), &Hello::to("opened.test")).unwrap();
+        let mut bytes = [0; "welcome".len()];
+        stream.read_exact(&mut bytes).ok().map(|()| bytes)
+    };
+    assert_eq!(heard(), None);
+    assert!(!front.handshakes().iter().any(is_done), "{:?}", front.handshakes());
+    genkan.write("ca.yaml", &authority(&pair));
+    genkan.wait_until("the right authority", || heard().as_ref() == Some(b"welcome"));
+    let done = Handshake::Done { server_name: Some("web.test".to_owned()), protocol: None };
+    assert!(front.handshakes().contains(&done), "{:?}", front.handshakes());
 }

@@ -6,12 +6,13 @@
 use std::io::{Read, Write};
 use std::net::Shutdown;
 
-use genkan_e2e::Genkan;
 use genkan_e2e::genkan::free_address;
-use genkan_e2e::manifests::{secret, service};
+use genkan_e2e::http1;
+use genkan_e2e::manifests::{ingress, secret, service};
 use genkan_e2e::streams::{ask, connect, tcp_echo, udp_echo};
 use genkan_e2e::tls::{self, Hello, Pair, TlsStream};
 use genkan_e2e::tls_front::TlsFront;
+use genkan_e2e::{Echo, Genkan};
 
 const CLASS: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: { name: genkan }\n\
                      spec: { controllerName: genkan.dev/gateway-controller }\n---\n";
@@ -124,4 +125,44 @@ fn a_route_that_changes_meets_new_connections_and_leaves_running_ones() {
     genkan.wait_until("nothing is served", || welcome().is_empty());
     running.write_all(b"pong").unwrap();
     assert_eq!(hear(&mut running, "pong"), "pong");
+}
+
+#[test]
+fn a_name_is_for_its_most_specific_listener_only() {
+    let (ours, theirs) = (Pair::new(&["web.test"]), Pair::new(&["passed.test"]));
+    let (echo, stranger) = (Echo::start("web"), Echo::start("stranger"));
+    let front = TlsFront::start(stranger.address(), &theirs, &["http/1.1"]);
+    let text = [
+        gateway(&[
+            "{ name: wild, port: 443, protocol: TLS, hostname: \"*.test\", tls: { mode: Passthrough } }".to_owned()
+        ]),
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: { name: web }\n\
+         spec: { gatewayClassName: genkan, listeners: [{ name: web, port: 443, protocol: HTTPS, hostname: web.test, \
+         tls: { certificateRefs: [{ name: ours }] } }] }\n---\n\
+         apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: web }\n\
+         spec: { parentRefs: [{ name: web }], rules: [{ backendRefs: [{ name: web, port: 80 }] }] }\n---\n"
+            .to_owned(),
+        secret("ours", &ours.certificate, &ours.key),
+        service("web", &[echo.address()]),
+        service("stranger", &[front.address()]),
+        route("TLSRoute", "wild", &["web.test", "ingress.test", "passed.test"], "stranger"),
+        ingress("ingress", "ingress.test", "web", &[]),
+    ];
+    let genkan = Genkan::serve(&text.concat());
+    let answer = |name: &str, host: &str| {
+        let answer = http1::Client::new(tls(&genkan, name).unwrap()).get(host, "/").unwrap();
+        (answer.status, answer.field("x-echo-name").map(str::to_owned))
+    };
+    let from = |name: &str| (200, Some(name.to_owned()));
+    for (name, backend) in [("web.test", "web"), ("ingress.test", "web"), ("passed.test", "stranger")] {
+        assert_eq!(answer(name, name), from(backend), "{name}");
+    }
+    assert!(
+        tls::shown(&tls(&genkan, "web.test").unwrap()) == ours.der,
+        "a name is shown another listener's certificate"
+    );
+    // Requests for the other listener's host come over the wrong connection.
+    assert_eq!(answer("web.test", "passed.test"), (421, None));
+    let told = genkan.problem("HostnameConflict").map(|[_, origin, _]| origin);
+    assert!(told.is_some_and(|origin| origin.contains("TLSRoute default/wild")), "{:#?}", genkan.problems());
 }

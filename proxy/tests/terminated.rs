@@ -5,9 +5,9 @@
 mod kit;
 
 use std::net::SocketAddr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use genkan_routing::model::{Stream, StreamBackend, Target, UnknownName};
+use genkan_routing::model::{ClientAuth, ClientAuthMode, Stream, StreamBackend, Target, UnknownName};
 use genkan_routing::name::HostPattern;
 use kit::backend::Backend;
 use kit::client::PATIENCE;
@@ -99,6 +99,19 @@ async fn the_endpoint_gets_what_tls_carries_and_may_speak_first() {
     drop(client);
     let line = running.log_line();
     assert!(line.contains(&format!("] TCP 200 {} 12 ", WELCOME.len() + 12)), "{line}");
+}
+
+#[tokio::test]
+async fn clients_are_asked_for_no_certificate_where_those_of_https_are() {
+    let backend = welcoming().await;
+    let roots = vec![Arc::from(OURS.der.as_ref())];
+    let auth = ClientAuth { mode: ClientAuthMode::Require, fingerprints: Vec::new(), roots };
+    let site = plain(&[backend.address]).https_listener(|listener| listener.client_auth = Some(Arc::new(auth)));
+    let running = Running::start(site);
+    let mut client = opened(&running).await;
+    let mut welcome = vec![0; WELCOME.len()];
+    tokio::time::timeout(PATIENCE, client.read_exact(&mut welcome)).await.unwrap().unwrap();
+    assert_eq!(welcome, WELCOME.as_bytes());
 }
 
 #[tokio::test]

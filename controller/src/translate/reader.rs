@@ -58,8 +58,6 @@ pub enum Dependency {
     Users(NamespacedName),
     /// Who answers what no Ingress matches.
     IngressDefaultBackend,
-    /// Whether a port is used by listeners of other front ends.
-    Port(u16),
 }
 
 impl Dependency {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use genkan_routing::model::{Cluster, Model, SharedMap};
-use genkan_routing::name::ClusterId;
+use genkan_routing::name::{ClusterId, TableId};
 use genkan_routing::report::Problem;
 use rustc_hash::FxHashMap;
 
@@ -14,12 +14,13 @@ use super::cluster::{self, Built};
 use super::config::Config;
 use super::gateway::GatewayFrontEnd;
 use super::gateway::status::Statuses;
-use super::ingress::{IngressFrontEnd, Trial};
+use super::ingress::{IngressFrontEnd, TABLE as INGRESS_TABLE, Trial};
+use super::listeners::{Joined, Part};
 use super::memo::Memo;
 use super::reader::{Dependency, Dirty};
 use super::stream::StreamFrontEnd;
 use super::world::{SliceIndex, World, dirty};
-use super::{Change, Translation, listeners};
+use super::{Change, Translation};
 use crate::resources::{Ingress, Key, NamespacedName, Resources};
 use crate::settings::Settings;
 
@@ -35,6 +36,7 @@ pub struct Translator {
     stream: StreamFrontEnd,
     assembly: Assembly,
     clusters: Clusters,
+    joined: Joined,
     last: Translation,
     missing: RefCell<BTreeSet<Key>>,
 }
@@ -52,6 +54,7 @@ impl Translator {
             stream: StreamFrontEnd::default(),
             assembly: Assembly::default(),
             clusters: Clusters::default(),
+            joined: Joined::default(),
             last: Translation::default(),
             missing: RefCell::default(),
         }
@@ -77,10 +80,9 @@ impl Translator {
         };
         let mut batch = Batch::default();
         self.ingress.update(&world, first, &mut dirty, &mut batch);
-        self.gateway.update(&world, first, &mut dirty, &mut batch);
-        // Last: HTTP's ports are not for the taking.
-        let shared = self.gateway.listeners().iter().filter(|it| it.addresses == self.settings.bind_addresses);
-        self.stream.update(&world, first, shared, &mut dirty, &mut batch);
+        self.stream.read_maps(&world, first, &dirty, &mut batch);
+        self.gateway.update(&world, first, self.stream.held(), &mut dirty, &mut batch);
+        self.stream.update(&world, &dirty, &mut batch);
         self.assembly.apply(batch);
         self.clusters.refresh(&world, &dirty, &mut self.assembly);
         self.publish(&config)
@@ -157,9 +159,15 @@ impl Translator {
     /// A new model of the parts; the old one when no part changed.
     fn publish(&mut self, config: &Config) -> Translation {
         // Gateways in front: the catch-all host of the Ingresses would answer everything else on a shared port.
-        let http = self.gateway.listeners().iter().chain(self.ingress.listeners());
+        let of_gateways = self
+            .gateway
+            .listeners()
+            .map(|listener| Part { listener, hostnames: self.gateway.hostnames_beside_ingresses(&listener.id) });
+        let others = self.ingress.listeners().iter().chain(self.stream.listeners());
+        let others = others.map(|listener| Part { listener, hostnames: None });
+        let hosts = self.assembly.tables.get(&TableId::new(INGRESS_TABLE));
         let model = Model {
-            listeners: listeners::join(http.chain(self.stream.listeners()), &self.last.model.listeners),
+            listeners: self.joined.join(of_gateways.chain(others), hosts),
             tables: self.assembly.tables.clone(),
             rules: self.assembly.rules.clone(),
             clusters: self.clusters.parts.clone(),

@@ -71,6 +71,8 @@ struct Policies {
     usual: Arc<ServerConfig>,
     /// Of other names.
     others: HashMap<Arc<TlsSettings>, Arc<ServerConfig>>,
+    /// Those of what is opened and passed on, where clients of HTTPS are asked for certificates: there they are not.
+    unasked: Option<Box<Self>>,
 }
 
 /// A listener without certificates. The handshake can't succeed with it, and we never let it begin.
@@ -129,16 +131,18 @@ impl TlsTable {
         let next = snapshot.handshake(listener, hello.server_name()).and_then(|handshake| {
             let default = snapshot.default_certificate(listener);
             let settings = snapshot.tls_settings(listener, hello.server_name());
+            let policies = self.policies.get(listener);
             let count = |stream| Some(self.passages.get(listener)?.metrics(stream, metrics));
             match handshake {
-                Handshake::Opened(ids) => self.config(ids, default, listener, settings, hello).map(Next::Open),
+                Handshake::Opened(ids) => self.config(policies?.of(settings), ids, default, hello).map(Next::Open),
                 Handshake::PassedOn(stream) => Some(Next::PassOn(Arc::clone(stream), count(stream)?)),
                 // It ends before anybody proves anything.
                 Handshake::Terminated(to) if to.stream.leads_nowhere() => {
                     Some(Next::PassOn(Arc::clone(&to.stream), count(&to.stream)?))
                 }
                 Handshake::Terminated(to) => {
-                    let mut config = self.config(&to.certificates, default, listener, settings, hello)?;
+                    let common = policies?.unasked().of(settings);
+                    let mut config = self.config(common, &to.certificates, default, hello)?;
                     // What the connection carries is for the endpoint to know.
                     Arc::make_mut(&mut config).alpn_protocols.clear();
                     Some(Next::OpenStream(config, Arc::clone(&to.stream), count(&to.stream)?))
@@ -152,20 +156,18 @@ impl TlsTable {
     /// The configuration for a handshake with one of these certificates, else with the default one.
     fn config(
         &self,
+        common: &ServerConfig,
         ids: &[CertificateId],
         default: Option<&CertificateId>,
-        listener: &ListenerId,
-        settings: Option<&Arc<TlsSettings>>,
         hello: &ClientHello<'_>,
     ) -> Option<Arc<ServerConfig>> {
-        let policies = self.policies.get(listener)?;
         let mut keys: Vec<_> = ids.iter().filter_map(|id| self.certificates.get(id)).collect();
         if keys.is_empty() {
             keys.extend(default.and_then(|id| self.certificates.get(id)));
         }
         let key = choose(&keys, hello)?;
         // Some ten pointers are copied, which is nothing beside a handshake.
-        let mut config = ServerConfig::clone(policies.of(settings));
+        let mut config = common.clone();
         config.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(key)));
         Some(Arc::new(config))
     }
@@ -174,7 +176,24 @@ impl TlsTable {
 impl Policies {
     /// Those of a listener; what is the same as in `kept` goes on with the tickets that it gave.
     fn new(http2: bool, listener: &Listener, kept: Option<&Self>) -> Result<Self, rustls::Error> {
-        let make = |settings: &TlsSettings| config(http2, listener.client_auth.as_deref(), settings).map(Arc::new);
+        let policies = Self::asking(listener.client_auth.as_ref(), http2, listener, kept)?;
+        let unasked = match &listener.client_auth {
+            None => None,
+            Some(_) => {
+                let kept = kept.and_then(|kept| kept.unasked.as_deref());
+                Some(Box::new(Self::asking(None, http2, listener, kept)?))
+            }
+        };
+        Ok(Self { unasked, ..policies })
+    }
+
+    fn asking(
+        client_auth: Option<&Arc<ClientAuth>>,
+        http2: bool,
+        listener: &Listener,
+        kept: Option<&Self>,
+    ) -> Result<Self, rustls::Error> {
+        let make = |settings: &TlsSettings| config(http2, client_auth.map(AsRef::as_ref), settings).map(Arc::new);
         let usual = match kept {
             Some(kept) => Arc::clone(&kept.usual),
             None => make(&TlsSettings::default())?,
@@ -188,7 +207,12 @@ impl Policies {
                     .insert(Arc::clone(settings), known.map_or_else(|| make(settings), |known| Ok(Arc::clone(known)))?);
             }
         }
-        Ok(Self { http2, client_auth: listener.client_auth.clone(), usual, others })
+        Ok(Self { http2, client_auth: client_auth.cloned(), usual, others, unasked: None })
+    }
+
+    /// Those that ask clients for nothing.
+    fn unasked(&self) -> &Self {
+        self.unasked.as_deref().unwrap_or(self)
     }
 
     fn of(&self, settings: Option<&Arc<TlsSettings>>) -> &ServerConfig {

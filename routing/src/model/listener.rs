@@ -47,8 +47,8 @@ pub struct Listener {
     /// `certificates` the most specific name decides as well; at the same name this comes between them. HTTPS only.
     #[serde(skip_serializing_if = "SharedMap::is_empty")]
     pub terminated: SharedMap<HostPattern, Arc<Terminated>>,
-    /// What clients have to prove about themselves, whatever their server name leads to, unless it is passed on
-    /// unopened; `None`: nothing. HTTPS only.
+    /// What clients of HTTP have to prove about themselves, whatever their server name; those of `passthrough` and
+    /// `terminated` are asked for nothing. `None`: nothing. HTTPS only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_auth: Option<Arc<ClientAuth>>,
     /// What clients are told whose server name nothing here is for. HTTPS only.

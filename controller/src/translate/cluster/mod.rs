@@ -54,6 +54,8 @@ pub enum Usage {
     Grpc,
     /// TCP connections as they are.
     Tcp,
+    /// What TLS carried that ended here. Endpoints may get it in TLS again.
+    Opened,
     /// UDP sessions.
     Udp,
 }
@@ -91,6 +93,12 @@ impl ClusterSpec {
             external: None,
             service_upstream: false,
         }
+    }
+
+    /// The Service that is meant, if it is one.
+    pub fn service_name(&self) -> Option<NamespacedName> {
+        let name = || NamespacedName::new(self.service.namespace.clone(), self.service.name.clone());
+        self.external.is_none().then(name)
     }
 
     /// The cluster's id: `default/web:80`, of an XBackend `xbackend/default/web:80+name=example.org`, with `+` and a word for every setting that is not the default.
@@ -163,6 +171,7 @@ impl Usage {
             Self::Http => "",
             Self::Grpc => "+h2",
             Self::Tcp => "+tcp",
+            Self::Opened => "+opened",
             Self::Udp => "+udp",
         }
     }
@@ -171,7 +180,7 @@ impl Usage {
     fn prefix(self) -> &'static str {
         match self {
             Self::Http | Self::Grpc => "",
-            Self::Tcp => "tcp-",
+            Self::Tcp | Self::Opened => "tcp-",
             Self::Udp => "udp-",
         }
     }
@@ -179,7 +188,7 @@ impl Usage {
     /// The protocol that a port must have.
     fn protocol(self) -> PortProtocol {
         match self {
-            Self::Http | Self::Grpc | Self::Tcp => PortProtocol::Tcp,
+            Self::Http | Self::Grpc | Self::Tcp | Self::Opened => PortProtocol::Tcp,
             Self::Udp => PortProtocol::Udp,
         }
     }
@@ -267,7 +276,7 @@ impl ClusterIssue {
                 "nothing is mirrored there"
             }
             Usage::Http | Usage::Grpc => "requests are answered with 503",
-            Usage::Tcp => "connections are closed",
+            Usage::Tcp | Usage::Opened => "connections are closed",
             Usage::Udp => "datagrams are dropped",
         };
         self.problem_as(origin, consequence)
@@ -335,17 +344,17 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
             Transport { version: HttpVersion::Http2, tls }
         }
         // Bytes are passed on whatever they mean.
-        (None, Usage::Tcp | Usage::Udp) => Transport::default(),
+        (None, Usage::Tcp | Usage::Opened | Usage::Udp) => Transport::default(),
     };
-    let is_of_requests = matches!(spec.usage, Usage::Http | Usage::Grpc);
-    if spec.transport.is_none() && spec.external.is_none() && is_of_requests {
+    let is_in_the_open = matches!(spec.usage, Usage::Http | Usage::Grpc | Usage::Opened);
+    if spec.transport.is_none() && spec.external.is_none() && is_in_the_open {
         let tls = backend_tls::of_port(&name, port, &spec.shown, reader);
         transport.tls = tls.or(transport.tls);
     }
     let policy = match spec.usage {
         _ if spec.external.is_some() => TrafficPolicy::default(),
         Usage::Http | Usage::Grpc => traffic_policy::of_service(&name, reader),
-        Usage::Tcp | Usage::Udp => TrafficPolicy::default(),
+        Usage::Tcp | Usage::Opened | Usage::Udp => TrafficPolicy::default(),
     };
     let endpoints = match (&spec.external, service) {
         (Some(external), _) => external_name::of_backend(&name, external, spec, reader),

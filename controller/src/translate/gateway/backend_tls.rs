@@ -2,8 +2,8 @@
 //! became of the policy.
 //!
 //! A port of a Service has at most one. One that names the port goes before one for the whole Service, then the oldest
-//! wins, then the first by name. It acts whatever kind of route leads to the Service, unless an annotation says what its
-//! endpoints speak; bytes of streams are passed on as they are. One that is broken wins as well: then nothing is sent to
+//! wins, then the first by name. It acts on requests whatever kind of route leads to the Service, unless an annotation
+//! says what its endpoints speak, and on what TLS carried that ended here; other bytes are passed on as they came. One that is broken wins as well: then nothing is sent to
 //! the endpoints, as nobody knows whom to trust.
 
 use std::collections::BTreeSet;
@@ -29,7 +29,7 @@ use super::status::{AncestorStatus, Cond, CondKind, MAX_ANCESTORS, ParentReferen
 use super::users::Users;
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::translate::assembly::{Batch, Contribution};
-use crate::translate::cluster::Shown;
+use crate::translate::cluster::{ClusterSpec, Shown};
 use crate::translate::memo::Memo;
 use crate::translate::reader::{Dependency, Dirty, Reader};
 use crate::translate::world::World;
@@ -95,6 +95,16 @@ pub(crate) fn of_port(
         (_, Shown::Broken) => (Verify::Refused("the client certificate of the Gateway can't be used".into()), None),
     };
     Some(UpstreamTls { server_name, verify, client })
+}
+
+/// Whether a policy names the Service of a cluster. It may be for another port of it.
+pub(crate) fn is_for(spec: &ClusterSpec, reader: &Reader<'_>) -> bool {
+    let Some(service) = spec.service_name().filter(|service| reader.is_watched(&service.namespace)) else {
+        return false;
+    };
+    let names = |target: &BackendTlsPolicyTargetRefs| is_service(target) && *target.name == *service.name;
+    let mut policies = reader.backend_tls_policies_in(&service.namespace);
+    policies.any(|(_, policy)| policy.spec.target_refs.iter().any(names))
 }
 
 /// The policy that acts on a port of a Service, by the port's name, or on its other ports.

@@ -15,8 +15,10 @@ use genkan_routing::model::{ClientAuth, ClientAuthMode};
 use super::findings::Findings;
 use super::gateways::GatewayListener;
 use super::grant::{GATEWAY_GROUP, GrantFrom, GrantTo, permits};
+use super::protocol::ListenerProtocol;
 use super::reason::{
     INVALID_CA_CERTIFICATE_KIND, INVALID_CA_CERTIFICATE_REF, NO_VALID_CA_CERTIFICATE, REF_NOT_PERMITTED,
+    UNSUPPORTED_VALUE,
 };
 use crate::authorities::Authorities;
 use crate::resources::{Kind, NamespacedName};
@@ -123,12 +125,17 @@ impl Frontend {
         insecure(&self.default) || self.ports.values().any(insecure)
     }
 
-    /// Has the clients of a listener that opens TLS asked.
+    /// Has the clients of a listener that opens TLS asked, if it is one of HTTPS: of others the API does not speak.
     pub(crate) fn apply(&self, listener: &mut GatewayListener, findings: &mut Findings) {
         let Asked::Certificate { auth, unresolved, field } = self.ports.get(&listener.port).unwrap_or(&self.default)
         else {
             return;
         };
+        if listener.protocol != Some(ListenerProtocol::Https) {
+            let message = format!("{field} is for HTTPS; clients of this listener are not asked for certificates");
+            findings.warning(format!("{}.tls", listener.field), UNSUPPORTED_VALUE, message, "");
+            return;
+        }
         listener.client_auth.clone_from(auth);
         listener.asked_by = Some(field.clone());
         listener.verdict.resolved_refs = listener.verdict.resolved_refs.or(*unresolved);

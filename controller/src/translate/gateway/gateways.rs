@@ -96,13 +96,6 @@ pub(crate) struct GatewayListener {
     pub(crate) asked_by: Option<String>,
 }
 
-impl GatewayListener {
-    /// Whether TLS ends here.
-    pub(crate) fn opens_tls(&self) -> bool {
-        self.protocol.is_some_and(ListenerProtocol::opens_tls)
-    }
-}
-
 /// The conditions of a listener: each is the reason when it is not as it should be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {

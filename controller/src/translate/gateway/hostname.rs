@@ -38,6 +38,31 @@ pub(crate) fn intersect(one: &HostPattern, other: &HostPattern) -> Option<HostPa
     }
 }
 
+/// The patterns that have every host of `pattern`, from itself to the least specific one.
+pub(crate) fn covering(pattern: &HostPattern) -> Vec<HostPattern> {
+    let mut all = vec![pattern.clone()];
+    let name = match pattern {
+        HostPattern::Exact(name) | HostPattern::Suffix(name) => name,
+        HostPattern::OneLabel(name) => {
+            all.push(HostPattern::Suffix(name.clone()));
+            name
+        }
+        HostPattern::Any => return all,
+    };
+    let mut rest = name.as_str();
+    while let Some((_, parent)) = rest.split_once('.') {
+        // What follows a dot of a hostname is one as well.
+        let Ok(suffix) = Hostname::parse(parent) else { break };
+        if rest.len() == name.as_str().len() && matches!(pattern, HostPattern::Exact(_)) {
+            all.push(HostPattern::OneLabel(suffix.clone()));
+        }
+        all.push(HostPattern::Suffix(suffix));
+        rest = parent;
+    }
+    all.push(HostPattern::Any);
+    all
+}
+
 /// Whether every host of `inner` is a host of `outer`.
 fn covers(outer: &HostPattern, inner: &HostPattern) -> bool {
     match (outer, inner) {
@@ -99,6 +124,25 @@ mod tests {
         assert_eq!(parse("*.Example.COM").unwrap(), pattern("*.example.com"));
     }
 
+    #[test]
+    fn patterns_are_covered_from_the_most_to_the_least_specific() {
+        for (of, all) in [
+            ("a.b.c", &["a.b.c", "*.b.c", "**.b.c", "**.c", "*"][..]),
+            ("**.b.c", &["**.b.c", "**.c", "*"]),
+            ("*.b.c", &["*.b.c", "**.b.c", "**.c", "*"]),
+            ("c", &["c", "*"]),
+            ("*", &["*"]),
+        ] {
+            let pattern = match (of.strip_prefix("**."), of) {
+                (Some(suffix), _) => pattern(&format!("*.{suffix}")),
+                (None, "*") => HostPattern::Any,
+                (None, of) => HostPattern::parse_one_label(of).unwrap(),
+            };
+            let texts: Vec<_> = covering(&pattern).iter().map(ToString::to_string).collect();
+            assert_eq!(texts, all, "{of}");
+        }
+    }
+
     fn any_pattern() -> impl Strategy<Value = HostPattern> {
         let name = proptest::collection::vec("[ab]", 1..4).prop_map(|labels| labels.join("."));
         prop_oneof![
@@ -123,6 +167,11 @@ mod tests {
                 one.matches(&host) && other.matches(&host)
             );
             prop_assert_eq!(intersect(&one, &other), intersect(&other, &one));
+        }
+
+        #[test]
+        fn what_covers_a_pattern_is_all_that_intersects_in_it(one in any_pattern(), other in any_pattern()) {
+            prop_assert_eq!(covering(&one).contains(&other), intersect(&one, &other).as_ref() == Some(&one));
         }
     }
 }

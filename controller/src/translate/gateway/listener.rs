@@ -42,7 +42,10 @@ pub(crate) fn read_all(
         }
         if listener.protocol.is_some_and(ListenerProtocol::opens_tls) && listener.verdict.claims() {
             read_tls(&mut listener, spec, owner, reader, findings);
-            frontend.apply(&mut listener, findings);
+            // What was refused stays so, and its port free.
+            if listener.verdict.claims() {
+                frontend.apply(&mut listener, findings);
+            }
         }
         listeners.push(listener);
     }

@@ -49,7 +49,7 @@ mod gateway_status;
 mod gateways;
 mod grant;
 mod grpc_match;
-mod hostname;
+pub(super) mod hostname;
 mod hosts;
 pub mod infrastructure;
 mod listener;
@@ -58,6 +58,7 @@ mod matches;
 mod mirror;
 mod parameters;
 mod parent;
+mod port;
 mod ports;
 mod protocol;
 mod rank;
@@ -78,7 +79,8 @@ mod x_backend;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use genkan_routing::model::Listener;
+use genkan_routing::model::{Listener, Protocol};
+use genkan_routing::name::{HostPattern, ListenerId};
 use genkan_routing::report::Problem;
 
 use self::addressing::Plan;
@@ -113,14 +115,18 @@ pub struct GatewayFrontEnd {
     plan: Plan,
     infrastructure: Arc<BTreeMap<NamespacedName, Infrastructure>>,
     parents: BTreeMap<ParentKey, Parent>,
-    listeners: Vec<Arc<Listener>>,
+    listeners: BTreeMap<ListenerId, Arc<Listener>>,
+    /// The hostnames that the Gateways have on ports which Ingresses are served on too.
+    beside_ingresses: BTreeMap<ListenerId, Arc<BTreeSet<HostPattern>>>,
+    /// The ports of TCP and UDP services.
+    services: Arc<BTreeSet<(Protocol, u16)>>,
     ports: Option<Arc<Contribution>>,
     routes: Memo<Key, RouteOutcome>,
     hosts: Hosts,
     stream_routes: Memo<Key, StreamRouteOutcome>,
     streams: Streams,
     /// The listeners without what routes of streams add.
-    arranged: Vec<Listener>,
+    arranged: BTreeMap<ListenerId, Listener>,
     traffic_policies: TrafficPolicies,
     users: Users,
     backend_tls_policies: BackendTlsPolicies,
@@ -130,17 +136,29 @@ pub struct GatewayFrontEnd {
 
 impl GatewayFrontEnd {
     /// Redoes the units that `dirty` meets (all of them when `first`), and adds their changes to `batch`. What changed on
-    /// the way may be added to `dirty` for later steps.
-    pub fn update(&mut self, world: &World<'_>, first: bool, dirty: &mut Dirty, batch: &mut Batch) {
+    /// the way may be added to `dirty` for later steps. `services` are the ports of TCP and UDP services, which are not
+    /// for the taking.
+    pub fn update(
+        &mut self,
+        world: &World<'_>,
+        first: bool,
+        services: &Arc<BTreeSet<(Protocol, u16)>>,
+        dirty: &mut Dirty,
+        batch: &mut Batch,
+    ) {
         self.update_classes(world, first, dirty, batch);
         let any_gateway = self.update_gateways(world, first, dirty, batch);
         let any_set = self.update_sets(world, first, dirty, batch);
-        let anything = first || any_gateway || any_set;
+        let any_service = self.services != *services;
+        self.services = Arc::clone(services);
+        let anything = first || any_gateway || any_set || any_service;
         if anything {
             self.arrange_ports(world, dirty, batch);
         }
         self.update_routes(world, first, dirty, batch);
         self.update_stream_routes(world, first, dirty, batch);
+        let filled = self.streams.refresh(batch);
+        self.fill_listeners(anything, filled);
         self.update_statuses(anything, batch);
         self.hosts.refresh(|name| self.routes.get(name), batch);
         self.traffic_policies.update(world, first, dirty, batch);
@@ -159,8 +177,13 @@ impl GatewayFrontEnd {
     }
 
     /// What the Gateways listen on. A listener that did not change keeps its pointer.
-    pub fn listeners(&self) -> &[Arc<Listener>] {
-        &self.listeners
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.listeners.values()
+    }
+
+    /// The hostnames that the Gateways have on a port, if Ingresses are served there too.
+    pub fn hostnames_beside_ingresses(&self, listener: &ListenerId) -> Option<&Arc<BTreeSet<HostPattern>>> {
+        self.beside_ingresses.get(listener)
     }
 
     /// What is to become of Services that are kept for Gateways, by their name.
@@ -229,7 +252,8 @@ impl GatewayFrontEnd {
         let known = addressing::Known { promised: &self.plan.promised, shown: &world.resources.shown };
         let plan = addressing::plan(&gateways, &known, world.settings);
         let sets = self.sets.units().filter_map(|name| Some((name, self.sets.get(name)?)));
-        let mut arrangement = ports::arrange(&Family::all(&gateways, sets, &plan.gateways), world.settings);
+        let mut arrangement =
+            ports::arrange(&Family::all(&gateways, sets, &plan.gateways), &self.services, world.settings);
         arrangement.problems.extend(plan.problems.iter().cloned());
         if *self.infrastructure != plan.infrastructure {
             self.infrastructure = Arc::new(plan.infrastructure.clone());
@@ -242,9 +266,16 @@ impl GatewayFrontEnd {
             }
         }
         self.parents = arrangement.parents;
-        self.arranged = arrangement.listeners;
+        self.arranged = arrangement.listeners.into_iter().map(|listener| (listener.id.clone(), listener)).collect();
         self.streams.arrange(arrangement.slots);
-        self.fill_listeners();
+        self.beside_ingresses = arrangement
+            .beside_ingresses
+            .into_iter()
+            .map(|(id, hostnames)| {
+                let same = self.beside_ingresses.get(&id).filter(|same| ***same == hostnames).cloned();
+                (id, same.unwrap_or_else(|| Arc::new(hostnames)))
+            })
+            .collect();
         let contribution = Contribution {
             certificates: arrangement.certificates,
             problems: arrangement.problems,
@@ -257,15 +288,19 @@ impl GatewayFrontEnd {
         }
     }
 
-    /// Puts the streams into the listeners.
-    fn fill_listeners(&mut self) {
-        let listeners = self.streams.fill(self.arranged.clone());
-        self.listeners = listeners.into_iter().map(|listener| self.keep(listener)).collect();
-    }
-
-    fn keep(&self, listener: Listener) -> Arc<Listener> {
-        let same = self.listeners.iter().find(|present| ***present == listener);
-        same.cloned().unwrap_or_else(|| Arc::new(listener))
+    /// Puts the streams into the listeners: into those of `filled`, into all when they were arranged anew.
+    fn fill_listeners(&mut self, rearranged: bool, mut filled: BTreeSet<ListenerId>) {
+        if rearranged {
+            self.listeners.retain(|id, _| self.arranged.contains_key(id));
+            filled.extend(self.arranged.keys().cloned());
+        }
+        for id in filled {
+            let Some(mut listener) = self.arranged.get(&id).cloned() else { continue };
+            self.streams.fill(&mut listener);
+            if self.listeners.get(&id).is_none_or(|present| **present != listener) {
+                self.listeners.insert(id, Arc::new(listener));
+            }
+        }
     }
 
     fn update_routes(&mut self, world: &World<'_>, first: bool, dirty: &mut Dirty, batch: &mut Batch) {
@@ -286,7 +321,7 @@ impl GatewayFrontEnd {
         for Changed { old, new } in changes.into_values() {
             let parents = [&old, &new].map(|outcome| outcome.as_ref().map_or(&[][..], |outcome| &outcome.parents));
             self.attached.route_changed(parents[0], parents[1]);
-            self.users.route_changed(old.as_deref(), new.as_deref(), dirty);
+            self.users.route_changed(&users::uses(old.as_deref()), &users::uses(new.as_deref()), dirty);
             batch.push(Some(Changed { old: contribution(old), new: contribution(new) }));
         }
     }
@@ -313,13 +348,13 @@ impl GatewayFrontEnd {
         }
     }
 
-    fn update_stream_routes(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) {
+    fn update_stream_routes(&mut self, world: &World<'_>, first: bool, dirty: &mut Dirty, batch: &mut Batch) {
         let mut keys = self.stream_routes.stale(dirty);
         keys.extend(changed_objects(dirty).filter(|key| stream_route::KINDS.contains(&key.kind)).cloned());
         if first {
             keys.extend(stream_route::all(world.resources));
         }
-        let Self { stream_routes, parents, streams, attached, .. } = self;
+        let Self { stream_routes, parents, streams, attached, users, .. } = self;
         for key in keys {
             let changed = stream_routes.refresh(&key, world.reader(), |reader| {
                 reader.is_watched(&key.name.namespace).then(|| stream_route::read(&key, parents, reader)).flatten()
@@ -328,11 +363,10 @@ impl GatewayFrontEnd {
             streams.route_changed(&changed);
             let [old, new] = [&changed.old, &changed.new].map(|it| it.as_ref().map_or(&[][..], |it| &it.parents));
             attached.route_changed(old, new);
+            let [old, new] = [&changed.old, &changed.new].map(|it| it.as_ref().map(|it| &it.uses));
+            users.route_changed(old.unwrap_or(&BTreeSet::new()), new.unwrap_or(&BTreeSet::new()), dirty);
             let contribution = |outcome: Option<Arc<StreamRouteOutcome>>| Some(outcome?.contribution.clone());
             batch.push(Some(Changed { old: contribution(changed.old), new: contribution(changed.new) }));
-        }
-        if self.streams.refresh() {
-            self.fill_listeners();
         }
     }
 

@@ -2,38 +2,38 @@
 //!
 //! Gateways with addresses of their own meet nobody: their ports are theirs. On the controller's addresses the older
 //! Gateway wins: a Gateway of another tenant that comes later can take away neither a port's protocol nor a hostname.
-//! Listeners on one port become one listener of the model with a section each.
+//! The ports of TCP and UDP services are the administrator's: no Gateway gets a part of them. Listeners on one port
+//! become one listener of the model with a section each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use genkan_routing::model::{
-    Certificate, ClientAuth, ClientCertificate, Listener, Protocol, Section, SharedMap, UnknownName,
-};
-use genkan_routing::name::{CertificateId, HostPattern, ListenerId, ObjectRef, TableId};
+use genkan_routing::model::{Certificate, ClientCertificate, Listener, Protocol};
+use genkan_routing::name::{HostPattern, ListenerId, ObjectRef, TableId};
 use genkan_routing::report::Problem;
 
 use super::allowed::AllowedRoutes;
 use super::family::{Family, Taken};
 use super::findings::Findings;
 use super::gateways::{GatewayListener, Verdict};
-use super::hostname::intersect;
 use super::listener;
 use super::parent::ParentKey;
+use super::port::{self, Host, Port, Service, Wire};
 use super::protocol::ListenerProtocol;
 use super::reason::{NO_MATCHING_PARENT, PORT_UNAVAILABLE};
 use super::streams::{Slot, SlotKey};
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::settings::Settings;
 use crate::translate::cluster::Shown;
-use crate::translate::ingress::TABLE as INGRESS_TABLE;
 
 /// The ports of all Gateways.
 #[derive(Debug, Default)]
 pub(crate) struct Arrangement {
     /// One per port.
     pub(crate) listeners: Vec<Listener>,
+    /// The hostnames that Gateways have on ports which Ingresses are served on too.
+    pub(crate) beside_ingresses: BTreeMap<ListenerId, BTreeSet<HostPattern>>,
     /// Where routes of streams go.
     pub(crate) slots: BTreeMap<SlotKey, Slot>,
     /// What routes may attach to.
@@ -76,6 +76,9 @@ pub(crate) struct ParentListener {
     pub(crate) table: Option<TableId>,
     /// The listener of the model that it is a part of; `None` when it is not served.
     pub(crate) bound: Option<ListenerId>,
+    /// The more specific hostnames of others on its port: their names are not its. TLS only; the hosts of requests are
+    /// told apart by the sections of the model.
+    pub(crate) apart: Arc<BTreeSet<HostPattern>>,
 }
 
 /// The table of a listener.
@@ -88,8 +91,13 @@ fn table_of(parent: &ParentKey, listener: &str) -> TableId {
 }
 
 /// Gives every listener of the Gateways that are ours, and of their sets, its place. They come in order of age.
-pub(crate) fn arrange(families: &[Family<'_>], settings: &Settings) -> Arrangement {
-    let mut ports = Ports::new(settings);
+/// `services` are the ports of TCP and UDP services.
+pub(crate) fn arrange(
+    families: &[Family<'_>],
+    services: &BTreeSet<(Protocol, u16)>,
+    settings: &Settings,
+) -> Arrangement {
+    let mut ports = Ports::new(settings, services);
     let mut arrangement = Arrangement::default();
     for family in families {
         let mut taken = Taken::default();
@@ -119,7 +127,7 @@ pub(crate) fn arrange(families: &[Family<'_>], settings: &Settings) -> Arrangeme
             arrangement.add(key, family, refused, &set.listeners, listeners, findings);
         }
     }
-    arrangement.listeners = ports.into_listeners();
+    arrangement.finish(ports);
     arrangement
 }
 
@@ -165,6 +173,27 @@ impl Arrangement {
     }
 }
 
+impl Arrangement {
+    /// Takes the ports as they are when all listeners have claimed.
+    fn finish(&mut self, ports: Ports<'_>) {
+        let mut apart = BTreeMap::new();
+        for port in ports.ports.into_values() {
+            let id = port.id.clone();
+            let finished = port.finish();
+            self.listeners.extend(finished.listener);
+            self.beside_ingresses.extend(finished.beside_ingresses.map(|hostnames| (id.clone(), hostnames)));
+            apart.insert(id, finished.apart);
+        }
+        for listener in self.parents.values_mut().flat_map(|parent| &mut parent.listeners) {
+            let is_tls = matches!(listener.protocol, Some(ListenerProtocol::Tls(_)));
+            let of_port = listener.bound.as_ref().filter(|_| is_tls).and_then(|bound| apart.get(bound));
+            if let Some(apart) = of_port.and_then(|of_port| of_port.get(&listener.hostname)) {
+                listener.apart = Arc::clone(apart);
+            }
+        }
+    }
+}
+
 impl Parent {
     /// Whether there is a listener that nothing is wrong with, so that it can be served.
     pub(crate) fn has_sound_listener(&self) -> bool {
@@ -184,7 +213,13 @@ impl ParentListener {
             verdict: listener.verdict,
             table: None,
             bound: None,
+            apart: Arc::default(),
         }
+    }
+
+    /// Whether the connections for a name that its hostname covers are its own.
+    pub(crate) fn has(&self, name: &HostPattern) -> bool {
+        !port::is_apart(name, &self.apart)
     }
 }
 
@@ -203,139 +238,27 @@ enum PortAt {
     Own(NamespacedName, Wire, u16),
 }
 
-/// What a port is a port of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Wire {
-    Tcp,
-    Udp,
-}
-
-impl Wire {
-    fn of(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::Http | Protocol::Https | Protocol::Tcp => Self::Tcp,
-            Protocol::Udp => Self::Udp,
-        }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-}
-
-/// A port and who claimed what of it.
-struct Port {
-    id: ListenerId,
-    addresses: Vec<IpAddr>,
-    number: u16,
-    protocol: Protocol,
-    public_port: u16,
-    owner: String,
-    /// Its Ingress listener has a default certificate of its own.
-    of_ingress: bool,
-    hostnames: BTreeMap<HostPattern, String>,
-    sections: Vec<Section>,
-    certificates: SharedMap<HostPattern, Vec<CertificateId>>,
-    default_certificate: Option<CertificateId>,
-    /// What the first listener that opens TLS here asks its clients for; it is asked of all. `None` while there is none.
-    client_auth: Option<Option<Arc<ClientAuth>>>,
-    /// A listener of streams is served here.
-    has_streams: bool,
-}
-
-impl Port {
-    fn new(id: String, number: u16, protocol: Protocol, public_port: u16, owner: String) -> Self {
-        Self {
-            id: ListenerId::new(id),
-            addresses: Vec::new(),
-            number,
-            protocol,
-            public_port,
-            owner,
-            of_ingress: false,
-            hostnames: BTreeMap::new(),
-            sections: Vec::new(),
-            certificates: SharedMap::default(),
-            default_certificate: None,
-            client_auth: None,
-            has_streams: false,
-        }
-    }
-
-    /// Serves a listener of HTTP here.
-    fn serve(&mut self, listener: &GatewayListener, table: TableId) {
-        self.sections.push(Section::new(listener.hostname.clone(), table));
-        // A Gateway beside Ingresses must not take their hosts away: a request belongs to the sections with the most
-        // specific hostname only, so the Ingresses follow into each. Their own section covers the rest.
-        if self.of_ingress && listener.hostname != HostPattern::Any {
-            self.sections.push(Section::new(listener.hostname.clone(), TableId::new(INGRESS_TABLE)));
-        }
-        for (name, id) in by_name(listener) {
-            match self.certificates.get_mut(&name) {
-                Some(ids) if ids.contains(&id) => {}
-                Some(ids) => ids.push(id),
-                None => drop(self.certificates.insert(name, vec![id])),
-            }
-        }
-        if listener.hostname == HostPattern::Any && !self.of_ingress && self.default_certificate.is_none() {
-            self.default_certificate = listener.certificates.first().map(|certificate| certificate.id.clone());
-        }
-    }
-}
-
-/// Why a listener can't have a port.
-struct Obstacle {
-    field: &'static str,
-    message: String,
-    mend: &'static str,
-}
-
-impl Port {
-    /// Why a listener can't be served here, if so.
-    fn obstacle(&self, listener: &GatewayListener, protocol: Protocol) -> Option<Obstacle> {
-        let (number, owner) = (listener.port, &self.owner);
-        if self.protocol != protocol {
-            let message = format!("port {number} is used by {owner} with {}", protocol_name(self.protocol));
-            return Some(Obstacle { field: "port", message, mend: "use another port, or the same protocol" });
-        }
-        if let Some(holder) = self.hostnames.get(&listener.hostname) {
-            let message = format!("{holder} came first and has this hostname on port {number}");
-            let mend = "use another hostname or port, or attach the routes to that Gateway";
-            return Some(Obstacle { field: "hostname", message, mend });
-        }
-        // Their default certificate is for every name that nothing else is for.
-        let takes_all = listener.hostname == HostPattern::Any
-            && listener.protocol.is_some_and(|protocol| matches!(protocol, ListenerProtocol::Tls(_)));
-        if self.of_ingress && takes_all {
-            let message = format!("{owner} answer every server name on port {number} that nothing else is for");
-            return Some(Obstacle { field: "hostname", message, mend: "name the hosts, or use another port" });
-        }
-        if listener.opens_tls() && self.client_auth.as_ref().is_some_and(|asked| *asked != listener.client_auth) {
-            let message = format!("{owner} came first and asks other client certificates on port {number}, or none");
-            return Some(Obstacle { field: "port", message, mend: "use another port" });
-        }
-        None
-    }
-}
-
 impl<'s> Ports<'s> {
-    /// The ports of Ingresses are taken before any Gateway asks.
-    fn new(settings: &'s Settings) -> Self {
-        let ingress = |id: &str, number, protocol, public_port| {
-            let port = Port::new(id.to_owned(), number, protocol, public_port, "the Ingresses".to_owned());
-            let addresses = settings.bind_addresses.clone();
-            // Ingresses ask no client for a certificate.
-            let port = Port { of_ingress: true, addresses, client_auth: Some(None), ..port };
-            (PortAt::Shared(Wire::Tcp, number), port)
+    /// The ports of Ingresses and of TCP and UDP services are taken before any Gateway asks.
+    fn new(settings: &'s Settings, services: &BTreeSet<(Protocol, u16)>) -> Self {
+        let addresses = &settings.bind_addresses;
+        let at = |port: Port, protocol, number| (PortAt::Shared(Wire::of(protocol), number), port);
+        let service = |(protocol, number): &(Protocol, u16)| {
+            let wire = Wire::of(*protocol).as_str();
+            let (id, owner) = (format!("{wire}/{number}"), format!("the {wire}-services ConfigMap"));
+            let port = Port::new(id, addresses, *number, *protocol, owner).of(Host::StreamServices);
+            at(port, *protocol, *number)
         };
-        let ports = [
+        let mut ports: BTreeMap<_, _> = services.iter().map(service).collect();
+        let ingress = |id: &str, number, protocol, public_port| {
+            let port = Port::new(id.to_owned(), addresses, number, protocol, "the Ingresses".to_owned());
+            at(port.known_as(public_port).of(Host::Ingresses), protocol, number)
+        };
+        ports.extend([
             ingress("http", settings.http_port, Protocol::Http, 80),
             ingress("https", settings.https_port, Protocol::Https, 443),
-        ];
-        Self { settings, ports: ports.into() }
+        ]);
+        Self { settings, ports }
     }
 
     fn place(
@@ -351,22 +274,28 @@ impl<'s> Ports<'s> {
         let own = family.addressing.own.as_deref();
         let port = match own {
             Some(addresses) => Ok(self.own(family.name, listener, protocol, addresses)),
-            None => self.claim(parent, listener, protocol, findings),
+            None => self.shared(parent, listener, protocol, findings),
         };
-        match port {
-            Err(reason) => placed.verdict.accepted = Some(reason),
-            Ok(port) if listener.verdict.serves() && own.is_none_or(|addresses| !addresses.is_empty()) => {
-                if listener.protocol.is_some_and(ListenerProtocol::is_stream) {
-                    port.has_streams = true;
-                } else {
-                    let table = table_of(parent, &listener.name);
-                    port.serve(listener, table.clone());
-                    placed.table = Some(table);
+        let port = match port {
+            Err(reason) => {
+                match reason {
+                    PORT_UNAVAILABLE => placed.verdict.accepted = Some(reason),
+                    _ => placed.verdict.conflicted = Some(reason),
                 }
-                placed.bound = Some(port.id.clone());
+                return placed;
             }
-            Ok(_) => {}
-        }
+            Ok(port) => port,
+        };
+        let is_served = listener.verdict.serves() && own.is_none_or(|addresses| !addresses.is_empty());
+        let service = match listener.protocol {
+            _ if !is_served => Service::Nothing,
+            Some(protocol) if protocol.is_stream() => Service::Stream,
+            _ => Service::Http,
+        };
+        let table = table_of(parent, &listener.name);
+        placed.table = (service == Service::Http).then(|| table.clone());
+        placed.bound = is_served.then(|| port.id.clone());
+        port.claim(listener, parent.to_string(), table, service, findings.origin(listener.field.clone()));
         placed
     }
 
@@ -381,18 +310,17 @@ impl<'s> Ports<'s> {
         let wire = Wire::of(protocol);
         let port = self.ports.entry(PortAt::Own(gateway.clone(), wire, listener.port)).or_insert_with(|| {
             let id = format!("gateway/{gateway}/{}/{}", wire.as_str(), listener.port);
-            let port = Port::new(id, listener.port, protocol, listener.port, format!("Gateway {gateway}"));
-            Port { addresses: addresses.to_vec(), ..port }
+            Port::new(id, addresses, listener.port, protocol, format!("Gateway {gateway}"))
         });
         // One Gateway asks for the same on all of a port, but a listener that is not served asks for nothing.
-        if listener.opens_tls() && listener.verdict.serves() {
-            port.client_auth.get_or_insert_with(|| listener.client_auth.clone());
+        if listener.verdict.serves() {
+            port.ask(listener);
         }
         port
     }
 
-    /// Takes a port and a hostname on it, or says who has them.
-    fn claim(
+    /// The port of a listener at the controller's addresses, or the reason why it can't have it.
+    fn shared(
         &mut self,
         parent: &ParentKey,
         listener: &GatewayListener,
@@ -404,14 +332,14 @@ impl<'s> Ports<'s> {
         let number = mapped.unwrap_or(listener.port);
         let owner = parent.to_string();
         let port = self.ports.entry(PortAt::Shared(wire, number)).or_insert_with(|| {
-            let port = Port::new(shared_id(protocol, number), number, protocol, listener.port, owner.clone());
-            Port { addresses: self.settings.bind_addresses.clone(), ..port }
+            let port = Port::new(shared_id(protocol, number), &self.settings.bind_addresses, number, protocol, owner);
+            port.known_as(listener.port)
         });
         if let Some(obstacle) = port.obstacle(listener, protocol) {
             let field = format!("{}.{}", listener.field, obstacle.field);
             let message = format!("{}; this listener is not served", obstacle.message);
-            findings.error(field, PORT_UNAVAILABLE, message, obstacle.mend);
-            return Err(PORT_UNAVAILABLE);
+            findings.error(field, obstacle.reason, message, obstacle.mend);
+            return Err(obstacle.reason);
         }
         if port.public_port != listener.port {
             let message = format!(
@@ -420,38 +348,8 @@ impl<'s> Ports<'s> {
             );
             findings.warning(format!("{}.port", listener.field), PORT_UNAVAILABLE, message, "use another port");
         }
-        if listener.opens_tls() {
-            port.client_auth.get_or_insert_with(|| listener.client_auth.clone());
-        }
-        port.hostnames.insert(listener.hostname.clone(), owner);
+        port.ask(listener);
         Ok(port)
-    }
-
-    fn into_listeners(self) -> Vec<Listener> {
-        let served = self.ports.into_values().filter(|port| port.has_streams || !port.sections.is_empty());
-        served
-            .map(|port| Listener {
-                id: port.id,
-                addresses: port.addresses,
-                port: port.number,
-                public_port: port.public_port,
-                protocol: port.protocol,
-                // Without HTTP there is nobody who would read an alert.
-                unknown_name: match port.sections.is_empty() && port.protocol == Protocol::Https {
-                    true => UnknownName::Close,
-                    false => UnknownName::Alert,
-                },
-                sections: port.sections,
-                certificates: port.certificates,
-                default_certificate: port.default_certificate,
-                passthrough: SharedMap::default(),
-                terminated: SharedMap::default(),
-                client_auth: port.client_auth.flatten(),
-                client: None,
-                tls: SharedMap::default(),
-                stream: None,
-            })
-            .collect()
     }
 }
 
@@ -461,34 +359,4 @@ fn shared_id(protocol: Protocol, number: u16) -> String {
         Wire::Tcp => format!("gateway/{number}"),
         Wire::Udp => format!("gateway/{number}/udp"),
     }
-}
-
-fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Http => "HTTP",
-        Protocol::Https => "HTTPS",
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-    }
-}
-
-/// The server names that a listener's certificates are shown for. The API ties them to the listener's hostname; with
-/// several certificates each is besides shown for the names of its own that the hostname covers, so that the longest
-/// matching name wins.
-fn by_name(listener: &GatewayListener) -> Vec<(HostPattern, CertificateId)> {
-    let mut named = Vec::new();
-    let covers = |certificate: &&Arc<Certificate>| {
-        certificate.names.iter().any(|name| intersect(name, &listener.hostname).as_ref() == Some(&listener.hostname))
-    };
-    // Those that cover the whole hostname come first; without one, the first reference stands in.
-    let whole: Vec<_> = listener.certificates.iter().filter(covers).collect();
-    let whole = if whole.is_empty() { listener.certificates.iter().take(1).collect() } else { whole };
-    named.extend(whole.into_iter().map(|certificate| (listener.hostname.clone(), certificate.id.clone())));
-    if listener.certificates.len() > 1 {
-        for certificate in &listener.certificates {
-            let names = certificate.names.iter().filter_map(|name| intersect(name, &listener.hostname));
-            named.extend(names.filter(|name| *name != listener.hostname).map(|name| (name, certificate.id.clone())));
-        }
-    }
-    named
 }

@@ -4,16 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use gateway_api::apis::experimental::grpcroutes::GrpcRouteUseDefaultGateways;
+use gateway_api::apis::experimental::httproutes::HttpRouteUseDefaultGateways;
 use genkan_routing::name::{HostPattern, TableId};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::allowed::RouteKind;
 use super::attach::{self, Attachment, Candidate, ParentOutcome, Refused};
+use super::backend_tls;
 use super::findings::Findings;
 use super::parent::ParentKey;
 use super::ports::Parent;
 use super::rank::RouteAge;
-use super::reason::{HOSTNAME_CONFLICT, NO_MATCHING_PARENT};
+use super::reason::{HOSTNAME_CONFLICT, NO_MATCHING_PARENT, UNSUPPORTED_VALUE};
 use super::route_status::{self, Faults};
 use super::rule::{RankedMatch, RuleContext, RuleSpec};
 use super::status::{ParentReference, Wanted};
@@ -101,7 +104,7 @@ impl<'a> RouteSpec<'a> {
                     uid: route.metadata.uid.as_deref(),
                     hostnames: route.spec.hostnames.as_deref().unwrap_or_default(),
                     parents: route.spec.parent_refs.iter().flatten().map(ParentReference::from).collect(),
-                    wants_defaults: route.spec.use_default_gateways.is_some(),
+                    wants_defaults: route.spec.use_default_gateways == Some(HttpRouteUseDefaultGateways::All),
                     // Files may lack what the API server fills in.
                     rules: rules.unwrap_or_else(|| vec![RuleSpec::of_no_rules()]),
                 })
@@ -114,7 +117,7 @@ impl<'a> RouteSpec<'a> {
                     uid: route.metadata.uid.as_deref(),
                     hostnames: route.spec.hostnames.as_deref().unwrap_or_default(),
                     parents: route.spec.parent_refs.iter().flatten().map(ParentReference::from).collect(),
-                    wants_defaults: route.spec.use_default_gateways.is_some(),
+                    wants_defaults: route.spec.use_default_gateways == Some(GrpcRouteUseDefaultGateways::All),
                     rules: route.spec.rules.iter().flatten().map(RuleSpec::from).collect(),
                 })
             }
@@ -141,7 +144,8 @@ pub(crate) fn read(key: &Key, surroundings: &Surroundings<'_>, reader: &Reader<'
     let mut faults = Faults { rules: spec.rules.len(), ..Faults::default() };
     if !outcome.parents.is_empty() {
         let rules = read_rules(&spec, key, &outcome.age, &mut faults, reader, &mut findings);
-        let Rules { matches, apart, rules, clusters } = variants::split(rules, shown(&outcome, surroundings));
+        let Rules { matches, apart, rules, clusters } =
+            variants::split(rules, shown(&outcome, surroundings), |spec| backend_tls::is_for(spec, reader));
         (outcome.matches, outcome.apart) = (matches, apart);
         // Rules that nothing leads to are not part of the model.
         if attachments(&outcome.parents).any(|attachment| attachment.table.is_some()) {
@@ -169,12 +173,12 @@ fn hosts(parents: &[ParentOutcome]) -> BTreeSet<(TableId, HostPattern)> {
 }
 
 fn check_parents(spec: &RouteSpec<'_>, findings: &mut Findings) {
+    if spec.wants_defaults {
+        let message = "no Gateway is a default one; the route is attached to its parentRefs only";
+        findings.warning("spec.useDefaultGateways", UNSUPPORTED_VALUE, message, "name the Gateway in parentRefs");
+    }
     if spec.parents.is_empty() {
-        let message = if spec.wants_defaults {
-            "useDefaultGateways is not supported; without parentRefs the route is attached to nothing"
-        } else {
-            "without parentRefs the route is attached to nothing"
-        };
+        let message = "without parentRefs the route is attached to nothing";
         findings.warning("spec.parentRefs", NO_MATCHING_PARENT, message, "name a Gateway");
     }
 }

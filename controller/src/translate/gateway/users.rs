@@ -1,4 +1,4 @@
-//! Users: through which Gateways a Service gets requests. Counted as routes come and go, never by looking at all of
+//! Users: through which Gateways a Service gets requests, or what TLS carried that ended there. Counted as routes come and go, never by looking at all of
 //! them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::route::RouteOutcome;
 use crate::resources::NamespacedName;
 use crate::translate::reader::{Dependency, Dirty, Reader};
+
+/// A Service and a Gateway through which it gets something.
+pub(crate) type Use = (NamespacedName, NamespacedName);
 
 /// By Service: its Gateways, and how many routes of each lead there.
 #[derive(Debug, Default)]
@@ -19,21 +22,20 @@ impl Users {
     }
 
     /// Follows the change of a route. Services that got or lost a Gateway become dirty.
-    pub(crate) fn route_changed(&mut self, old: Option<&RouteOutcome>, new: Option<&RouteOutcome>, dirty: &mut Dirty) {
-        let (old, new) = (uses(old), uses(new));
-        for (service, gateway) in new.difference(&old) {
-            let count = self.0.entry(service.clone()).or_default().entry((*gateway).clone()).or_default();
+    pub(crate) fn route_changed(&mut self, old: &BTreeSet<Use>, new: &BTreeSet<Use>, dirty: &mut Dirty) {
+        for (service, gateway) in new.difference(old) {
+            let count = self.0.entry(service.clone()).or_default().entry(gateway.clone()).or_default();
             *count += 1;
             if *count == 1 {
                 dirty.insert(Dependency::Users(service.clone()));
             }
         }
-        for (service, gateway) in old.difference(&new) {
+        for (service, gateway) in old.difference(new) {
             let Some(gateways) = self.0.get_mut(service) else { continue };
-            let Some(count) = gateways.get_mut(*gateway) else { continue };
+            let Some(count) = gateways.get_mut(gateway) else { continue };
             *count -= 1;
             if *count == 0 {
-                gateways.remove(*gateway);
+                gateways.remove(gateway);
                 if gateways.is_empty() {
                     self.0.remove(service);
                 }
@@ -44,13 +46,10 @@ impl Users {
 }
 
 /// Which Services get requests of a route, and through which Gateways.
-fn uses(route: Option<&RouteOutcome>) -> BTreeSet<(NamespacedName, &NamespacedName)> {
+pub(crate) fn uses(route: Option<&RouteOutcome>) -> BTreeSet<Use> {
     let Some(route) = route else { return BTreeSet::new() };
-    let service = |service: &genkan_routing::model::ServiceRef| {
-        NamespacedName::new(service.namespace.clone(), service.name.clone())
-    };
-    let wanted = route.contribution.clusters.iter().filter(|want| want.spec.external.is_none());
-    let services: BTreeSet<_> = wanted.map(|want| service(&want.spec.service)).collect();
-    let pairs = |service: NamespacedName| route.gateways.iter().map(move |gateway| (service.clone(), gateway));
+    let services: BTreeSet<_> =
+        route.contribution.clusters.iter().filter_map(|want| want.spec.service_name()).collect();
+    let pairs = |service: NamespacedName| route.gateways.iter().map(move |gateway| (service.clone(), gateway.clone()));
     services.into_iter().flat_map(pairs).collect()
 }

@@ -1,7 +1,7 @@
 //! Variants: the rules of a route that is attached to Gateways which show backends different certificates. What is sent
 //! through one Gateway must not go out with another's certificate, so such rules lead to clusters of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use genkan_routing::model::{Action, Filter, Filters, Rule, Target};
@@ -25,8 +25,9 @@ pub(crate) struct Rules {
     pub(crate) clusters: Vec<ClusterWant>,
 }
 
-/// Gives the rules the certificate of each table where their matches go.
-pub(crate) fn split(rules: Rules, tables: BTreeMap<TableId, Shown>) -> Rules {
+/// Gives the rules the certificate of each table where their matches go. `verifies` says whether a policy asks for TLS
+/// towards a cluster; others see no certificate, and stay one for all Gateways.
+pub(crate) fn split(rules: Rules, tables: BTreeMap<TableId, Shown>, verifies: impl Fn(&ClusterSpec) -> bool) -> Rules {
     let mut groups: Vec<(Shown, Vec<TableId>)> = Vec::new();
     for (table, shown) in tables {
         match groups.iter_mut().find(|(known, _)| *known == shown) {
@@ -37,11 +38,16 @@ pub(crate) fn split(rules: Rules, tables: BTreeMap<TableId, Shown>) -> Rules {
     if groups.iter().all(|(shown, _)| *shown == Shown::Nothing) {
         return rules;
     }
+    let seeing = rules.clusters.iter().filter(|want| verifies(&want.spec)).map(|want| want.id.clone());
+    let seeing: BTreeSet<ClusterId> = seeing.collect();
+    if seeing.is_empty() {
+        return rules;
+    }
     let several = groups.len() > 1;
     let mut all = Rules::default();
     for (at, (shown, tables)) in groups.into_iter().enumerate() {
         let suffix = if several { shown.suffix() } else { String::new() };
-        let variant = variant(&rules, &shown, &suffix);
+        let variant = variant(&rules, &seeing, &shown, &suffix);
         if at == 0 {
             all.matches = variant.matches;
         } else {
@@ -53,9 +59,12 @@ pub(crate) fn split(rules: Rules, tables: BTreeMap<TableId, Shown>) -> Rules {
     all
 }
 
-fn variant(rules: &Rules, shown: &Shown, suffix: &str) -> Rules {
+fn variant(rules: &Rules, seeing: &BTreeSet<ClusterId>, shown: &Shown, suffix: &str) -> Rules {
     let mut clusters = BTreeMap::new();
     let want = |want: &ClusterWant| {
+        if !seeing.contains(&want.id) {
+            return want.clone();
+        }
         let spec = ClusterSpec { shown: shown.clone(), ..(*want.spec).clone() };
         let made = ClusterWant::new(spec, want.origin.clone());
         clusters.insert(want.id.clone(), made.id.clone());

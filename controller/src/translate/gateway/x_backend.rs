@@ -90,7 +90,9 @@ fn transport(
         (RouteKind::Grpc, None | Some("HTTP" | "HTTP2" | "GRPC")) => (Usage::Grpc, HttpVersion::Http2),
         (RouteKind::Http, Some("H2C")) if tls.is_none() => (Usage::Http, HttpVersion::Http2),
         (RouteKind::Grpc, Some("H2C")) if tls.is_none() => (Usage::Grpc, HttpVersion::Http2),
-        (RouteKind::Tcp | RouteKind::Tls, None | Some("TCP")) if tls.is_none() => (Usage::Tcp, HttpVersion::default()),
+        (RouteKind::Tcp | RouteKind::Tls, None | Some("TCP")) => {
+            (if tls.is_some() { Usage::Opened } else { Usage::Tcp }, HttpVersion::default())
+        }
         _ => return refused(),
     };
     Ok((usage, Transport { version, tls }))

@@ -6,12 +6,10 @@
 //!                   |
 //!                   v
 //!                port (one unit per entry: text, Service, endpoints) --> listener, cluster
-//!                   ^
-//!  ports that Gateways listen on
 //! ```
 //!
 //! As in ingress-nginx, entries are independent of any class, and a port without endpoints is not opened at all, so
-//! that clients and load balancers see it closed.
+//! that clients and load balancers see it closed. The ports are the administrator's all the same: no Gateway gets them.
 
 mod entry;
 mod port;
@@ -38,8 +36,9 @@ pub struct StreamFrontEnd {
     maps: Memo<MapId, Entries>,
     ports: Memo<EntryId, Outcome>,
     listeners: BTreeMap<EntryId, Arc<Listener>>,
-    /// Which ports other front ends have at the addresses of all, and who.
-    taken: BTreeMap<(Carrier, u16), String>,
+    /// The entries that came, went or changed since the ports were last opened.
+    touched: BTreeSet<EntryId>,
+    held: Arc<BTreeSet<(Protocol, u16)>>,
 }
 
 /// What carries the bytes.
@@ -71,31 +70,35 @@ struct Entries {
 }
 
 impl StreamFrontEnd {
-    /// Redoes the units that `dirty` meets (all of them when `first`), and adds their changes to `batch`. `others` are
-    /// the listeners of front ends that come first.
-    pub fn update<'l>(
-        &mut self,
-        world: &World<'_>,
-        first: bool,
-        others: impl Iterator<Item = &'l Arc<Listener>>,
-        dirty: &mut Dirty,
-        batch: &mut Batch,
-    ) {
-        let mut touched = self.refresh_maps(world, first, dirty, batch);
-        let at_all = |listener: &&Arc<Listener>| listener.addresses == world.settings.bind_addresses;
-        self.note_taken(others.filter(at_all), dirty);
+    /// Reads the ConfigMaps that `dirty` meets (all of them when `first`). To be called before front ends that ask which
+    /// ports are [`held`](Self::held).
+    pub fn read_maps(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) {
+        let touched = self.refresh_maps(world, first, dirty, batch);
+        if !touched.is_empty() {
+            let entries = self.maps.units().filter_map(|map| Some((map.carrier, self.maps.get(map)?)));
+            let ports = entries.flat_map(|(carrier, entries)| entries.texts.keys().map(move |key| (carrier, key)));
+            let held = ports.filter_map(|(carrier, key)| {
+                let number = entry::parse_key(key).ok().filter(|number| !port::is_reserved(*number, world.settings))?;
+                Some((carrier.protocol(), number))
+            });
+            self.held = Arc::new(held.collect());
+        }
+        self.touched.extend(touched);
+    }
+
+    /// The ports that the ConfigMaps name, whether there is anything to lead to or not: nobody else is to have them.
+    pub fn held(&self) -> &Arc<BTreeSet<(Protocol, u16)>> {
+        &self.held
+    }
+
+    /// Redoes the ports that `dirty` meets and those whose entries changed, and adds their changes to `batch`.
+    pub fn update(&mut self, world: &World<'_>, dirty: &Dirty, batch: &mut Batch) {
+        let mut touched = std::mem::take(&mut self.touched);
         touched.extend(self.ports.stale(dirty));
         for id in touched {
             let value = self.maps.get(&id.map).and_then(|entries| entries.texts.get(&id.key)).cloned();
-            let taken = &self.taken;
             // The ConfigMap need not be remembered as read: an entry that changes is among `touched`.
-            let changed = self.ports.refresh(&id, world.reader(), |reader| {
-                let taken = |number| {
-                    reader.note(Dependency::Port(number));
-                    taken.get(&(id.map.carrier, number)).cloned()
-                };
-                Some(port::read(&id, &value?, taken, reader))
-            });
+            let changed = self.ports.refresh(&id, world.reader(), |reader| Some(port::read(&id, &value?, reader)));
             let Some(changed) = changed else { continue };
             match changed.new.as_ref().and_then(|outcome| outcome.listener.clone()) {
                 Some(listener) => drop(self.listeners.insert(id, listener)),
@@ -136,20 +139,6 @@ impl StreamFrontEnd {
         }
         touched
     }
-
-    /// Makes the ports dirty that other front ends took or left.
-    fn note_taken<'l>(&mut self, others: impl Iterator<Item = &'l Arc<Listener>>, dirty: &mut Dirty) {
-        let place = |listener: &Listener| match listener.protocol {
-            Protocol::Http | Protocol::Https | Protocol::Tcp => (Carrier::Tcp, listener.port),
-            Protocol::Udp => (Carrier::Udp, listener.port),
-        };
-        let taken: BTreeMap<_, _> =
-            others.map(|listener| (place(listener), format!("listener {}", listener.id))).collect();
-        let places = self.taken.keys().chain(taken.keys());
-        let moved = places.filter(|place| self.taken.get(place) != taken.get(place));
-        dirty.extend(moved.map(|(_, number)| Dependency::Port(*number)));
-        self.taken = taken;
-    }
 }
 
 impl Carrier {
@@ -157,6 +146,13 @@ impl Carrier {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+        }
+    }
+
+    fn protocol(self) -> Protocol {
+        match self {
+            Self::Tcp => Protocol::Tcp,
+            Self::Udp => Protocol::Udp,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use genkan_routing::model::{Listener, Protocol, SharedMap, Stream, StreamBackend, Target};
+use genkan_routing::model::{Listener, SharedMap, Stream, StreamBackend, Target};
 use genkan_routing::name::{ListenerId, Origin};
 use genkan_routing::report::Problem;
 
@@ -38,11 +38,17 @@ impl Output for Outcome {
     }
 }
 
-/// Reads the entry of this id. `taken` says who else has a port.
-pub(super) fn read(id: &EntryId, value: &str, taken: impl Fn(u16) -> Option<String>, reader: &Reader<'_>) -> Outcome {
+/// Whether a port is the controller's own.
+pub(super) fn is_reserved(number: u16, settings: &Settings) -> bool {
+    let by_flag = [settings.http_port, settings.https_port, settings.healthz_port];
+    by_flag.contains(&number) || RESERVED.contains(&number)
+}
+
+/// Reads the entry of this id.
+pub(super) fn read(id: &EntryId, value: &str, reader: &Reader<'_>) -> Outcome {
     let origin = Origin::new(id.map.object(), format!("data[{}]", id.key.escape_debug()));
     let mut told = Contribution::default();
-    let listener = open(id, value, &origin, taken, reader, &mut told).unwrap_or_else(|problem| {
+    let listener = open(id, value, &origin, reader, &mut told).unwrap_or_else(|problem| {
         told.problems.push(*problem);
         None
     });
@@ -53,7 +59,6 @@ fn open(
     id: &EntryId,
     value: &str,
     origin: &Origin,
-    taken: impl Fn(u16) -> Option<String>,
     reader: &Reader<'_>,
     told: &mut Contribution,
 ) -> Result<Option<Arc<Listener>>, Box<Problem>> {
@@ -63,7 +68,11 @@ fn open(
         Box::new(problem.with_mend("write PORT: NAMESPACE/SERVICE:PORT, as in 5432: default/postgres:5432"))
     };
     let number = entry::parse_key(&id.key).map_err(invalid)?;
-    check_port(number, carrier, origin, taken, reader)?;
+    if is_reserved(number, reader.settings()) {
+        let message = format!("port {number} is reserved for the controller itself; {NOT_OPENED}");
+        let problem = Problem::warning(origin.clone(), "ReservedPort", message);
+        return Err(Box::new(problem.with_mend("use another port")));
+    }
     let ignored = |message| {
         let mend = "write PROXY, once for a header from clients, twice for one to endpoints too";
         told.problems.push(Problem::warning(origin.clone(), "InvalidStreamEntry", message).with_mend(mend));
@@ -83,32 +92,6 @@ fn open(
     let listener = listener(number, carrier, origin, &entry, &want, reader.settings());
     told.clusters.push(want);
     Ok(Some(Arc::new(listener)))
-}
-
-fn check_port(
-    number: u16,
-    carrier: Carrier,
-    origin: &Origin,
-    taken: impl Fn(u16) -> Option<String>,
-    reader: &Reader<'_>,
-) -> Result<(), Box<Problem>> {
-    let settings = reader.settings();
-    let by_flag = [settings.http_port, settings.https_port, settings.healthz_port];
-    if by_flag.contains(&number) || RESERVED.contains(&number) {
-        let message = format!("port {number} is reserved for the controller itself; {NOT_OPENED}");
-        let problem = Problem::warning(origin.clone(), "ReservedPort", message);
-        return Err(Box::new(problem.with_mend("use another port")));
-    }
-    if let Some(owner) = taken(number) {
-        let carrier = match carrier {
-            Carrier::Tcp => "TCP",
-            Carrier::Udp => "UDP",
-        };
-        let message = format!("port {number} is used by {owner}; {NOT_OPENED} for {carrier}");
-        let problem = Problem::error(origin.clone(), "PortConflict", message);
-        return Err(Box::new(problem.with_mend("use another port")));
-    }
-    Ok(())
 }
 
 fn listener(
@@ -131,10 +114,7 @@ fn listener(
         addresses: settings.bind_addresses.clone(),
         port: number,
         public_port: number,
-        protocol: match carrier {
-            Carrier::Tcp => Protocol::Tcp,
-            Carrier::Udp => Protocol::Udp,
-        },
+        protocol: carrier.protocol(),
         sections: Vec::new(),
         certificates: SharedMap::default(),
         default_certificate: None,
