@@ -16,7 +16,9 @@ use crate::settings::IngressSettings;
 use crate::suggest::nearest;
 use crate::table;
 use crate::value::{ValueError, quoted};
-use crate::{authentication, canary, connection_limit, cors, ip_access, load_balance, rate_limit, redirect};
+use crate::{
+    authentication, basic_auth, canary, connection_limit, cors, ip_access, load_balance, rate_limit, redirect,
+};
 
 /// A row of the table of annotations.
 pub type Annotation = Definition<Effect>;
@@ -49,6 +51,7 @@ pub struct Parsed {
 pub struct Builder<'a> {
     pub(crate) context: Context<'a>,
     pub(crate) settings: IngressSettings,
+    pub(crate) basic_auth: basic_auth::Parts,
     pub(crate) canary: canary::Parts,
     pub(crate) connection_limit: connection_limit::Parts,
     pub(crate) cors: cors::Parts,
@@ -96,6 +99,7 @@ impl<'a> Builder<'a> {
                 deny_authentication: None,
                 ..IngressSettings::from_global(context.global)
             },
+            basic_auth: basic_auth::Parts::default(),
             canary: canary::Parts::default(),
             connection_limit: connection_limit::Parts::default(),
             cors: cors::Parts::default(),
@@ -129,7 +133,7 @@ impl<'a> Builder<'a> {
     }
 
     /// As [`Self::deny`], for the paths that ask for authentication.
-    fn deny_authentication(&mut self, reason: impl Into<String>) {
+    pub(crate) fn deny_authentication(&mut self, reason: impl Into<String>) {
         self.settings.deny_authentication.get_or_insert_with(|| reason.into());
     }
 
@@ -256,6 +260,7 @@ impl<'a> Builder<'a> {
 
     /// Combines the parts.
     fn finish(mut self) -> Parsed {
+        basic_auth::finish(&mut self);
         canary::finish(&mut self);
         connection_limit::finish(&mut self);
         cors::finish(&mut self);

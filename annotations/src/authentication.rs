@@ -1,13 +1,13 @@
-//! Authentication: what asks for it, and `no-auth-locations`, which does without. It is not enforced so far, so that
-//! what asks for it answers 503, save where nobody would have been asked.
+//! Authentication: `no-auth-locations`, which does without, and what asks for it and is not enforced so far, so that it
+//! answers 503, save where nobody would have been asked.
 
 use crate::annotation::set;
 use crate::config_map::Key;
 use crate::value::words;
 
-/// The annotations that `no-auth-locations` takes the effect from. Client certificates belong to the connection, and
+/// The annotations without support that `no-auth-locations` takes the effect from. Client certificates belong to the connection, and
 /// are asked for everywhere.
-pub(crate) const ANNOTATIONS: &[&str] = &["auth-type", "auth-secret", "auth-url", "satisfy"];
+pub(crate) const ANNOTATIONS: &[&str] = &["auth-url", "satisfy"];
 
 /// The key of the ConfigMap that `no-auth-locations` takes the effect from.
 pub(crate) const GLOBAL_KEY: &str = "global-auth-url";

@@ -8,21 +8,6 @@ use crate::definition::{OFF, Risk, Scope};
 
 /// Authentication and the web application firewall.
 pub(crate) const AUTH: &[Annotation] = &[
-    Annotation::not_yet_security("auth-type", "basic or digest", &[], "Asks for a user and password"),
-    Annotation::not_yet_security(
-        "auth-secret",
-        "a Secret: name or namespace/name",
-        &[],
-        "Users and password hashes of auth-type",
-    )
-    .risk(Risk::Medium),
-    Annotation::not_yet(
-        "auth-secret-type",
-        "auth-file or auth-map",
-        &["auth-file"],
-        "How the Secret of auth-secret is laid out",
-    ),
-    Annotation::not_yet("auth-realm", "text", &[], "The realm of auth-type").risk(Risk::Medium),
     Annotation::not_yet_security("auth-url", "a URL", &[], "Asks this URL whether a request may pass").risk(Risk::High),
     Annotation::not_yet("auth-method", "an HTTP method", &[], "The method of the request to auth-url"),
     Annotation::not_yet("auth-signin", "a URL", &[], "Where a client without access is sent").risk(Risk::High),

@@ -24,6 +24,7 @@ mod access_log;
 mod admission;
 mod authentication;
 mod backend_protocol;
+mod basic_auth;
 mod body_limit;
 mod canary;
 mod client;
@@ -51,5 +52,6 @@ mod upstream;
 pub use annotation::{Context, Parsed, parse};
 pub use config_map::GlobalConfig;
 pub use settings::{
-    BackendProtocol, CanarySettings, HttpsRedirectSettings, IngressSettings, RewriteTarget, UpstreamVhost,
+    BackendProtocol, BasicAuthSettings, CanarySettings, HttpsRedirectSettings, IngressSettings, PasswordLayout,
+    RewriteTarget, UpstreamVhost,
 };

@@ -67,6 +67,9 @@ pub struct IngressSettings {
     /// Allow and deny lists, `block-cidrs` included; `None` when both are empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_access: Option<IpAccess>,
+    /// `auth-type: basic`, for every path but those of `no-auth-locations`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic_auth: Option<BasicAuthSettings>,
     /// `canary: "true"`: the Ingress creates nothing of its own and takes requests from another's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanarySettings>,
@@ -106,6 +109,32 @@ pub struct HttpsRedirectSettings {
     pub use_port: bool,
     /// 301, 302, 307 or 308 (`http-redirect-code`, 308).
     pub status: u16,
+}
+
+/// Where passwords are (`auth-secret`), and how they are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BasicAuthSettings {
+    /// The Secret's namespace, where it is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The Secret.
+    pub secret: String,
+    /// What is in it (`auth-secret-type`).
+    pub layout: PasswordLayout,
+    /// `auth-realm`, empty.
+    pub realm: String,
+}
+
+/// How a Secret holds passwords.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PasswordLayout {
+    /// The key `auth` holds lines of htpasswd.
+    #[default]
+    File,
+    /// Each key is a user, and its value the hash.
+    Map,
 }
 
 /// A `rewrite-target`.
@@ -221,6 +250,7 @@ impl IngressSettings {
             cors: None,
             body_limit: global.body_limit,
             ip_access: ip_access::combine(&global.block_cidrs, global.deny.clone(), global.allow.clone()),
+            basic_auth: None,
             canary: None,
             timeouts: global.timeouts.clone(),
             retry: global.retry.clone(),

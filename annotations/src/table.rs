@@ -7,9 +7,9 @@ use crate::annotation::Annotation;
 use crate::config_map::Key;
 use crate::definition::Support;
 use crate::{
-    access_log, admission, authentication, backend_protocol, body_limit, canary, client, compression, connection_limit,
-    cors, forwarded, hsts, ip_access, known_annotations, known_keys, load_balance, passthrough, rate_limit, redirect,
-    retry, rewrite, service_upstream, stream, timeouts, upstream,
+    access_log, admission, authentication, backend_protocol, basic_auth, body_limit, canary, client, compression,
+    connection_limit, cors, forwarded, hsts, ip_access, known_annotations, known_keys, load_balance, passthrough,
+    rate_limit, redirect, retry, rewrite, service_upstream, stream, timeouts, upstream,
 };
 
 /// A subject and its rows.
@@ -25,6 +25,7 @@ static ANNOTATIONS: &[Group<Annotation>] = &[
     ("Time-outs", timeouts::ANNOTATIONS),
     ("Retries", retry::ANNOTATIONS),
     ("IP access", ip_access::ANNOTATIONS),
+    ("Basic authentication", basic_auth::ANNOTATIONS),
     ("Canary", canary::ANNOTATIONS),
     ("Backend protocol", backend_protocol::ANNOTATIONS),
     ("Load balancing", load_balance::ANNOTATIONS),

@@ -32,6 +32,7 @@ pub(crate) mod keyed;
 pub(crate) mod l4;
 mod listener;
 pub mod metrics;
+pub(crate) mod passwords;
 mod proxy;
 pub(crate) mod random;
 pub(crate) mod reply;

@@ -15,6 +15,7 @@ use crate::access_log::{LogRecord, RawRequestLine, Writer};
 use crate::config::ProxyConfig;
 use crate::connection::ConnectionInfo;
 use crate::metrics::{ConnectionCount, Metrics};
+use crate::passwords::Passwords;
 use crate::table::ProxyTable;
 
 /// What all workers of a proxy share.
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     /// Where lines of the access log go.
     pub(crate) access_log: Writer,
+    /// Compares passwords.
+    pub(crate) passwords: Passwords,
 }
 
 /// A request that was refused before it was one.
@@ -82,7 +85,8 @@ impl Shared {
         let metrics = Arc::new(Metrics::new(&config.metrics_labels, config.metrics.clone()));
         let access_log = Writer::start(&config.access_log, Arc::clone(&metrics))?;
         let (connections, sessions) = Default::default();
-        Ok(Self { table: ArcSwap::new(table), config, connections, sessions, metrics, access_log })
+        let (table, passwords) = (ArcSwap::new(table), Passwords::default());
+        Ok(Self { table, config, connections, sessions, metrics, access_log, passwords })
     }
 
     /// Counts one more connection, unless there are `limit` already, or at its listener as many as that may have.

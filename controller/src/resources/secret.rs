@@ -1,14 +1,17 @@
-//! Secrets: of a v1 Secret what is read, which is its certificate, or without one its authorities. Both are parsed when
-//! the Secret is: so a key exists once, as what can sign, and its text is gone.
+//! Secrets: of a v1 Secret what is read, which is its certificate, or without one its authorities and passwords. All are
+//! parsed when the Secret is: so a key exists once, as what can sign, and its text is gone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use genkan_routing::model::Certificate;
 use genkan_routing::name::{CertificateId, ObjectRef, Origin};
 use genkan_routing::report::Problem;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1;
 use serde::Deserialize;
 
+use super::passwords::Passwords;
 use super::{Kind, Names, NamespacedName};
 use crate::authorities::{self, Authorities, AuthoritiesError};
 use crate::certificate::{CertificateError, parse_pem};
@@ -23,6 +26,8 @@ pub struct Secret {
     pub certificate: CertificateOutcome,
     /// What `ca.crt` holds, where there is no `tls.crt`.
     pub authorities: AuthoritiesOutcome,
+    /// Users and hashes of their passwords, where there is no `tls.crt`.
+    pub passwords: Passwords,
 }
 
 /// The authorities of an object, or why there are none.
@@ -81,6 +86,7 @@ impl Secret {
         if self.authorities == old.authorities {
             self.authorities.clone_from(&old.authorities);
         }
+        self.passwords.share(&old.passwords);
         self
     }
 }
@@ -111,8 +117,22 @@ impl From<v1::Secret> for Secret {
             None => authorities::of_field(Kind::Secret, &name, written(authorities::FIELD)),
             Some(_) => Err(AuthoritiesError::OfCertificate(name)),
         };
-        Self { metadata, certificate, authorities }
+        let passwords = match written("tls.crt") {
+            None => Passwords::of(&all_fields(&texts, &data)),
+            Some(_) => Passwords::default(),
+        };
+        Self { metadata, certificate, authorities, passwords }
     }
+}
+
+/// Every field that has content.
+fn all_fields<'a>(
+    texts: &'a BTreeMap<String, String>,
+    data: &'a BTreeMap<String, ByteString>,
+) -> BTreeMap<&'a str, &'a [u8]> {
+    let bytes = data.iter().map(|(name, bytes)| (name.as_str(), bytes.0.as_slice()));
+    let all = bytes.chain(texts.iter().map(|(name, text)| (name.as_str(), text.as_bytes())));
+    all.filter(|(_, content)| !content.is_empty()).collect()
 }
 
 fn origin(secret: &NamespacedName, field: String) -> Origin {
@@ -121,8 +141,6 @@ fn origin(secret: &NamespacedName, field: String) -> Origin {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::resources::{Object, Resources};
 

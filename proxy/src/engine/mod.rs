@@ -10,6 +10,7 @@
 //!                                       +--> pool of endpoint connections, one per worker
 //! ```
 
+mod authentication;
 mod connection;
 mod copied_body;
 mod failure;

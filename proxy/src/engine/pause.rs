@@ -18,7 +18,7 @@ pub(super) async fn pause(session: &mut Session, until: Instant) -> Result<()> {
 }
 
 /// Resolves once the client went away. What it still sends of its body is left for the attempt.
-async fn gone(client: &mut HttpSession) -> Box<Error> {
+pub(super) async fn gone(client: &mut HttpSession) -> Box<Error> {
     if client.is_body_done() {
         return match client.read_body_or_idle(true).await {
             Ok(_) => std::future::pending().await,

@@ -1,5 +1,6 @@
 //! pingora's phases, each answered by the exchange.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+use super::authentication::authenticate;
 use super::connection::Connection;
 use super::copied_body::CopiedBody;
 use super::pause::pause;
@@ -28,6 +30,7 @@ use crate::exchange::attempt::Verdict;
 use crate::exchange::{Exchange, Failed, Finished};
 use crate::reply::Reply;
 use crate::shared::Shared;
+use crate::upstream::client::Client;
 use crate::upstream::mirror::Mirrors;
 
 /// How long a client may stay silent while the rest of its body is thrown away (nginx `lingering_timeout`).
@@ -42,12 +45,14 @@ pub(super) struct Phases {
     peers: Peers,
     uses: Uses,
     mirrors: Mirrors,
+    /// For questions to services.
+    client: Arc<Client>,
 }
 
 impl Phases {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let mirrors = Mirrors::new(Arc::clone(&shared.metrics));
-        Self { shared, peers: Peers::new(), uses: Uses::default(), mirrors }
+        Self { shared, peers: Peers::new(), uses: Uses::default(), mirrors, client: Arc::default() }
     }
 }
 
@@ -121,13 +126,21 @@ impl ProxyHttp for Phases {
             return Err(ctx.fail(Failure::BadRequest("the path is malformed")));
         }
         let request = ctx.request()?;
-        match request.exchange.intake(session.req_header(), Instant::now()) {
-            Ok(std::ops::ControlFlow::Break(reply)) => {
+        let mut taken = request.exchange.intake(session.req_header(), Instant::now());
+        if request.exchange.has_asked() && matches!(taken, Ok(ControlFlow::Continue(()))) {
+            watch_deadline(request, request.exchange.deadline());
+            taken = match authenticate(&self.client, session, &mut request.exchange).await? {
+                ControlFlow::Continue(()) => request.exchange.admit(session.req_header(), Instant::now()),
+                refused => Ok(refused),
+            };
+        }
+        match taken {
+            Ok(ControlFlow::Break(reply)) => {
                 say_close(session, &request.connection);
                 write_reply(session, reply).await?;
                 return Ok(true);
             }
-            Ok(std::ops::ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Continue(())) => {}
             Err(failure) => return Err(ctx.fail(failure)),
         }
         let has_body = !session.is_body_empty();
@@ -482,7 +495,7 @@ async fn write_reply(session: &mut Session, reply: Reply) -> Result<()> {
 }
 
 /// Answers `Expect: 100-continue`, once: afterwards the request is one whose client sends its body.
-async fn say_continue(session: &mut Session) -> Result<()> {
+pub(super) async fn say_continue(session: &mut Session) -> Result<()> {
     // pingora takes the interim response for an early one, after which it would close the connection.
     let keep_alive = session.get_keepalive();
     session.write_continue_response().await?;
@@ -504,7 +517,7 @@ async fn discard_body(session: &mut Session) {
     {}
 }
 
-fn expects_continue(head: &RequestHeader) -> bool {
+pub(super) fn expects_continue(head: &RequestHeader) -> bool {
     let expect = head.headers.get(http::header::EXPECT);
     head.version == http::Version::HTTP_11
         && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))

@@ -50,11 +50,29 @@ struct Decision {
     admitted: Admitted,
     session: Option<Box<Session>>,
     copies: Copies,
-    picked: Result<Picked, Reply>,
+    outcome: Outcome,
+}
+
+/// What becomes of a request.
+enum Outcome {
+    /// It is answered here.
+    Reply(Reply),
+    /// Somebody has to say first who sends it.
+    Ask,
+    /// It goes to an endpoint.
+    Pass(Picked),
+}
+
+impl Decision {
+    /// A decision about a request for which no backend is chosen.
+    fn of(outcome: Outcome, admitted: Admitted) -> Self {
+        Self { choice: None, admitted, session: None, copies: Copies::new(), outcome }
+    }
 }
 
 impl Exchange {
-    /// Routes the request, asks the filters, chooses backend and endpoint. A reply answers the request here.
+    /// Routes the request, asks the filters, and unless somebody else is to be [asked](Self::asks) chooses backend and
+    /// endpoint. A reply answers the request here.
     pub(crate) fn intake(&mut self, head: &http::request::Parts, now: Instant) -> Result<ControlFlow<Reply>, Failure> {
         self.upgrade = hop_by_hop::upgrade(head).is_some();
         let settings = &self.table.snapshot.model().settings.forwarded;
@@ -68,6 +86,22 @@ impl Exchange {
             return Ok(ControlFlow::Break(self.finish_reply(head, reply)));
         }
         check_host(head)?;
+        self.route(head, now, None)
+    }
+
+    /// Goes on with a request that everybody who was asked lets pass.
+    pub(crate) fn admit(&mut self, head: &http::request::Parts, now: Instant) -> Result<ControlFlow<Reply>, Failure> {
+        let admitted = std::mem::take(&mut self.admitted);
+        self.route(head, now, Some(admitted))
+    }
+
+    /// `admitted` is what the filters said when they were asked before.
+    fn route(
+        &mut self,
+        head: &http::request::Parts,
+        now: Instant,
+        admitted: Option<Admitted>,
+    ) -> Result<ControlFlow<Reply>, Failure> {
         let decision = {
             let table = &*self.table;
             let host = canonical_host(forwarded::own_authority(head));
@@ -101,7 +135,10 @@ impl Exchange {
             let entry = self.rule.and_then(|number| table.rule(number));
             let entry = entry.ok_or_else(|| Failure::Internal("a rule that is not in its table".to_owned()))?;
             let ctx = RequestContext { matched: Some(matched.matched), ..self.view(head, &host, &path, now) };
-            let decision = self.decide(&ctx, entry);
+            let decision = match admitted {
+                None => self.decide(&ctx, entry),
+                Some(admitted) => self.place(&ctx, entry, admitted),
+            };
             let canary = decision.choice.filter(|choice| choice.backend == Chosen::Canary);
             let canary = canary.and_then(|choice| table.cluster(choice.cluster)).map(|entry| &*entry.cluster.name);
             self.metrics = entry.metrics(&self.shared.metrics, (matched.host, &host), canary.unwrap_or_default());
@@ -110,14 +147,15 @@ impl Exchange {
         self.choice = decision.choice;
         self.admitted = decision.admitted;
         self.session = decision.session;
-        match decision.picked {
-            Ok(picked) => {
+        match decision.outcome {
+            Outcome::Pass(picked) => {
                 self.picked = Some(picked);
                 self.copies = decision.copies;
-                Ok(ControlFlow::Continue(()))
             }
-            Err(reply) => Ok(ControlFlow::Break(self.finish_reply(head, reply))),
+            Outcome::Ask => self.begin_asking(),
+            Outcome::Reply(reply) => return Ok(ControlFlow::Break(self.finish_reply(head, reply))),
         }
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Whether the host belongs to another section than the server name that the connection was made for. Without a
@@ -146,16 +184,18 @@ impl Exchange {
     /// Asks the rule's filters, then the chosen backend's.
     fn decide(&self, ctx: &RequestContext<'_>, entry: &RuleEntry) -> Decision {
         let mut admitted = Admitted::default();
-        let refused = |reply: Reply, admitted| Decision {
-            choice: None,
-            admitted,
-            session: None,
-            copies: Copies::new(),
-            picked: Err(reply),
-        };
-        if let ControlFlow::Break(reply) = filters::request(ctx, &entry.filters, &mut admitted) {
-            return refused(reply, admitted);
+        match filters::request(ctx, &entry.filters, &mut admitted) {
+            ControlFlow::Break(reply) => Decision::of(Outcome::Reply(reply), admitted),
+            ControlFlow::Continue(()) if filters::authentication(&entry.filters).next().is_some() => {
+                Decision::of(Outcome::Ask, admitted)
+            }
+            ControlFlow::Continue(()) => self.place(ctx, entry, admitted),
         }
+    }
+
+    /// Chooses backend and endpoint for a request that the rule's filters let pass.
+    fn place(&self, ctx: &RequestContext<'_>, entry: &RuleEntry, mut admitted: Admitted) -> Decision {
+        let refused = |reply: Reply, admitted| Decision::of(Outcome::Reply(reply), admitted);
         let forward = match &entry.rule.action {
             Action::Respond(direct) => {
                 let status = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -176,14 +216,15 @@ impl Exchange {
         if let Some(backend) = chosen.entry(entry).filter(|backend| !backend.filters.is_empty())
             && let ControlFlow::Break(reply) = filters::request(ctx, &backend.filters, &mut admitted)
         {
-            return Decision { choice, admitted, session: None, copies: Copies::new(), picked: Err(reply) };
+            return Decision { choice, ..refused(reply, admitted) };
         }
         let session = self.session_of(ctx, forward, cluster, kept.as_ref());
         let balancer = self.table.cluster(cluster).map(|cluster| &cluster.balancer);
         let pick = || balancer.and_then(|balancer| balancer.pick(ctx, &[], random::next()));
         let picked = kept.map(|kept| kept.endpoint).or_else(pick);
-        let picked = picked.ok_or_else(|| Reply::refuse(ctx, StatusCode::SERVICE_UNAVAILABLE));
-        Decision { choice, admitted, session, copies, picked }
+        let unavailable = || Outcome::Reply(Reply::refuse(ctx, StatusCode::SERVICE_UNAVAILABLE));
+        let outcome = picked.map_or_else(unavailable, Outcome::Pass);
+        Decision { choice, admitted, session, copies, outcome }
     }
 
     /// The canary if it takes the request and has endpoints, else a backend by weight. `None` when the backend is

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!  begin -> intake: route, filters, backend -> next_attempt -> upstream_head -> response_head -> response_body -> finish
-//!             |                                   ^   |
-//!             +--> Reply                          +---+ failed: may another endpoint be tried?
+//!             | |                                 ^   |
+//!             | +--> question <-> answered -> admit +---+ failed: may another endpoint be tried?
+//!             +--> Reply
 //! ```
 //!
 //! Owns the order of these steps and what is remembered between them. Refuses to know how bytes move: the engine calls
 //! it with plain heads and does what it says.
 
 pub(crate) mod attempt;
+pub(crate) mod authentication;
 pub(crate) mod context;
 mod finish;
 mod grpc;
@@ -34,6 +36,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
 use self::attempt::{Attempt, Cause, Situation, Verdict};
+use self::authentication::Asking;
 pub(crate) use self::finish::Finished;
 use self::intake::Choice;
 pub(crate) use self::mirror::Copies;
@@ -69,6 +72,8 @@ pub(crate) struct Exchange {
     choice: Option<Choice>,
     request_id: String,
     admitted: Admitted,
+    /// Who is being asked about the client.
+    asking: Option<Box<Asking>>,
     /// What goes to mirrors, until it is sent.
     copies: Copies,
     /// The endpoint of the current attempt, or of the first one before it begins.
@@ -147,6 +152,7 @@ impl Exchange {
             choice: None,
             request_id: String::new(),
             admitted: Admitted::default(),
+            asking: None,
             copies: Copies::new(),
             picked: None,
             session: None,
@@ -306,6 +312,7 @@ impl Exchange {
         }
         hop_by_hop::clean_response(head);
         self.upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        filters::tell_client(&self.admitted, &mut head.headers);
         if let Some(entry) = self.rule_entry() {
             let backend = self.backend_filters();
             if !entry.filters.is_empty() || backend.is_some() {

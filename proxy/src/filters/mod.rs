@@ -11,12 +11,14 @@
 //!
 //! This module owns the order of work and refuses to know sockets, pingora and the clock.
 
+pub(crate) mod basic_auth;
 pub(crate) mod body_limit;
 pub(crate) mod canary;
 pub(crate) mod compression;
 pub(crate) mod connection_limit;
 mod cors;
 mod deny;
+pub(crate) mod external_auth;
 pub(crate) mod forwarded;
 mod headers;
 mod hsts;
@@ -40,6 +42,7 @@ use std::time::Instant;
 use genkan_routing::model::{Filter, Stage};
 use genkan_routing::policy::body_limit::BodyLimit;
 use genkan_routing::policy::compression::Compression;
+use genkan_routing::policy::external_auth::ExternalAuth;
 use genkan_routing::policy::forwarded::Forwarded;
 use genkan_routing::policy::headers::HeaderOps;
 use genkan_routing::policy::ip_access::IpAccess;
@@ -48,6 +51,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
+use self::basic_auth::CompiledBasicAuth;
 use self::compression::Encoder;
 use self::connection_limit::{ConnectionGuard, ConnectionLimiter};
 use self::cors::CompiledCors;
@@ -83,8 +87,21 @@ pub(crate) struct Admitted {
     pub(crate) host: Option<HeaderValue>,
     /// The most bytes that the request's body may have, also when no length was announced.
     pub(crate) body_limit: Option<u64>,
+    /// What the backend is told about the client, or not told, by those who were asked.
+    pub(crate) identity: HeaderOps,
+    /// What they tell the client.
+    pub(crate) response: HeaderOps,
     /// Places in connection limits, given back on drop.
     pub(crate) guards: SmallVec<[ConnectionGuard; 1]>,
+}
+
+/// What asks somebody else about a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Authentication<'a> {
+    /// The client, for a password.
+    Basic(&'a Arc<CompiledBasicAuth>),
+    /// A service.
+    External(&'a Arc<ExternalAuth>),
 }
 
 /// One compiled filter. The variants are the declared list of filters, in the order in which they act.
@@ -98,6 +115,8 @@ enum Step {
     RateLimit(Arc<RateLimiter>),
     ConnectionLimit(Arc<ConnectionLimiter>),
     IpAccess(Arc<IpAccess>),
+    BasicAuth(Arc<CompiledBasicAuth>),
+    ExternalAuth(Arc<ExternalAuth>),
     Rewrite(CompiledRewrite),
     RequestHeaders(HeaderOps),
     Mirror(Arc<Mirror>),
@@ -119,6 +138,8 @@ impl Step {
             Filter::RateLimit(limit) => Self::RateLimit(runtime.rate.limiter(limit)),
             Filter::ConnectionLimit(limit) => Self::ConnectionLimit(runtime.connections.limiter(limit)),
             Filter::IpAccess(access) => Self::IpAccess(Arc::clone(access)),
+            Filter::BasicAuth(auth) => Self::BasicAuth(Arc::new(CompiledBasicAuth::new(auth))),
+            Filter::ExternalAuth(auth) => Self::ExternalAuth(Arc::clone(auth)),
             Filter::Rewrite(rewrite) => Self::Rewrite(CompiledRewrite::new(rewrite)),
             Filter::RequestHeaders(ops) => Self::RequestHeaders(ops.clone()),
             Filter::Mirror(mirror) => Self::Mirror(Arc::clone(mirror)),
@@ -170,6 +191,8 @@ pub(crate) fn request(ctx: &RequestContext<'_>, filters: &Compiled, admitted: &m
             Step::ConnectionLimit(limiter) => admitted.guards.extend(limiter.request(ctx)?),
             Step::IpAccess(access) => ip_access::request(ctx, access)?,
             Step::Rewrite(rewrite) => rewrite.request(ctx, admitted),
+            // They take time: see `authentication`.
+            Step::BasicAuth(_) | Step::ExternalAuth(_) => {}
             Step::RequestHeaders(_)
             | Step::Mirror(_)
             | Step::ResponseHeaders(_)
@@ -178,6 +201,20 @@ pub(crate) fn request(ctx: &RequestContext<'_>, filters: &Compiled, admitted: &m
         }
     }
     ControlFlow::Continue(())
+}
+
+/// Who is to be asked about a request that the other request filters let pass, one after the other.
+pub(crate) fn authentication(filters: &Compiled) -> impl Iterator<Item = Authentication<'_>> {
+    filters.steps.iter().filter_map(|(_, step)| match step {
+        Step::BasicAuth(auth) => Some(Authentication::Basic(auth)),
+        Step::ExternalAuth(auth) => Some(Authentication::External(auth)),
+        _ => None,
+    })
+}
+
+/// Changes the head of a backend's response as those want it who were asked about the request.
+pub(crate) fn tell_client(admitted: &Admitted, headers: &mut HeaderMap) {
+    headers::apply(&admitted.response, headers);
 }
 
 /// Where copies of a request may go that the filters let pass.
@@ -202,6 +239,7 @@ pub(crate) fn upstream_head(
         head.uri = http::Uri::from(target.clone());
     }
     upstream_headers::apply(ctx, settings, admitted.host.as_ref(), &mut head.headers);
+    headers::apply(&admitted.identity, &mut head.headers);
     for (_, step) in rule.steps.iter().chain(backend.iter().flat_map(|filters| &filters.steps)) {
         if let Step::RequestHeaders(ops) = step {
             headers::apply(ops, &mut head.headers);

@@ -12,6 +12,7 @@
 //! cannot make series; only [`HostLabel::Requested`] takes hosts from requests, a bounded number.
 
 mod admission;
+mod authentication;
 mod handles;
 mod histogram;
 mod mirror;
@@ -32,6 +33,7 @@ use genkan_routing::report::{Report, Severity};
 use parking_lot::Mutex;
 
 pub use self::admission::AdmissionMetrics;
+pub use self::authentication::{AuthMetrics, AuthResult};
 pub(crate) use self::handles::RuleHandles;
 pub use self::mirror::{MirrorMetrics, MirrorResult};
 pub use self::process::{ConnectionCount, ProcessMetrics, RequestCount};
@@ -78,6 +80,8 @@ pub struct Metrics {
     pub admission: AdmissionMetrics,
     /// Copies of requests.
     pub mirrors: MirrorMetrics,
+    /// Questions who clients are.
+    pub authentication: AuthMetrics,
     problems: GaugeVec<2>,
     log_drops: AtomicU64,
 }
@@ -186,6 +190,7 @@ impl Metrics {
             ),
             admission: AdmissionMetrics::default(),
             mirrors: MirrorMetrics::default(),
+            authentication: AuthMetrics::default(),
             problems: GaugeVec::new(
                 "genkan_problems",
                 "Problems that the last translation reported.",
@@ -262,6 +267,7 @@ impl Metrics {
         self.admission.encode(&mut text);
         self.process.encode(&mut text);
         self.mirrors.encode(&mut text);
+        self.authentication.encode(&mut text);
         if let Some(counting) = &self.counting {
             let rules: Vec<_> = {
                 let mut rules = self.rules.lock();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use genkan_routing::model::{Cluster, HttpVersion};
@@ -82,6 +83,8 @@ pub(crate) enum CallError {
 pub(crate) enum CallBody {
     /// None.
     Empty,
+    /// All of it.
+    Whole(Bytes),
     /// What comes in at another request.
     Copied(CopiedBody),
 }
@@ -409,23 +412,32 @@ fn target(head: &http::request::Parts) -> PathAndQuery {
 }
 
 impl Body for CallBody {
-    type Data = bytes::Bytes;
+    type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<bytes::Bytes>, io::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
+            this @ Self::Whole(_) => match std::mem::replace(this, Self::Empty) {
+                Self::Whole(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                _ => Poll::Ready(None),
+            },
             Self::Copied(body) => body.poll_part(cx).map(|part| part.map(|part| part.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Empty)
+        match self {
+            Self::Empty => true,
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Copied(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Copied(_) => SizeHint::default(),
         }
     }

@@ -2,6 +2,7 @@
 //! that are not the engine's.
 
 pub(crate) mod affinity;
+pub(crate) mod authentication;
 pub(crate) mod balance;
 pub(crate) mod client;
 pub(crate) mod endpoint;

@@ -7,11 +7,13 @@ use serde::Serialize;
 
 use crate::name::{ClusterId, Origin, RuleId};
 use crate::policy::affinity::Affinity;
+use crate::policy::basic_auth::BasicAuth;
 use crate::policy::body_limit::BodyLimit;
 use crate::policy::canary::Canary;
 use crate::policy::compression::Compression;
 use crate::policy::connection_limit::ConnectionLimit;
 use crate::policy::cors::Cors;
+use crate::policy::external_auth::ExternalAuth;
 use crate::policy::headers::HeaderOps;
 use crate::policy::hsts::Hsts;
 use crate::policy::ip_access::IpAccess;
@@ -99,6 +101,10 @@ pub enum Filter {
     ConnectionLimit(ConnectionLimit),
     /// Lets only some addresses in.
     IpAccess(Arc<IpAccess>),
+    /// Asks for user and password.
+    BasicAuth(Arc<BasicAuth>),
+    /// Asks a service whether the request may pass.
+    ExternalAuth(Arc<ExternalAuth>),
     /// Changes the host and path that the backend sees.
     Rewrite(Rewrite),
     /// Changes the headers that the backend sees.
@@ -133,6 +139,12 @@ pub enum Stage {
     ConnectionLimit,
     /// nginx's access phase.
     IpAccess,
+    /// nginx's access phase, after addresses: what costs a hash is asked of those alone who passed everything that costs
+    /// nothing, limits above all, or passwords could be guessed at any rate.
+    BasicAuth,
+    /// After passwords, as in nginx: what costs a request of our own comes last. The request is still as the client sent
+    /// it (Gateway API), so before the rewrite.
+    ExternalAuth,
     /// Once the request may pass: what the backend sees.
     Rewrite,
     /// After the rewrite, so that it may overwrite `Host`.
@@ -159,6 +171,8 @@ impl Filter {
             Self::RateLimit(_) => Stage::RateLimit,
             Self::ConnectionLimit(_) => Stage::ConnectionLimit,
             Self::IpAccess(_) => Stage::IpAccess,
+            Self::BasicAuth(_) => Stage::BasicAuth,
+            Self::ExternalAuth(_) => Stage::ExternalAuth,
             Self::Rewrite(_) => Stage::Rewrite,
             Self::RequestHeaders(_) => Stage::RequestHeaders,
             Self::Mirror(_) => Stage::Mirror,

@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod affinity;
+pub mod basic_auth;
 pub mod body_limit;
 pub mod canary;
 pub mod client;
@@ -12,6 +13,7 @@ pub mod compression;
 pub mod connection_limit;
 pub mod cors;
 pub mod duration;
+pub mod external_auth;
 pub mod forwarded;
 pub mod headers;
 pub mod hsts;

@@ -23,6 +23,8 @@ pub(crate) enum FilterSpec<'a> {
     Cors(CorsSpec<'a>),
     /// `RequestMirror`.
     Mirror(MirrorSpec<'a>),
+    /// `ExternalAuth`.
+    ExternalAuth(AuthSpec<'a>),
     /// A type that is not served yet.
     Unsupported(&'static str),
     /// The field that belongs to the type is missing.
@@ -83,6 +85,18 @@ pub(crate) struct MirrorSpec<'a> {
     pub(crate) fraction: Option<(i32, Option<i32>)>,
 }
 
+/// `HTTPExternalAuthFilter`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct AuthSpec<'a> {
+    pub(crate) backend: Reference<'a>,
+    /// `GRPC`, not `HTTP`.
+    pub(crate) grpc: bool,
+    pub(crate) path: Option<&'a str>,
+    pub(crate) request_headers: &'a [String],
+    pub(crate) response_headers: &'a [String],
+    pub(crate) max_body: Option<i64>,
+}
+
 impl FilterSpec<'_> {
     /// The API's name of the type.
     pub(crate) fn type_name(&self) -> &'static str {
@@ -93,6 +107,7 @@ impl FilterSpec<'_> {
             Self::Rewrite(_) => "URLRewrite",
             Self::Cors(_) => "CORS",
             Self::Mirror(_) => "RequestMirror",
+            Self::ExternalAuth(_) => "ExternalAuth",
             Self::Unsupported(name) | Self::Incomplete(name) => name,
         }
     }
@@ -145,8 +160,36 @@ macro_rules! mirror_spec {
     };
 }
 
+macro_rules! auth_spec {
+    ($auth:expr, $protocol:ident) => {
+        $auth
+            .as_ref()
+            .map(|auth| {
+                let grpc = auth.protocol == api::$protocol::Grpc;
+                let (http, call) = (auth.http.as_ref().filter(|_| !grpc), auth.grpc.as_ref().filter(|_| grpc));
+                let of_http = http.and_then(|http| http.allowed_headers.as_deref());
+                let of_grpc = call.and_then(|call| call.allowed_headers.as_deref());
+                FilterSpec::ExternalAuth(AuthSpec {
+                    backend: Reference {
+                        group: auth.backend_ref.group.as_deref(),
+                        kind: auth.backend_ref.kind.as_deref(),
+                        namespace: auth.backend_ref.namespace.as_deref(),
+                        name: &auth.backend_ref.name,
+                        port: auth.backend_ref.port,
+                    },
+                    grpc,
+                    path: http.and_then(|http| http.path.as_deref()),
+                    request_headers: of_http.or(of_grpc).unwrap_or_default(),
+                    response_headers: http.map_or(&[], |http| texts(&http.allowed_response_headers)),
+                    max_body: auth.forward_body.as_ref().and_then(|body| body.max_size),
+                })
+            })
+            .ok_or("externalAuth")
+    };
+}
+
 macro_rules! filter_spec {
-    ($filter:ident, $kind:ident, $scheme:ident, $redirect_path:ident, $rewrite_path:ident) => {
+    ($filter:ident, $kind:ident, $scheme:ident, $redirect_path:ident, $rewrite_path:ident, $auth:ident) => {
         impl<'a> From<&'a api::$filter> for FilterSpec<'a> {
             fn from(filter: &'a api::$filter) -> Self {
                 let spec = match filter.r#type {
@@ -199,7 +242,7 @@ macro_rules! filter_spec {
                         .ok_or("cors"),
                     api::$kind::RequestMirror => mirror_spec!(filter.request_mirror),
                     api::$kind::ExtensionRef => Ok(FilterSpec::Unsupported("ExtensionRef")),
-                    api::$kind::ExternalAuth => Ok(FilterSpec::Unsupported("ExternalAuth")),
+                    api::$kind::ExternalAuth => auth_spec!(filter.external_auth, $auth),
                 };
                 spec.unwrap_or_else(FilterSpec::Incomplete)
             }
@@ -212,14 +255,16 @@ filter_spec!(
     HttpRouteRulesFiltersType,
     HttpRouteRulesFiltersRequestRedirectScheme,
     HttpRouteRulesFiltersRequestRedirectPathType,
-    HttpRouteRulesFiltersUrlRewritePathType
+    HttpRouteRulesFiltersUrlRewritePathType,
+    HttpRouteRulesFiltersExternalAuthProtocol
 );
 filter_spec!(
     HttpRouteRulesBackendRefsFilters,
     HttpRouteRulesBackendRefsFiltersType,
     HttpRouteRulesBackendRefsFiltersRequestRedirectScheme,
     HttpRouteRulesBackendRefsFiltersRequestRedirectPathType,
-    HttpRouteRulesBackendRefsFiltersUrlRewritePathType
+    HttpRouteRulesBackendRefsFiltersUrlRewritePathType,
+    HttpRouteRulesBackendRefsFiltersExternalAuthProtocol
 );
 
 /// The filters of GRPCRoutes are some of those.

@@ -14,6 +14,7 @@ use genkan_routing::policy::rewrite::{PathRewrite, Rewrite};
 use http::{HeaderName, HeaderValue};
 
 use super::cors::{self, CorsError};
+use super::external_auth;
 use super::filter_spec::{FilterSpec, HeaderSpec, MirrorSpec, PathSpec, RedirectSpec, RewriteSpec};
 use super::reason::{INCOMPATIBLE_FILTERS, UNSUPPORTED_VALUE};
 
@@ -92,7 +93,7 @@ impl Place {
 }
 
 /// All filters of a place, in the order in which they are written; or every error with the index of its filter. Mirrors
-/// are judged, but what they refer to is for [`mirror`](super::mirror) to find.
+/// and authentication are judged, but what they refer to is for [`mirror`](super::mirror) and [`external_auth`] to find.
 pub(crate) fn parse_all(specs: &[FilterSpec<'_>], place: Place) -> Result<Vec<Filter>, Vec<(usize, FilterError)>> {
     let mut errors = Vec::new();
     let mut filters = Vec::new();
@@ -132,9 +133,11 @@ fn parse(spec: &FilterSpec<'_>, place: Place) -> Result<Option<Filter>, FilterEr
         (FilterSpec::Redirect(redirect), Place::Rule { .. }) => Filter::Redirect(parse_redirect(redirect, place)?),
         (FilterSpec::Cors(spec), Place::Rule { .. }) => Filter::Cors(Arc::new(cors::parse(spec)?)),
         (FilterSpec::Mirror(mirror), Place::Rule { .. }) => return parse_share(mirror).map(|_| None),
-        (FilterSpec::Redirect(_) | FilterSpec::Cors(_) | FilterSpec::Mirror(_), Place::Backend { .. }) => {
-            return Err(FilterError::Unsupported(spec.type_name(), "on a backendRef"));
-        }
+        (FilterSpec::ExternalAuth(auth), Place::Rule { .. }) => return external_auth::parse(auth).map(|_| None),
+        (
+            FilterSpec::Redirect(_) | FilterSpec::Cors(_) | FilterSpec::Mirror(_) | FilterSpec::ExternalAuth(_),
+            Place::Backend { .. },
+        ) => return Err(FilterError::Unsupported(spec.type_name(), "on a backendRef")),
         (FilterSpec::Unsupported(name), _) => return Err(FilterError::Unsupported(name, "yet")),
         (FilterSpec::Incomplete(field), _) => return Err(FilterError::Missing(field)),
     }))

@@ -40,6 +40,7 @@ mod client_certificate;
 mod contest;
 mod cors;
 mod evidence;
+mod external_auth;
 mod family;
 mod features;
 mod filter_spec;

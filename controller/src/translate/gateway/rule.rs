@@ -11,6 +11,7 @@ use genkan_routing::name::RuleId;
 use super::affinity::{self, SessionOwner, SessionSpec};
 use super::allowed::RouteKind;
 use super::backend::{self, BackendSpec, Backends};
+use super::external_auth;
 use super::filter_spec::FilterSpec;
 use super::filters::{self, FilterError, Place};
 use super::findings::Findings;
@@ -191,6 +192,13 @@ impl RuleContext<'_> {
                 }
                 filters.extend(mirrors.filters);
                 resolved.clusters.extend(mirrors.clusters);
+                let services = external_auth::resolve_all(&spec.filters, kind, route, &self.field, reader, findings);
+                faults.unresolved = faults.unresolved.or(services.unresolved);
+                if let Some(reason) = services.broken {
+                    faults.breaks(self.index, reason);
+                }
+                filters.extend(services.filters);
+                resolved.clusters.extend(services.clusters);
                 filters
             }
             Err(errors) => {

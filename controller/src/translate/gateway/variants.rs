@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use genkan_routing::model::{Action, Filter, Filters, Rule, Target};
 use genkan_routing::name::{ClusterId, RuleId, TableId};
+use genkan_routing::policy::external_auth::ExternalAuth;
 use genkan_routing::policy::mirror::Mirror;
 
 use super::rule::RankedMatch;
@@ -91,11 +92,15 @@ fn variant(rules: &Rules, seeing: &BTreeSet<ClusterId>, shown: &Shown, suffix: &
 }
 
 fn retarget(rule: &mut Rule, clusters: &BTreeMap<ClusterId, ClusterId>) {
-    if rule.filters.iter().any(|filter| matches!(filter, Filter::Mirror(_))) {
+    if rule.filters.iter().any(|filter| matches!(filter, Filter::Mirror(_) | Filter::ExternalAuth(_))) {
         let filters = rule.filters.iter().map(|filter| match filter {
             Filter::Mirror(mirror) => {
                 let target = clusters.get(&mirror.target).unwrap_or(&mirror.target).clone();
                 Filter::Mirror(Arc::new(Mirror { target, ..(**mirror).clone() }))
+            }
+            Filter::ExternalAuth(auth) => {
+                let target = clusters.get(&auth.target).unwrap_or(&auth.target).clone();
+                Filter::ExternalAuth(Arc::new(ExternalAuth { target, ..(**auth).clone() }))
             }
             other => other.clone(),
         });

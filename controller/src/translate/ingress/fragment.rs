@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use genkan_annotations::{Context, IngressSettings, Parsed};
 use genkan_routing::name::{HostPattern, ObjectRef, Origin};
+use genkan_routing::policy::basic_auth::BasicAuth;
 use genkan_routing::policy::cors::Cors;
 use genkan_routing::policy::ip_access::IpAccess;
 use genkan_routing::report::Problem;
@@ -13,8 +14,8 @@ use k8s_openapi::api::networking::v1::{IngressBackend, IngressRule, IngressSpec}
 use k8s_openapi::jiff::Timestamp;
 
 use super::class::{self, Class};
-use super::passthrough;
 use super::path::{Path, PathError};
+use super::{basic_auth, passthrough};
 use crate::resources::{Ingress, NamespacedName};
 use crate::translate::assembly::Contribution;
 use crate::translate::memo::Output;
@@ -54,6 +55,8 @@ pub(super) struct Body {
     pub(super) cors: Option<Arc<Cors>>,
     /// Access lists, shared by the rules.
     pub(super) ip_access: Option<Arc<IpAccess>>,
+    /// Whom the paths ask for a password, but those that ask for no authentication.
+    pub(super) basic_auth: Option<Arc<BasicAuth>>,
     /// `spec.rules`, except broken ones.
     pub(super) rules: Box<[HostRules]>,
     /// Whether `spec.rules` was empty: then `default_backend` is for every host.
@@ -173,11 +176,19 @@ fn read_body(
         return None;
     }
     let context = Context { prefix: &settings.annotations_prefix, object, global: &config.global };
-    let Parsed { settings: parsed, problems: found } = genkan_annotations::parse(annotations, &context);
+    let Parsed { settings: mut parsed, problems: found } = genkan_annotations::parse(annotations, &context);
     problems.extend(found);
     if parsed.passthrough && !settings.ssl_passthrough {
         problems.push(passthrough::not_enabled(object, settings));
     }
+    let password = parsed.basic_auth.as_ref().map(|basic| basic_auth::resolve(basic, name, object, reader, problems));
+    let basic_auth = match password {
+        Some(Err(reason)) => {
+            parsed.deny_authentication.get_or_insert(reason);
+            None
+        }
+        found => found.and_then(Result::ok),
+    };
     let mut reading = Reading { object, strict: config.global.strict_validate_path_type, rejected: false, problems };
     let listed = spec.rules.as_deref().unwrap_or_default();
     let rules = listed.iter().enumerate().filter_map(|(index, rule)| reading.rule(index, rule)).collect();
@@ -192,6 +203,7 @@ fn read_body(
         protocol_written: annotations.contains_key(&format!("{}/backend-protocol", settings.annotations_prefix)),
         cors: parsed.cors.clone().map(Arc::new),
         ip_access: parsed.ip_access.clone().map(Arc::new),
+        basic_auth,
         settings: config.share(parsed),
         rules,
         catch_all: listed.is_empty(),

@@ -8,6 +8,7 @@
 //!  default Service --> default backend -----------------------------+  +--> passthrough of https
 //! ```
 
+mod basic_auth;
 mod canary;
 mod class;
 mod default_backend;

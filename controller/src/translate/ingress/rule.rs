@@ -73,6 +73,9 @@ impl HostContext<'_> {
         filters.extend(settings.rate_limits.iter().cloned().map(Filter::RateLimit));
         filters.extend(settings.connection_limit.clone().map(Filter::ConnectionLimit));
         filters.extend(body.ip_access.clone().map(Filter::IpAccess));
+        if self.asks_for_authentication(path) {
+            filters.extend(body.basic_auth.clone().map(Filter::BasicAuth));
+        }
         if redirects == Redirects::Act {
             filters.extend(settings.redirect.clone().map(Filter::Redirect));
             filters.extend(self.https_redirect(body, path).map(Filter::HttpsRedirect));
@@ -82,8 +85,12 @@ impl HostContext<'_> {
 
     /// Why a path answers 503.
     fn denial<'b>(&self, body: &'b Body, path: &str) -> Option<&'b String> {
-        let asks = |_: &&String| !begins_with_one_of(path, &self.config.global.no_auth_locations);
+        let asks = |_: &&String| self.asks_for_authentication(path);
         body.settings.deny.as_ref().or_else(|| body.settings.deny_authentication.as_ref().filter(asks))
+    }
+
+    fn asks_for_authentication(&self, path: &str) -> bool {
+        !begins_with_one_of(path, &self.config.global.no_auth_locations)
     }
 
     fn https_redirect(&self, body: &Body, path: &str) -> Option<HttpsRedirect> {

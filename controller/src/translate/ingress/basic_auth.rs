@@ -1,0 +1,66 @@
+//! Basic authentication of an Ingress: the users in its Secret.
+//!
+//! What can't be found closes the paths; users whose hash can't be used are told, and let in nobody.
+
+use std::sync::Arc;
+
+use genkan_annotations::{BasicAuthSettings, PasswordLayout};
+use genkan_routing::name::{ObjectRef, Origin};
+use genkan_routing::policy::basic_auth::BasicAuth;
+use genkan_routing::report::Problem;
+
+use crate::resources::{NamespacedName, UserList};
+use crate::translate::reader::Reader;
+
+/// The most users whose hash is not usable that are named.
+const MOST_NAMED: usize = 5;
+
+/// The policy, or why every path that asks for a password answers 503.
+pub(super) fn resolve(
+    settings: &BasicAuthSettings,
+    ingress: &NamespacedName,
+    object: &ObjectRef,
+    reader: &Reader<'_>,
+    problems: &mut Vec<Problem>,
+) -> Result<Arc<BasicAuth>, String> {
+    let field = format!("metadata.annotations[{}/auth-secret]", reader.settings().annotations_prefix);
+    let origin = Origin::new(object.clone(), field);
+    match find(settings, ingress, reader) {
+        Ok(list) => {
+            problems.extend(list.unusable.iter().take(MOST_NAMED).map(|(user, error)| {
+                let message = format!("nobody gets in as {}: the password's hash {error}", user.escape_debug());
+                Problem::warning(origin.clone(), "InvalidPasswordHash", message)
+            }));
+            let (realm, users) = (settings.realm.clone(), Arc::clone(&list.users));
+            Ok(Arc::new(BasicAuth { realm, users, forward_credentials: false }))
+        }
+        Err((message, mend)) => {
+            let told = format!("{message}: every path answers 503, so that nothing is open");
+            problems.push(Problem::error(origin, "InvalidAnnotation", told).with_mend(mend));
+            Err(message)
+        }
+    }
+}
+
+/// The users; or what is wrong, and the mend.
+fn find<'a>(
+    settings: &BasicAuthSettings,
+    ingress: &NamespacedName,
+    reader: &Reader<'a>,
+) -> Result<&'a UserList, (String, &'static str)> {
+    if let Some(other) = settings.namespace.as_deref().filter(|namespace| *namespace != &*ingress.namespace) {
+        let message = format!("auth-secret names a Secret of the namespace {other}");
+        return Err((message, "name one of the Ingress's own namespace"));
+    }
+    let name = NamespacedName::new(ingress.namespace.clone(), settings.secret.as_str());
+    let Some(secret) = reader.secret(&name) else {
+        return Err((format!("Secret {name} does not exist"), "create it, or name another"));
+    };
+    match settings.layout {
+        PasswordLayout::File => {
+            let missing = || (format!("Secret {name} has no auth"), "put lines of htpasswd under the key auth");
+            secret.passwords.file.as_ref().ok_or_else(missing)
+        }
+        PasswordLayout::Map => Ok(&secret.passwords.map),
+    }
+}

@@ -1,0 +1,166 @@
+//! External authentication: the question to a service, and what its answer means.
+//!
+//! ```text
+//!  client's head (+ body) --http.rs | grpc.rs--> Question --upstream::authentication--> Answer
+//!                                                                                         |
+//!              Permit { changes of the backend's head } | Refuse { reply }  <--http.rs | grpc.rs
+//! ```
+//!
+//! Pure: who carries the question is told elsewhere. Everything that is no clear yes is a no.
+
+mod grpc;
+mod http;
+mod protobuf;
+
+use std::borrow::Cow;
+
+use ::http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use bytes::Bytes;
+use genkan_routing::policy::external_auth::{AuthCall, ExternalAuth};
+use genkan_routing::policy::headers::HeaderOps;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::Admitted;
+use super::url::raw_target;
+use crate::exchange::context::RequestContext;
+use crate::reply::Reply;
+
+/// The most bytes of an answer's body. Pages of refusal and lists of fields are small.
+pub(crate) const MOST_ANSWER: usize = 64 << 10;
+
+/// What the service is asked: a head without framing, and a body.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) head: ::http::request::Parts,
+    pub(crate) body: Bytes,
+}
+
+/// What the service answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) head: ::http::response::Parts,
+    pub(crate) body: Bytes,
+    pub(crate) trailers: HeaderMap,
+}
+
+/// What an answer means.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// The request may pass.
+    Permit(Permit),
+    /// The client gets this instead.
+    Refuse(Reply),
+}
+
+/// What the service wants to have changed.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Permit {
+    /// On the head that the backend sees.
+    pub(crate) request: HeaderOps,
+    /// On the head that the client sees.
+    pub(crate) response: HeaderOps,
+}
+
+/// The answer says neither yes nor no.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AnswerError {
+    /// A status that is the service's own trouble.
+    #[error("status {0}")]
+    Status(StatusCode),
+    /// gRPC's own outcome of the call.
+    #[error("grpc-status {0}")]
+    Call(String),
+    /// Not what the protocol says.
+    #[error("{0}")]
+    Malformed(&'static str),
+}
+
+/// Makes the question. `service` is the name of who is asked; `body` is the request's, where the policy asks for it.
+pub(crate) fn question(ctx: &RequestContext<'_>, policy: &ExternalAuth, service: &str, body: &Bytes) -> Question {
+    match &policy.call {
+        AuthCall::Http(http) => http::question(ctx, http, body),
+        AuthCall::Grpc(grpc) => grpc::question(ctx, grpc, service, policy.timeout, body),
+    }
+}
+
+/// Reads the answer.
+pub(crate) fn verdict(ctx: &RequestContext<'_>, policy: &ExternalAuth, answer: Answer) -> Result<Verdict, AnswerError> {
+    match &policy.call {
+        AuthCall::Http(http) => http::verdict(ctx, http, answer),
+        AuthCall::Grpc(_) => grpc::verdict(ctx, &answer),
+    }
+}
+
+impl Permit {
+    /// Notes what is to be changed, beside what was noted before.
+    pub(crate) fn note(self, admitted: &mut Admitted) {
+        for (all, more) in [(&mut admitted.identity, self.request), (&mut admitted.response, self.response)] {
+            // What another service said before must not outlive what this one says.
+            all.set.retain(|(name, _)| !more.remove.contains(name));
+            all.add.retain(|(name, _)| !more.remove.contains(name));
+            all.remove.extend(more.remove);
+            all.set.extend(more.set);
+            all.add.extend(more.add);
+        }
+    }
+}
+
+/// Whether a field belongs to one connection or frames one message, so that no other message may have it from here.
+fn is_framing(name: &HeaderName) -> bool {
+    const OWN: [HeaderName; 7] = [CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
+    OWN.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+}
+
+/// The reply that a service made for the client. Its body may be of any type, so it is the client's alone.
+fn refusal(ctx: &RequestContext<'_>, status: StatusCode, fields: HeaderMap, body: Bytes) -> Reply {
+    if fields.is_empty() && body.is_empty() {
+        return Reply::refuse(ctx, status);
+    }
+    let mut headers = fields;
+    let framing: Vec<HeaderName> = headers.keys().filter(|name| is_framing(name)).cloned().collect();
+    for name in framing {
+        headers.remove(name);
+    }
+    Reply { status, headers, body }
+}
+
+/// The path that was routed, and the query. A path that can be written in several ways is shown in the way in which it
+/// was compared: of `/public/../admin` a service must not judge `/public`.
+fn routed_target<'a>(ctx: &RequestContext<'a>) -> Cow<'a, str> {
+    /// What is not itself in a path (RFC 3986, section 3.3).
+    const OTHERS: AsciiSet = NON_ALPHANUMERIC
+        .remove(b'/')
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~')
+        .remove(b'!')
+        .remove(b'$')
+        .remove(b'&')
+        .remove(b'\'')
+        .remove(b'(')
+        .remove(b')')
+        .remove(b'*')
+        .remove(b'+')
+        .remove(b',')
+        .remove(b';')
+        .remove(b'=')
+        .remove(b':')
+        .remove(b'@');
+    if ctx.head.uri.path() == ctx.path {
+        return raw_target(ctx).into();
+    }
+    let query = ctx.head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{}{query}", utf8_percent_encode(ctx.path, &OTHERS)).into()
+}
+
+/// All fields of a name as one.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
+    let separator = if name == ::http::header::COOKIE { &b"; "[..] } else { &b","[..] };
+    let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    values.join(separator)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! External authentication: nothing passes without a yes, and nobody but the service says who the client is.
+
+// A test that cannot go on has failed.
+#![allow(clippy::unwrap_used)]
+
+mod kit;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use genkan_routing::model::Filter;
+use genkan_routing::name::ClusterId;
+use genkan_routing::policy::external_auth::{AuthCall, ExternalAuth, GrpcAuth, HttpAuth};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, Incoming};
+use kit::backend::frames;
+use kit::client::{Body, PATIENCE, full, h2};
+use kit::model::rule;
+use kit::{Backend, Client, Running, Site};
+use tokio::time::timeout;
+
+/// The service's word on a request: by the password `open`, with the name of the user and the path that was asked about.
+async fn judge(request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let open = head.headers.get("authorization").is_some_and(|value| value == "open");
+    let builder = Response::builder().header("x-path", head.uri.path()).header("x-seen", body.len());
+    if open {
+        builder.header("x-user", "ada").body(full("")).unwrap()
+    } else {
+        builder.status(401).header("www-authenticate", "Word").body(full("say it")).unwrap()
+    }
+}
+
+fn policy(call: AuthCall, body_limit: u16, timeout: Duration) -> Filter {
+    let target = ClusterId::new("auth");
+    Filter::ExternalAuth(Arc::new(ExternalAuth { target, call, body_limit, timeout }))
+}
+
+fn over_http(body_limit: u16) -> Filter {
+    let listed = ["x-user", "x-role", "x-path", "x-seen"].map(HeaderName::from_static).to_vec();
+    let http = HttpAuth { prefix: "/check".to_owned(), response_headers: Some(listed), ..HttpAuth::default() };
+    policy(AuthCall::Http(http), body_limit, PATIENCE)
+}
+
+fn site(filter: Filter, own: &Backend, service: &Backend) -> Site {
+    let site = Site::new().cluster("own", &[own.address]).cluster("auth", &[service.address]);
+    site.rule(rule("/").to("own").filter(filter))
+}
+
+fn get(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n")
+}
+
+fn post(fields: &str, body: &str) -> String {
+    format!(
+        "POST / HTTP/1.1\r\nHost: test\r\nAuthorization: open\r\nContent-Length: {}\r\n{fields}\r\n{body}",
+        body.len()
+    )
+}
+
+fn counted(running: &Running, result: &str) -> bool {
+    let text = running.proxy.metrics().encode();
+    let wanted = format!("result=\"{result}\"");
+    text.lines()
+        .any(|line| line.starts_with("genkan_external_auth_total") && line.contains(&wanted) && !line.ends_with(" 0"))
+}
+
+#[tokio::test]
+async fn a_yes_lets_pass_and_only_the_service_names_the_user() {
+    let (own, service) = (Backend::echo().await, Backend::http1(judge).await);
+    let running = Running::start(site(over_http(0), &own, &service));
+    let mut client = running.connect().await;
+    let spoofed = "Authorization: open\r\nX-User: root\r\nX-Role: admin\r\n";
+    for _ in 0..2 {
+        let answer = client.send(get("/a", spoofed)).await.answer().await;
+        let seen = answer.text();
+        assert_eq!(answer.status, 200, "{seen}");
+        assert!(seen.contains("x-user: ada") && seen.contains("x-path: /check/a"), "{seen}");
+        assert!(!seen.contains("root") && !seen.contains("admin"), "{seen}");
+        assert_eq!(answer.field("x-user"), None, "what the service says is for the backend");
+    }
+    assert_eq!((service.requests(), service.connections()), (2, 1));
+    assert!(counted(&running, "allowed") && !counted(&running, "denied"));
+}
+
+#[tokio::test]
+async fn a_no_is_passed_on_as_the_service_says_it() {
+    let (own, service) = (Backend::echo().await, Backend::http1(judge).await);
+    let running = Running::start(site(over_http(0), &own, &service));
+    let mut client = running.connect().await;
+    for _ in 0..2 {
+        let answer = client.send(get("/", "")).await.answer().await;
+        assert_eq!((answer.status, answer.text().as_str()), (401, "say it"));
+        assert_eq!(answer.field("www-authenticate"), Some("Word"));
+    }
+    // The same connection goes on with a request that may pass.
+    assert_eq!(client.send(get("/", "Authorization: open\r\n")).await.answer().await.status, 200);
+    assert_eq!(own.requests(), 1);
+    assert!(counted(&running, "denied"));
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_or_in_trouble_lets_nobody_pass() {
+    let own = Backend::echo().await;
+    let nobody = Backend::nobody().await;
+    for endpoints in [vec![], vec![nobody]] {
+        let site = Site::new().cluster("own", &[own.address]).cluster("auth", &endpoints);
+        let running = Running::start(site.rule(rule("/").to("own").filter(over_http(0))));
+        assert_eq!(running.get("/").await.status, 503);
+        assert!(counted(&running, "failed"));
+    }
+    for service in [Backend::status(500).await, Backend::hangs_up().await, Backend::bytes(b"rubbish\r\n\r\n").await] {
+        let running = Running::start(site(over_http(0), &own, &service));
+        assert_eq!(running.get("/").await.status, 503);
+    }
+    assert_eq!(own.requests(), 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_reached_leaves_the_question_to_another() {
+    let (own, service) = (Backend::echo().await, Backend::http1(judge).await);
+    let endpoints = [Backend::nobody().await, service.address];
+    let site = Site::new().cluster("own", &[own.address]).cluster("auth", &endpoints);
+    let running = Running::start(site.rule(rule("/").to("own").filter(over_http(0))));
+    for _ in 0..4 {
+        let answer = running.connect().await.send(get("/", "Authorization: open\r\n")).await.answer().await;
+        assert_eq!(answer.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_too_slow_lets_nobody_pass() {
+    let (own, service) = (Backend::echo().await, Backend::silent().await);
+    let filter = policy(AuthCall::Http(HttpAuth::default()), 0, Duration::from_millis(50));
+    let running = Running::start(site(filter, &own, &service));
+    assert_eq!(timeout(PATIENCE, running.get("/")).await.unwrap().status, 503);
+    assert!(counted(&running, "timeout"));
+    assert_eq!(own.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_body_is_shown_to_the_service_and_sent_to_the_backend() {
+    let (own, service) = (Backend::echo().await, Backend::http1(judge).await);
+    let running = Running::start(site(over_http(8), &own, &service));
+    let mut client = running.connect().await;
+    let sum = |answer: kit::client::Answer| (answer.status, answer.text());
+    let (status, seen) = sum(client.send(post("", "12345678")).await.answer().await);
+    assert!(status == 200 && seen.contains("x-seen: 8") && seen.contains("12345678"), "{status} {seen}");
+    // In chunks, and none.
+    let chunked = "POST / HTTP/1.1\r\nHost: test\r\nAuthorization: open\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (status, seen) = sum(client.send(format!("{chunked}4\r\nabcd\r\n0\r\n\r\n")).await.answer().await);
+    assert!(status == 200 && seen.contains("x-seen: 4") && seen.contains("abcd"), "{status} {seen}");
+    let (status, seen) = sum(client.send(get("/", "Authorization: open\r\n")).await.answer().await);
+    assert!(status == 200 && seen.contains("x-seen: 0"), "{status} {seen}");
+    // A client that waits to be told.
+    let head = post("Expect: 100-continue\r\n", "");
+    let head = head.replace("Content-Length: 0", "Content-Length: 3");
+    client.send(head).await;
+    assert_eq!(client.head().await.0, 100);
+    let (status, seen) = sum(client.send("xyz").await.answer().await);
+    assert!(status == 200 && seen.contains("x-seen: 3"), "{status} {seen}");
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_passes_nobody() {
+    let (own, service) = (Backend::echo().await, Backend::http1(judge).await);
+    let running = Running::start(site(over_http(8), &own, &service));
+    assert_eq!(running.connect().await.send(post("", "123456789")).await.answer().await.status, 413);
+    let chunked = "POST / HTTP/1.1\r\nHost: test\r\nAuthorization: open\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   9\r\n123456789\r\n0\r\n\r\n";
+    assert_eq!(running.connect().await.send(chunked).await.answer().await.status, 413);
+    assert_eq!((own.requests(), service.requests()), (0, 0));
+}
+
+#[tokio::test]
+async fn an_upgrade_is_asked_about_and_cannot_smuggle_a_body_past() {
+    let own =
+        Backend::bytes(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+    let service = Backend::http1(judge).await;
+    let running = Running::start(site(over_http(8), &own, &service));
+    let upgrade = "Connection: upgrade\r\nUpgrade: websocket\r\n";
+    assert_eq!(running.connect().await.send(get("/", upgrade)).await.answer().await.status, 401);
+    let with = |more: &str| get("/", &format!("Authorization: open\r\n{upgrade}{more}"));
+    let mut client = running.connect().await;
+    assert_eq!(client.send(with("")).await.head().await.0, 101);
+    let answer = running.connect().await.send(with("Content-Length: 3\r\n") + "abc").await.answer().await;
+    assert_eq!(answer.status, 413);
+}
+
+#[tokio::test]
+async fn clients_of_http2_are_asked_about_too() {
+    let (own, service) = (Backend::echo().await, Backend::http1(judge).await);
+    let running = Running::start(site(over_http(8), &own, &service));
+    let mut client = h2(running.address).await;
+    let request = |word: &str, body: &'static str| {
+        let builder = Request::post("http://test/a").header("authorization", word).header("x-role", "admin");
+        builder.body(full(body)).unwrap()
+    };
+    let answer = client.send_request(request("open", "abc")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let seen = answer.into_body().collect().await.unwrap().to_bytes();
+    let seen = String::from_utf8_lossy(&seen);
+    assert!(seen.contains("x-seen: 3") && seen.contains("abc") && !seen.contains("admin"), "{seen}");
+    assert_eq!(client.send_request(request("closed", "")).await.unwrap().status(), 401);
+    assert_eq!(client.send_request(request("open", "123456789")).await.unwrap().status(), 413);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_not_waited_for() {
+    let own = Backend::echo().await;
+    let (asked, mut questions) = tokio::sync::mpsc::unbounded_channel();
+    let service = Backend::raw(move |stream| {
+        let asked = asked.clone();
+        async move {
+            let mut stream = stream;
+            kit::backend::read_head(&mut stream).await;
+            asked.send(()).unwrap();
+            // Until the other side has enough of it.
+            let mut rest = [0; 1];
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut rest).await;
+            asked.send(()).unwrap();
+        }
+    })
+    .await;
+    let filter = policy(AuthCall::Http(HttpAuth::default()), 0, Duration::from_secs(600));
+    let running = Running::start(site(filter, &own, &service));
+    let mut client = running.connect().await;
+    client.send(get("/", "")).await;
+    timeout(PATIENCE, questions.recv()).await.unwrap().unwrap();
+    drop(client);
+    timeout(PATIENCE, questions.recv()).await.expect("the question is given up").unwrap();
+}
+
+/// A message of protobuf.
+fn message(field: u8, content: &[u8]) -> Vec<u8> {
+    [&[field << 3 | 2, u8::try_from(content.len()).unwrap()][..], content].concat()
+}
+
+/// `HeaderValueOption`.
+fn option(name: &str, value: &str) -> Vec<u8> {
+    message(1, &[message(1, name.as_bytes()), message(2, value.as_bytes())].concat())
+}
+
+/// `Check` of Envoy: whoever says `open` is `ada`.
+async fn check(request: Request<Incoming>, calls: Arc<AtomicUsize>) -> Response<Body> {
+    calls.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(request.uri().path(), "/envoy.service.auth.v3.Authorization/Check");
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let open = body.windows(4).any(|part| part == b"open");
+    let response = if open {
+        message(3, &[message(2, &option("x-user", "ada")), message(6, &option("x-told", "yes"))].concat())
+    } else {
+        let denied = [message(1, &[1 << 3, 0x91, 3]), message(2, &option("x-why", "word")), message(3, b"no")].concat();
+        [message(1, &[1 << 3, 7]), message(2, &denied)].concat()
+    };
+    let length = u32::try_from(response.len()).unwrap().to_be_bytes();
+    let frame = [&[0][..], &length, &response].concat();
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+    let (sender, receiver) = tokio::sync::mpsc::channel(2);
+    sender.try_send(Frame::data(frame.into())).unwrap();
+    sender.try_send(Frame::trailers(trailers)).unwrap();
+    Response::new(frames(receiver))
+}
+
+#[tokio::test]
+async fn envoys_protocol_is_spoken() {
+    let own = Backend::echo().await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let service = Backend::h2c(move |request| check(request, Arc::clone(&counter))).await;
+    let filter = policy(AuthCall::Grpc(GrpcAuth::default()), 0, PATIENCE);
+    let site = Site::new().cluster("own", &[own.address]).h2c_cluster("auth", &[service.address]);
+    let running = Running::start(site.rule(rule("/").to("own").filter(filter)));
+    let mut client = running.connect().await;
+    for _ in 0..2 {
+        let answer = client.send(get("/", "X-User: root\r\nX-Word: open\r\n")).await.answer().await;
+        assert_eq!((answer.status, answer.field("x-told")), (200, Some("yes")));
+        assert!(answer.text().contains("x-user: ada") && !answer.text().contains("root"), "{}", answer.text());
+    }
+    assert_eq!((calls.load(Ordering::SeqCst), service.connections()), (2, 1));
+    let mut client: Client = running.connect().await;
+    let answer = client.send(get("/", "")).await.answer().await;
+    assert_eq!((answer.status, answer.field("x-why"), answer.text().as_str()), (401, Some("word"), "no"));
+}
