@@ -24,6 +24,7 @@ pub mod memo;
 pub mod reader;
 pub mod stream;
 mod translator;
+mod users;
 pub mod world;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,7 @@ use genkan_routing::report::Problem;
 
 use crate::resources::{NamespacedName, UserList};
 use crate::translate::reader::Reader;
+use crate::translate::users;
 
 /// The most users whose hash is not usable that are named.
 const MOST_NAMED: usize = 5;
@@ -53,14 +54,5 @@ fn find<'a>(
         return Err((message, "name one of the Ingress's own namespace"));
     }
     let name = NamespacedName::new(ingress.namespace.clone(), settings.secret.as_str());
-    let Some(secret) = reader.secret(&name) else {
-        return Err((format!("Secret {name} does not exist"), "create it, or name another"));
-    };
-    match settings.layout {
-        PasswordLayout::File => {
-            let missing = || (format!("Secret {name} has no auth"), "put lines of htpasswd under the key auth");
-            secret.passwords.file.as_ref().ok_or_else(missing)
-        }
-        PasswordLayout::Map => Ok(&secret.passwords.map),
-    }
+    users::find(&name, settings.layout == PasswordLayout::Map, reader)
 }
