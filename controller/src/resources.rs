@@ -13,6 +13,7 @@ mod secret;
 mod service;
 mod shown;
 mod stream_route;
+mod wire;
 mod x_backend;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,9 +43,10 @@ pub use self::metadata::Metadata;
 pub(crate) use self::metadata::slim;
 pub use self::passwords::{Passwords, UserList};
 pub use self::secret::{AuthoritiesOutcome, CertificateOutcome, Secret, SecretError};
-pub use self::service::{GATEWAY_CONTROLLER, GATEWAY_NAME, OfGateway, Service};
-pub use self::shown::Shown;
+pub use self::service::{Form, GATEWAY_CONTROLLER, GATEWAY_NAME, OfGateway, Service};
+pub use self::shown::{Shown, TARGET_PORTS};
 pub use self::stream_route::{BackendReference, ParentReference, StreamRoute, StreamRouteSpec, StreamRule};
+pub use self::wire::{PublicPort, Wire};
 pub use self::x_backend::{XBackend, XBackendExternalHostname, XBackendPort, XBackendSpec, XBackendTls};
 
 /// A namespace and a name. The namespace is empty for cluster-scoped kinds.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use genkan_routing::model::Certificate;
@@ -69,6 +70,9 @@ pub struct Settings {
     /// Whether a Gateway has an address of a pool only once that is recorded on its Service, as it must be where there
     /// are replicas (false; true in a cluster).
     pub record_addresses: bool,
+    /// `--gateway-target-ports`, where `--gateway-service` says which Service leads to us: ports of ours that Services of
+    /// Gateways lead to, and nothing else is served at. `None`: Gateways have no Services.
+    pub target_ports: Option<RangeInclusive<u16>>,
 }
 
 impl Default for Settings {
@@ -98,11 +102,18 @@ impl Default for Settings {
             healthz_port: 10254,
             gateway_ports: BTreeMap::new(),
             record_addresses: false,
+            target_ports: None,
         }
     }
 }
 
 impl Settings {
+    /// Whether a port is kept for Services of Gateways.
+    pub fn is_target_port(&self, number: u16) -> bool {
+        self.target_ports.as_ref().is_some_and(|range| range.contains(&number))
+            && ![self.http_port, self.https_port, self.healthz_port].contains(&number)
+    }
+
     /// The defaults of directory mode: unprivileged ports, Ingresses without a class are served.
     pub fn directory_mode() -> Self {
         let (http_port, https_port) = (8080, 8443);

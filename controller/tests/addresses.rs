@@ -28,7 +28,8 @@ impl Replica {
 
     /// One that begins with all this.
     fn knowing(resources: Resources) -> Self {
-        let mut translator = Translator::new(Settings { record_addresses: true, ..Settings::default() });
+        let settings = Settings { record_addresses: true, target_ports: Some(20000..=20003), ..Settings::default() };
+        let mut translator = Translator::new(settings);
         let last = translator.update(&resources, &BTreeSet::new());
         Self { resources, translator, last }
     }
@@ -78,12 +79,22 @@ impl Replica {
         listeners.map(|listener| (listener.id.to_string(), at(listener))).collect()
     }
 
+    /// Which port of ours each port of a Gateway is at.
+    fn ports(&self) -> Vec<(String, u16)> {
+        let listeners = self.last.model.listeners.values().filter(|listener| listener.id.to_string().contains("/tcp/"));
+        listeners.map(|listener| (listener.id.to_string(), listener.port)).collect()
+    }
+
     /// What one that begins now knows: statuses say what this one makes them say.
     fn afterwards(&self) -> Resources {
         let mut resources = self.resources.clone();
         for name in resources.gateways.keys().cloned().collect::<Vec<_>>() {
-            let addresses = self.status(&name.name).iter().map(|address| address.parse().unwrap()).collect();
-            resources.shown.insert(name, Shown { addresses });
+            let wanted = self.last.statuses.get(&Key { kind: Kind::Gateway, name: name.clone() }).unwrap();
+            let Wanted::Gateway(status) = &**wanted else { panic!("{wanted:?}") };
+            let conditions = status.conditions.iter();
+            let conditions = conditions.map(|it| json!({"type": it.kind.as_str(), "message": it.message}));
+            let status = json!({"addresses": status.addresses, "conditions": conditions.collect::<Vec<_>>()});
+            resources.shown.insert(name, Shown::read(&json!({"status": status})));
         }
         resources
     }
@@ -99,7 +110,33 @@ fn service(name: &str, wanted: &Value) -> Object {
         "uid": wanted["owner"], "controller": true});
     let metadata = json!({"namespace": "x", "name": name, "uid": name, "labels": wanted["labels"],
         "annotations": wanted["annotations"], "ownerReferences": [owner]});
-    Object::Service(object(json!({"metadata": metadata, "spec": {"clusterIP": "None"}})))
+    let port = |port: &Value| {
+        let name = format!("{}-{}", port["wire"].as_str().unwrap().to_lowercase(), port["number"]);
+        json!({"name": name, "protocol": port["wire"], "port": port["number"], "targetPort": port["target"]})
+    };
+    let spec = match wanted["spec"].as_object() {
+        None => json!({"clusterIP": "None"}),
+        Some(spec) => json!({
+            "type": spec["type"], "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"],
+            "ports": spec["ports"].as_array().unwrap().iter().map(port).collect::<Vec<_>>(),
+        }),
+    };
+    let balancer = json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}});
+    let status = if spec["type"] == "LoadBalancer" { balancer } else { json!({}) };
+    Object::Service(object(json!({"metadata": metadata, "spec": spec, "status": status})))
+}
+
+/// The class `plain`, without parameters, and Gateways of it with these ports.
+fn plain(gateways: &[(&str, &[u16])]) -> Vec<Object> {
+    let spec = json!({"controllerName": "genkan.dev/gateway-controller"});
+    let class = Object::GatewayClass(object(json!({"metadata": {"name": "plain"}, "spec": spec})));
+    let gateway = |(name, ports): &(&str, &[u16])| {
+        let listener = |port: &u16| json!({"name": format!("p{port}"), "port": port, "protocol": "HTTP"});
+        let spec = json!({"gatewayClassName": "plain", "listeners": ports.iter().map(listener).collect::<Vec<_>>()});
+        Object::Gateway(object(json!({"metadata": {"namespace": "x", "name": name, "uid": name}, "spec": spec})))
+    };
+    let all = gateways.iter().flat_map(|it| [gateway(it), route(it.0)]);
+    [class].into_iter().chain(all).collect()
 }
 
 /// The class `pool` and its parameters: two addresses for whoever asks.
@@ -201,6 +238,75 @@ fn a_gateway_whose_parameters_are_lost_keeps_its_address_and_shows_no_other() {
     assert!(matches!(&**wanted, Wanted::Gateway(status) if !status.shared_addresses), "{wanted:?}");
     let later = Replica::knowing(replica.afterwards());
     assert_eq!(later.status("b"), ["192.0.2.2"]);
+}
+
+#[test]
+fn each_port_of_a_gateway_with_a_service_leads_to_a_port_of_ours_that_stays_its_own() {
+    let mut replica = Replica::new();
+    replica.told(&plain(&[("a", &[80]), ("b", &[80])]));
+    assert_eq!(replica.ports(), [], "nothing is recorded yet");
+    replica.lead();
+    let of = |gateway: &str, public: u16, port: u16| (format!("gateway/x/{gateway}/tcp/{public}"), port);
+    let before = vec![of("a", 80, 20000), of("b", 80, 20001)];
+    assert_eq!((replica.ports(), replica.status("b")), (before.clone(), vec!["198.51.100.7".to_owned()]));
+    assert!(replica.last.model.listeners.values().any(|listener| (listener.port, listener.public_port) == (20001, 80)));
+
+    // Others come, go and change: it stays.
+    replica.told(&plain(&[("0", &[80]), ("a", &[80, 443])]));
+    replica.lead();
+    assert_eq!(replica.ports(), [of("0", 80, 20002), of("a", 443, 20003), before[0].clone(), before[1].clone()]);
+    replica.told(&plain(&[("a", &[443])]));
+    let written = replica.lead();
+    assert_eq!(replica.ports(), [of("0", 80, 20002), of("a", 443, 20003), before[1].clone()]);
+    // What is free again is given again, and who comes when nothing is gets nothing.
+    replica.told(&plain(&[("c", &[80, 81])]));
+    replica.lead();
+    assert!(replica.ports().contains(&of("c", 80, 20000)) && replica.ports().len() == 4, "{:?}", replica.ports());
+    let problems = &replica.last.report.problems;
+    assert!(problems.iter().any(|problem| problem.reason == "NoResources"), "{problems:?}");
+    assert!(written.len() >= 3);
+}
+
+#[test]
+fn a_target_port_that_a_tenant_forges_takes_no_port_from_another() {
+    let mut replica = Replica::new();
+    replica.told(&plain(&[("a", &[80]), ("b", &[80])]));
+    let written = replica.lead();
+    let (before, later) = (replica.ports(), replica.afterwards());
+    // The older Gateway's author lets its Service lead to the port of the other.
+    let Object::Service(service) = &written[0] else { panic!("{written:?}") };
+    let mut forged = genkan_controller::resources::Service::clone(service);
+    forged.ports[0].target_port = Some(k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(20001));
+    let forged = Object::Service(Arc::new(forged));
+    replica.told(std::slice::from_ref(&forged));
+    assert_eq!(replica.ports(), before);
+    assert_eq!(replica.written(), written, "it is mended");
+    let mut resources = later;
+    resources.apply(forged);
+    let mut other = Replica::knowing(resources);
+    other.lead();
+    assert_eq!(other.ports(), before, "statuses tell whose it is");
+}
+
+#[test]
+fn a_gateway_with_a_service_keeps_its_ports_while_its_class_is_broken() {
+    let mut replica = Replica::new();
+    replica.told(&plain(&[("a", &[80])]));
+    replica.lead();
+    let class = |reference: Value| {
+        let spec = json!({"controllerName": "genkan.dev/gateway-controller", "parametersRef": reference});
+        Object::GatewayClass(object(json!({"metadata": {"name": "plain"}, "spec": spec})))
+    };
+    let lost = json!({"group": "genkan.dev", "kind": "GatewayParameters", "namespace": "x", "name": "lost"});
+    replica.told(&[class(lost)]);
+    assert_eq!((replica.ports().len(), replica.status("a")), (0, vec!["198.51.100.7".to_owned()]));
+    replica.told(&plain(&[("0", &[80])])[1..]);
+    let resources = replica.afterwards();
+    for mut replica in [replica, Replica::knowing(resources)] {
+        replica.told(&[class(Value::Null)]);
+        replica.lead();
+        assert!(replica.ports().contains(&("gateway/x/a/tcp/80".to_owned(), 20000)), "{:?}", replica.ports());
+    }
 }
 
 proptest! {

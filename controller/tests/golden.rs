@@ -64,7 +64,8 @@ fn render(folder: &Path, input: &Path) -> String {
     // What the API server would have in a Gateway's status.
     for (gateway, address) in text.lines().filter_map(|line| line.strip_prefix("#: shown=")?.split_once(' ')) {
         let (namespace, name) = gateway.split_once('/').unwrap();
-        let shown = genkan_controller::resources::Shown { addresses: [address.parse().unwrap()].into() };
+        let shown =
+            genkan_controller::resources::Shown { addresses: [address.parse().unwrap()].into(), ..Default::default() };
         resources.shown.insert(NamespacedName::new(namespace, name), shown);
     }
     let translation = translate(&resources, &settings(&text));
@@ -125,6 +126,10 @@ fn settings(text: &str) -> Settings {
             "zone" => {}
             // As in a cluster.
             "shown" => {}
+            "target-ports" => {
+                let (first, last) = value.split_once('-').unwrap();
+                settings.target_ports = Some(first.parse().unwrap()..=last.parse().unwrap());
+            }
             "record-addresses" => settings.record_addresses = value == "true",
             "--default-backend-service" => settings.default_backend_service = name(value),
             "--default-ssl-certificate" => settings.default_ssl_certificate = name(value),

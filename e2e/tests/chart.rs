@@ -157,10 +157,40 @@ fn has(rule: &Value, field: &str, text: &str) -> bool {
     rule[field].as_array().is_some_and(|items| items.iter().any(|item| item == text))
 }
 
+/// Whether it keeps the controller's account to Services and slices that it made itself.
+fn confines_services(object: &Value) -> bool {
+    let spec = &object["spec"];
+    object["kind"] == "ValidatingAdmissionPolicy"
+        && spec["failurePolicy"] == "Fail"
+        && spec["matchConditions"][0]["expression"].as_str().is_some_and(|it| it.contains("system:serviceaccount:"))
+        && spec["validations"].as_array().is_some_and(|all| all.len() == 3)
+}
+
+#[test]
+fn services_are_written_only_for_gateways_and_not_when_that_is_turned_off() {
+    let writes = |set: &str| {
+        let objects = rendered(&["--set", set]);
+        let rights = roles(&objects).any(|(_, rules)| {
+            let written = |rule: &Value| has(rule, "resources", "services") && has(rule, "verbs", "create");
+            rules.iter().any(written)
+        });
+        let flag = arguments(&objects).iter().any(|it| it.starts_with("--gateway-service="));
+        assert_eq!(flag, rights, "who may not make them does not try");
+        assert_eq!(objects.iter().any(confines_services), rights);
+        rights
+    };
+    assert!(writes("controller.kind=Deployment"));
+    assert!(writes("controller.scope.enabled=true"));
+    assert!(!writes("rbac.gatewayServices=false"));
+    // Without GatewayClasses there is no Gateway.
+    assert!(!writes("controller.scope.enabled=true,rbac.scope=true"));
+}
+
 #[test]
 fn no_right_is_given_for_everything() {
     for (name, values) in cases() {
-        for (role, rules) in roles(&rendered(&["--values", &values])) {
+        let objects = rendered(&["--values", &values]);
+        for (role, rules) in roles(&objects) {
             for rule in rules {
                 for field in ["apiGroups", "resources", "verbs"] {
                     assert!(!has(rule, field, "*"), "{name}: {} {rule}", role["metadata"]["name"]);
@@ -170,10 +200,11 @@ fn no_right_is_given_for_everything() {
                 let subresource = rule["resources"].as_array().unwrap().iter().all(|resource| {
                     resource.as_str().is_some_and(|resource| resource.ends_with("/status") || resource == "events")
                 });
-                // No role can say "its own Services": whoever wants Gateways to have them says so.
-                let asked = rule["resources"] == serde_json::json!(["services"])
-                    && yaml(&fs::read_to_string(&values).unwrap())["rbac"]["gatewayServices"] == true;
-                assert!(!writes || subresource || asked || rule["resourceNames"].is_array(), "{name}: {rule}");
+                // No role can say "its own Services": a policy does.
+                let of_gateways =
+                    [["services"], ["endpointslices"]].iter().any(|it| rule["resources"] == serde_json::json!(it));
+                let confined = of_gateways && objects.iter().any(confines_services);
+                assert!(!writes || subresource || confined || rule["resourceNames"].is_array(), "{name}: {rule}");
             }
         }
     }

@@ -12,7 +12,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 
 pub use self::attachment::{PolicyAncestor, PolicyAncestorStatus, PolicyCondition, PolicyStatus, PolicyTarget};
-pub use self::gateway_parameters::{AddressMode, AddressPool, Addresses, GatewayParameters, GatewayParametersSpec};
+pub use self::gateway_parameters::{
+    AddressMode, AddressPool, Addresses, ExternalTrafficPolicy, GatewayParameters, GatewayParametersSpec, ServiceKind,
+    ServiceTemplate,
+};
 pub use self::ip_range::{IpRange, IpRangeError};
 pub use self::route_policy::{
     AffinityKind, AffinitySettings, BodySizeSettings, CompressionSettings, ConnectionLimitSettings, HashBy,

@@ -44,6 +44,22 @@ The Service whose address goes into the status, as namespace/name; nothing when 
 {{- end -}}
 
 {{/*
+Whether Gateways get Services: "true" or nothing. Without the right to read GatewayClasses no Gateway is served.
+*/}}
+{{- define "genkan.gatewayServices" -}}
+{{- if and .Values.rbac.gatewayServices (not (and .Values.controller.scope.enabled .Values.rbac.scope)) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/*
+The headless Service by which the controller knows its own Pods.
+*/}}
+{{- define "genkan.controller.gatewayService" -}}
+{{- printf "%s-gateways" (include "genkan.controller.fullname" .) -}}
+{{- end -}}
+
+{{/*
 The port of /healthz, /readyz and /metrics.
 */}}
 {{- define "genkan.controller.healthzPort" -}}
@@ -103,6 +119,9 @@ it away, and no flag stands there twice.
 {{- end -}}
 {{- if .Values.defaultBackend.enabled -}}
 {{- $_ := printf "%s/%s" $own (include "genkan.defaultBackend.fullname" .) | set $flags "default-backend-service" -}}
+{{- end -}}
+{{- if include "genkan.gatewayServices" . -}}
+{{- $_ := printf "%s/%s" $own (include "genkan.controller.gatewayService" .) | set $flags "gateway-service" -}}
 {{- end -}}
 {{- if $c.scope.enabled -}}
 {{- $_ := set $flags "watch-namespace" ($c.scope.namespace | default $own) -}}

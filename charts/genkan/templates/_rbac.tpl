@@ -57,11 +57,14 @@ Nodes are read for the status when it is written and nothing else gives an addre
 - apiGroups: [genkan.dev]
   resources: [gatewayparameters, routepolicies]
   verbs: [get, list, watch]
-{{- if .Values.rbac.gatewayServices }}
-{{- /* Services of Gateways record their addresses. What a Genkan did not make it does not touch. */}}
+{{- if include "genkan.gatewayServices" . }}
+{{- /* Services of Gateways and where they lead to. gateway-services.yaml sees to it that no others are touched. */}}
 - apiGroups: [""]
   resources: [services]
   verbs: [create, delete, patch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [create, delete, update]
 {{- end }}
 {{- if eq (include "genkan.rbac.writesStatus" .) "true" }}
 - apiGroups: [networking.k8s.io]
@@ -126,6 +129,11 @@ Nodes are read for the status when it is written and nothing else gives an addre
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list]
+{{- if include "genkan.gatewayServices" . }}
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+{{- end }}
 {{ include "genkan.rbac.events" . }}
 {{- $flags := include "genkan.controller.flags" . | fromYaml }}
 {{- $alone := "disable-leader-election" }}

@@ -95,6 +95,7 @@ fn statuses_are_shown_with_what_is_bound() {
     };
     let status = GatewayStatus {
         addresses: Vec::new(),
+        node_addresses: false,
         shared_addresses: true,
         conditions: vec![Cond::holds(CondKind::Programmed, "Programmed", "")],
         listeners: vec![listener],

@@ -34,7 +34,7 @@ pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// The annotation with the `controllerName` of whoever keeps a Service for a Gateway.
 pub const GATEWAY_CONTROLLER: &str = "genkan.dev/gateway-controller";
 
-/// What is read of the metadata of a Service with the label [`GATEWAY_NAME`] or the annotation [`GATEWAY_CONTROLLER`]:
+/// What is read besides of a Service with the label [`GATEWAY_NAME`] or the annotation [`GATEWAY_CONTROLLER`]:
 /// a Service is known though somebody takes one of them away.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OfGateway {
@@ -46,10 +46,55 @@ pub struct OfGateway {
     pub labels: BTreeMap<String, String>,
     /// `metadata.annotations`.
     pub annotations: BTreeMap<String, String>,
+    /// What it is like, and where it is reached.
+    pub form: Form,
+}
+
+/// What a Service made for a Gateway is like, and where it is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Form {
+    /// `spec.type`.
+    pub kind: Box<str>,
+    /// Whether it has no address in the cluster.
+    pub headless: bool,
+    /// `spec.clusterIPs`.
+    pub cluster_ips: Box<[IpAddr]>,
+    /// `spec.loadBalancerIP`.
+    pub load_balancer_ip: Option<Box<str>>,
+    /// `spec.loadBalancerClass`.
+    pub load_balancer_class: Option<Box<str>>,
+    /// `spec.externalTrafficPolicy`.
+    pub external_traffic_policy: Option<Box<str>>,
+    /// `status.loadBalancer.ingress`: IP addresses, or names.
+    pub balancer: Box<[Box<str>]>,
+    /// Whether Pods are selected.
+    pub selects: bool,
+}
+
+impl Form {
+    fn read(spec: &v1::ServiceSpec, status: Option<&v1::ServiceStatus>) -> Self {
+        let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Into::into);
+        let ingress = status.and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
+        let entry = |entry: &v1::LoadBalancerIngress| text(&entry.ip).or_else(|| text(&entry.hostname));
+        Self {
+            kind: spec.type_.as_deref().unwrap_or("ClusterIP").into(),
+            headless: spec.cluster_ip.as_deref() == Some("None"),
+            cluster_ips: spec.cluster_ips.iter().flatten().filter_map(|ip| ip.parse().ok()).collect(),
+            load_balancer_ip: text(&spec.load_balancer_ip),
+            load_balancer_class: text(&spec.load_balancer_class),
+            external_traffic_policy: text(&spec.external_traffic_policy),
+            balancer: ingress.into_iter().flatten().filter_map(entry).collect(),
+            selects: spec.selector.as_ref().is_some_and(|selector| !selector.is_empty()),
+        }
+    }
 }
 
 impl OfGateway {
-    fn read(metadata: &mut ObjectMeta) -> Option<Box<Self>> {
+    fn read(
+        metadata: &mut ObjectMeta,
+        spec: &v1::ServiceSpec,
+        status: Option<&v1::ServiceStatus>,
+    ) -> Option<Box<Self>> {
         let labels = metadata.labels.take().unwrap_or_default();
         let annotations = metadata.annotations.take().unwrap_or_default();
         if !labels.contains_key(GATEWAY_NAME) && !annotations.contains_key(GATEWAY_CONTROLLER) {
@@ -65,14 +110,15 @@ impl OfGateway {
             owner: owner.map(|owner| owner.uid.into()),
             labels,
             annotations,
+            form: Form::read(spec, status),
         }))
     }
 }
 
 impl From<v1::Service> for Service {
     fn from(mut service: v1::Service) -> Self {
-        let of_gateway = OfGateway::read(&mut service.metadata);
         let spec = service.spec.unwrap_or_default();
+        let of_gateway = OfGateway::read(&mut service.metadata, &spec, service.status.as_ref());
         let external = spec.type_.as_deref() == Some("ExternalName");
         Self {
             metadata: service.metadata.into(),

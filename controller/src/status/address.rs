@@ -199,7 +199,7 @@ fn shared_labels(pod: &Pod) -> BTreeMap<String, String> {
 }
 
 /// The Pods of our workload, ourselves among them.
-async fn our_pods(client: &Client, own: &OwnPod) -> kube::Result<Vec<Pod>> {
+pub(super) async fn our_pods(client: &Client, own: &OwnPod) -> kube::Result<Vec<Pod>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &own.namespace);
     let labels = shared_labels(&pods.get(&own.name).await?);
     if labels.is_empty() {
@@ -233,7 +233,7 @@ async fn of_nodes(client: &Client, own: &OwnPod, internal: bool) -> kube::Result
     Ok(addresses)
 }
 
-fn is_ready(pod: &Pod) -> bool {
+pub(super) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

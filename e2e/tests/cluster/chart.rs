@@ -14,13 +14,13 @@ use serde_json::Value;
 
 use crate::site::echoes;
 
-const RELEASE: &str = "front";
+pub(crate) const RELEASE: &str = "front";
 /// The name that the chart gives to its controller's objects.
 const CONTROLLER: &str = "front-genkan-controller";
 
 /// A release of the chart in a namespace.
-struct Release<'n> {
-    namespace: &'n Namespace<'n>,
+pub(crate) struct Release<'n> {
+    pub(crate) namespace: &'n Namespace<'n>,
 }
 
 impl Release<'_> {
@@ -35,7 +35,7 @@ impl Release<'_> {
     }
 
     /// `install` or `upgrade` with the values that every test needs, and these.
-    fn apply(&self, verb: &str, values: &[&str]) {
+    pub(crate) fn apply(&self, verb: &str, values: &[&str]) {
         let chart = chart().display().to_string();
         let class = self.namespace.name();
         let own = [
@@ -53,21 +53,7 @@ impl Release<'_> {
 
     /// Where the Service's ready endpoints are, as a load balancer would follow them.
     fn ready(&self) -> Vec<SocketAddr> {
-        let selector = format!("kubernetes.io/service-name={CONTROLLER}");
-        let arguments = ["get", "endpointslices", "--selector", &selector, "--output", "json"];
-        let list: Value = serde_json::from_str(&self.namespace.kubectl(&arguments)).unwrap();
-        let mut found = Vec::new();
-        for slice in list["items"].as_array().unwrap() {
-            let port = slice["ports"].as_array().and_then(|ports| ports.iter().find(|port| port["name"] == "http"));
-            let Some(port) = port.and_then(|port| port["port"].as_u64()) else { continue };
-            for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
-                if endpoint["conditions"]["ready"] == true {
-                    let address = format!("{}:{port}", endpoint["addresses"][0].as_str().unwrap());
-                    found.push(address.parse().unwrap());
-                }
-            }
-        }
-        found
+        ready_endpoints(self.namespace, CONTROLLER, "http")
     }
 
     fn ingress(&self, host: &str) -> String {
@@ -79,6 +65,25 @@ impl Release<'_> {
             self.namespace.name()
         )
     }
+}
+
+/// Where a Service's ready endpoints are, at a port of this name.
+pub(crate) fn ready_endpoints(namespace: &Namespace<'_>, service: &str, port: &str) -> Vec<SocketAddr> {
+    let selector = format!("kubernetes.io/service-name={service}");
+    let arguments = ["get", "endpointslices", "--selector", &selector, "--output", "json"];
+    let list: Value = serde_json::from_str(&namespace.kubectl(&arguments)).unwrap();
+    let mut found = Vec::new();
+    for slice in list["items"].as_array().unwrap() {
+        let port = slice["ports"].as_array().and_then(|ports| ports.iter().find(|it| it["name"] == port));
+        let Some(port) = port.and_then(|port| port["port"].as_u64()) else { continue };
+        for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
+            if endpoint["conditions"]["ready"] == true {
+                let address = format!("{}:{port}", endpoint["addresses"][0].as_str().unwrap());
+                found.push(address.parse().unwrap());
+            }
+        }
+    }
+    found
 }
 
 /// A load balancer: follows the ready endpoints while `during` runs, with requests from several clients.

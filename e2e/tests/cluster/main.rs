@@ -10,6 +10,7 @@ mod chart;
 mod end;
 mod external_dns;
 mod flows;
+mod gateways;
 mod leader;
 mod peers;
 mod pods;

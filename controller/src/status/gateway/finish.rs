@@ -35,6 +35,8 @@ pub(super) struct Surroundings {
     pub(super) bound: Arc<Bound>,
     /// Where the controller is reached; `None` while it is not known.
     pub(super) addresses: Option<BTreeSet<Address>>,
+    /// The nodes that our Pods run on; `None` while they are not known.
+    pub(super) nodes: Option<BTreeSet<Address>>,
     /// Which version of the API is installed; `None` while it is not known.
     pub(super) installed: Option<Installed>,
 }
@@ -119,8 +121,13 @@ fn class(mut status: ClassStatus, around: &Surroundings) -> ClassStatus {
 }
 
 fn gateway(mut status: GatewayStatus, around: &Surroundings) -> GatewayStatus {
-    if status.shared_addresses {
-        status.addresses.extend(around.addresses.iter().flatten().map(shared));
+    let elsewhere = match (status.shared_addresses, status.node_addresses) {
+        (true, _) => Some(&around.addresses),
+        (_, true) => Some(&around.nodes),
+        (false, false) => None,
+    };
+    if let Some(addresses) = elsewhere {
+        status.addresses.extend(addresses.iter().flatten().map(shared));
         if status.addresses.is_empty() {
             unprogram(&mut status.conditions, "AddressNotAssigned", "where the controller is reached is not known");
         }
@@ -186,6 +193,7 @@ mod tests {
         Wanted::Gateway(GatewayStatus {
             addresses: Vec::new(),
             shared_addresses: true,
+            node_addresses: false,
             conditions: programmed(),
             listeners: ids.iter().map(listener).collect(),
             attached_listener_sets: None,
@@ -196,7 +204,7 @@ mod tests {
         let failed = failed.iter().map(|id| (ListenerId::new(*id), "in use".to_owned())).collect();
         let bound = Bound { bound: bound.iter().map(|id| ListenerId::new(*id)).collect(), failed };
         let addresses = Some(BTreeSet::from([Address::Ip("10.0.0.1".to_owned())]));
-        Surroundings { bound: Arc::new(bound), addresses, installed: None }
+        Surroundings { bound: Arc::new(bound), addresses, nodes: None, installed: None }
     }
 
     /// The reasons of `Programmed`: of the Gateway, and of its listeners.
@@ -227,6 +235,18 @@ mod tests {
         let many = Surroundings { addresses: Some(nodes), ..around(&["a"], &[]) };
         let status = finish(&wanted(&["a"]), &many, OURS, 0).status;
         assert_eq!(status["addresses"].as_array().unwrap().len(), MAX_ADDRESSES);
+    }
+
+    #[test]
+    fn a_gateway_at_nodes_has_the_addresses_of_the_nodes_of_our_pods() {
+        let Wanted::Gateway(status) = wanted(&["a"]) else { panic!() };
+        let at_nodes = Wanted::Gateway(GatewayStatus { shared_addresses: false, node_addresses: true, ..status });
+        let nodes = Some(BTreeSet::from([Address::Ip("10.0.0.7".to_owned())]));
+        let around = Surroundings { nodes, ..around(&["a"], &[]) };
+        let status = finish(&at_nodes, &around, OURS, 0).status;
+        assert_eq!(status["addresses"], json!([{"type": "IPAddress", "value": "10.0.0.7"}]));
+        let unknown = Surroundings { nodes: None, ..around };
+        assert_eq!(reasons(&at_nodes, &unknown), ["AddressNotAssigned", "Programmed"]);
     }
 
     #[test]

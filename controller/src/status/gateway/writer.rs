@@ -49,12 +49,16 @@ enum Note {
     End(oneshot::Sender<()>),
 }
 
+/// Where somebody is reached, once that is known.
+type Reached = watch::Receiver<Option<BTreeSet<Address>>>;
+
 impl GatewayStatusWriter {
-    /// Starts the writer. `controller`: our `controllerName`; `addresses`: where the controller is reached.
+    /// Starts the writer. `controller`: our `controllerName`; `addresses`: where the controller is reached, and where the
+    /// nodes of our Pods are.
     pub fn start(
         client: Client,
         controller: Arc<str>,
-        addresses: watch::Receiver<Option<BTreeSet<Address>>>,
+        addresses: [Reached; 2],
         leading: watch::Receiver<bool>,
     ) -> Self {
         let (told, installed) = watch::channel(None);
@@ -65,7 +69,7 @@ impl GatewayStatusWriter {
     fn with_version(
         client: Client,
         controller: Arc<str>,
-        addresses: watch::Receiver<Option<BTreeSet<Address>>>,
+        [addresses, nodes]: [Reached; 2],
         leading: watch::Receiver<bool>,
         installed: watch::Receiver<Option<Installed>>,
     ) -> Self {
@@ -76,6 +80,7 @@ impl GatewayStatusWriter {
             pen: Pen::new(client, controller.clone()),
             ledger: Ledger::new(controller),
             addresses,
+            nodes,
             leading,
             installed,
             writes: JoinSet::new(),
@@ -110,7 +115,8 @@ impl GatewayStatusWriter {
 struct Writer {
     pen: Pen,
     ledger: Ledger,
-    addresses: watch::Receiver<Option<BTreeSet<Address>>>,
+    addresses: Reached,
+    nodes: Reached,
     leading: watch::Receiver<bool>,
     installed: watch::Receiver<Option<Installed>>,
     writes: JoinSet<(Write, Result<Outcome, Failure>)>,
@@ -139,6 +145,7 @@ impl Writer {
                     None => return,
                 },
                 Ok(()) = self.addresses.changed() => self.surround(None),
+                Ok(()) = self.nodes.changed() => self.surround(None),
                 Ok(()) = self.installed.changed() => self.surround(None),
                 Ok(()) = self.leading.changed() => {
                     if !*self.leading.borrow() {
@@ -171,8 +178,9 @@ impl Writer {
     fn surround(&mut self, bound: Option<Arc<Bound>>) {
         let bound = bound.unwrap_or_else(|| self.ledger.surroundings().bound.clone());
         let addresses = self.addresses.borrow_and_update().clone();
+        let nodes = self.nodes.borrow_and_update().clone();
         let installed = self.installed.borrow_and_update().clone();
-        self.ledger.surround(Surroundings { bound, addresses, installed }, Instant::now());
+        self.ledger.surround(Surroundings { bound, addresses, nodes, installed }, Instant::now());
     }
 
     fn lead(&mut self) {

@@ -40,7 +40,7 @@ fn start() -> Bench {
         }
     });
     let (lead, leading) = watch::channel(true);
-    let (_, addresses) = watch::channel(None);
+    let addresses = [watch::channel(None).1, watch::channel(None).1];
     let (_, installed) = watch::channel(None);
     Bench {
         writer: GatewayStatusWriter::with_version(client, OURS.into(), addresses, leading, installed),

@@ -1,34 +1,45 @@
 //! Actions: what a Service lacks of what it is to be, and how that is asked of the API server. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use genkan_policies::{ExternalTrafficPolicy, ServiceKind};
+use k8s_openapi::api::core::v1;
 use serde_json::{Value, json};
 
-use crate::resources::{NamespacedName, OfGateway, Service};
-use crate::translate::{GatewayService, Infrastructure};
+use crate::resources::{Form, NamespacedName, OfGateway, Service};
+use crate::translate::{GatewayService, Infrastructure, ServiceSpec, TargetPort};
 
 /// What is to be done about a Service.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
     /// It is to be made.
     Create(Value),
-    /// It is to say this. The body names its uid.
+    /// Its metadata is to say this. The body names its uid.
     Apply(Value),
+    /// Its spec is to say this, and lists are to be no longer. The body names its uid.
+    Merge(Value),
     /// It, of this uid, is to go.
     Delete(Box<str>),
 }
 
 /// What is to be done about a Service that is so; nothing when it is as it is to be, or is not ours.
-pub(super) fn action(name: &NamespacedName, wanted: &Infrastructure, seen: Option<&Service>) -> Option<Action> {
-    let of_gateway = seen.map(|service| service.of_gateway.as_deref());
+pub(super) fn action(name: &NamespacedName, wanted: &Infrastructure, service: Option<&Service>) -> Option<Action> {
+    let of_gateway = service.map(|service| service.of_gateway.as_deref());
     match (wanted, of_gateway) {
         (Infrastructure::Service(wanted), None) => Some(Action::Create(created(name, wanted))),
         (Infrastructure::Service(wanted), Some(Some(seen))) if seen.is_kept_by(wanted.controller(), &wanted.owner) => {
-            if seen.is_of_another(&wanted.owner) {
-                // Of an earlier Gateway of that name: it would be collected as garbage later, under the new one.
+            // Of an earlier Gateway of that name: it would be collected as garbage later, under the new one.
+            if seen.is_of_another(&wanted.owner) || seen.form.is_fixed_otherwise(wanted.spec.as_ref()) {
                 return Some(Action::Delete(seen.uid.clone()));
             }
-            seen.differs(wanted).then(|| Action::Apply(applied(name, wanted, &seen.uid)))
+            if seen.differs(wanted) {
+                return Some(Action::Apply(applied(name, wanted, &seen.uid)));
+            }
+            let spec = wanted
+                .spec
+                .as_ref()
+                .filter(|spec| service.is_some_and(|service| differs(service, &seen.form, spec)))?;
+            Some(Action::Merge(json!({"metadata": {"uid": seen.uid}, "spec": merged(spec)})))
         }
         (Infrastructure::Nothing, Some(Some(seen))) if seen.is_managed() => Some(Action::Delete(seen.uid.clone())),
         (Infrastructure::Service(_), Some(_)) | (Infrastructure::Nothing, _) => None,
@@ -49,6 +60,67 @@ impl OfGateway {
     }
 }
 
+impl Form {
+    /// Whether it has what can't be changed otherwise than it is to be.
+    fn is_fixed_otherwise(&self, spec: Option<&ServiceSpec>) -> bool {
+        let Some(spec) = spec else { return !self.headless };
+        let class = spec.load_balancer_class.as_deref();
+        let other_class =
+            class.is_some() && &*self.kind == spec.kind.as_str() && self.load_balancer_class.as_deref() != class;
+        let other_address =
+            spec.kind == ServiceKind::ClusterIp && spec.address.is_some_and(|ip| self.cluster_ips.first() != Some(&ip));
+        self.headless || other_class || other_address
+    }
+}
+
+/// Whether a Service is like this, as far as it can be changed. What others add to it, as node ports, stays.
+fn differs(service: &Service, form: &Form, spec: &ServiceSpec) -> bool {
+    let ports: BTreeSet<_> = service.targets().map(|(public, target)| TargetPort { public, target }).collect();
+    let policy = spec.external_traffic_policy.unwrap_or(ExternalTrafficPolicy::Cluster).as_str();
+    let balanced = spec.kind == ServiceKind::LoadBalancer;
+    let address = spec.address.filter(|_| balanced).map(|ip| ip.to_string());
+    let named = |port: &v1::ServicePort| spec.ports.iter().any(|it| Some(it.name().as_str()) == port.name.as_deref());
+    &*form.kind != spec.kind.as_str()
+        || form.selects
+        || ports != spec.ports.iter().copied().collect()
+        || service.ports.len() != spec.ports.len()
+        || !service.ports.iter().all(named)
+        || (spec.kind != ServiceKind::ClusterIp && form.external_traffic_policy.as_deref() != Some(policy))
+        || (balanced && form.load_balancer_ip.as_deref() != address.as_deref())
+}
+
+/// A spec as a merge patch writes it: what is null goes.
+fn merged(spec: &ServiceSpec) -> Value {
+    let balanced = spec.kind == ServiceKind::LoadBalancer;
+    json!({
+        "type": spec.kind.as_str(),
+        "ports": ports(spec),
+        "externalTrafficPolicy": spec.external_traffic_policy.map(ExternalTrafficPolicy::as_str),
+        "loadBalancerClass": spec.load_balancer_class,
+        "loadBalancerIP": spec.address.filter(|_| balanced),
+        "selector": null,
+    })
+}
+
+fn ports(spec: &ServiceSpec) -> Vec<Value> {
+    let port = |port: &TargetPort| json!({"name": port.name(), "protocol": port.public.wire, "port": port.public.number, "targetPort": port.target});
+    spec.ports.iter().map(port).collect()
+}
+
+/// The spec of a new Service.
+fn first(spec: Option<&ServiceSpec>) -> Value {
+    // Nothing selects Pods and nothing is balanced: it holds what is recorded.
+    let Some(spec) = spec else { return json!({"clusterIP": "None"}) };
+    let mut value = merged(spec);
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+        if let Some(address) = spec.address.filter(|_| spec.kind == ServiceKind::ClusterIp) {
+            fields.insert("clusterIP".to_owned(), address.to_string().into());
+        }
+    }
+    value
+}
+
 /// A new Service: what never leaves it. The rest is applied afterwards, as what is given to a creation can't be taken
 /// away by applying less.
 fn created(name: &NamespacedName, wanted: &GatewayService) -> Value {
@@ -59,13 +131,22 @@ fn created(name: &NamespacedName, wanted: &GatewayService) -> Value {
             .collect()
     };
     let labels = only(&wanted.labels, &[GatewayService::MANAGED_BY.0, crate::resources::GATEWAY_NAME]);
-    let annotations = only(&wanted.annotations, &[GatewayService::ADDRESSES, GatewayService::CONTROLLER]);
-    body(name, wanted, &labels, &annotations)
+    // Load balancers read annotations when a Service is made, and some never again.
+    let annotations = match wanted.spec {
+        None => only(&wanted.annotations, &[GatewayService::ADDRESSES, GatewayService::CONTROLLER]),
+        Some(_) => wanted.annotations.clone(),
+    };
+    let mut body = body(name, wanted, &labels, &annotations);
+    body["spec"] = first(wanted.spec.as_ref());
+    body
 }
 
 fn applied(name: &NamespacedName, wanted: &GatewayService, uid: &str) -> Value {
     let mut body = body(name, wanted, &wanted.labels, &wanted.annotations);
     body["metadata"]["uid"] = uid.into();
+    if wanted.spec.is_none() {
+        body["spec"] = first(None);
+    }
     body
 }
 
@@ -91,8 +172,6 @@ fn body(
                 "controller": true,
             }],
         },
-        // Nothing selects Pods and nothing is balanced: it holds what is recorded.
-        "spec": {"clusterIP": "None"},
     })
 }
 
@@ -101,6 +180,7 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::resources::{PublicPort, Wire};
 
     pub(in super::super) fn name() -> NamespacedName {
         NamespacedName::new("web", "edge-gateway")
@@ -124,7 +204,23 @@ pub(super) mod tests {
             owner: owner.into(),
             labels,
             annotations,
+            spec: None,
         }))
+    }
+
+    /// The Service of the same Gateway that leads to our Pods: ports of the Gateway, and those of the Pods.
+    pub(in super::super) fn leading(kind: ServiceKind, ports: &[(u16, u16)]) -> GatewayService {
+        let Infrastructure::Service(wanted) = wanted("1", "", None) else { panic!() };
+        let mut wanted = GatewayService::clone(&wanted);
+        wanted.annotations.remove(GatewayService::ADDRESSES);
+        let port = |(number, target): &(u16, u16)| TargetPort {
+            public: PublicPort { wire: Wire::Tcp, number: *number },
+            target: *target,
+        };
+        let ports = ports.iter().map(port).collect();
+        let (load_balancer_class, external_traffic_policy, address) = (None, None, None);
+        wanted.spec = Some(ServiceSpec { kind, ports, load_balancer_class, external_traffic_policy, address });
+        wanted
     }
 
     /// The Service that a body makes.
@@ -171,6 +267,83 @@ pub(super) mod tests {
         let wanted = wanted("2", "10.0.0.1", None);
         assert_eq!(action(&name(), &wanted, Some(&service)), Some(Action::Delete("s".into())));
         assert!(matches!(action(&name(), &wanted, None), Some(Action::Create(_))));
+    }
+
+    /// The Service after an action, as the API server makes it of it.
+    fn after(service: Option<&Value>, action: Action) -> Value {
+        let mut service = match action {
+            Action::Create(body) => body,
+            Action::Merge(patch) => {
+                let mut service = service.unwrap().clone();
+                for (field, value) in patch["spec"].as_object().unwrap() {
+                    service["spec"][field] = value.clone();
+                }
+                service
+            }
+            other => panic!("{other:?}"),
+        };
+        if service["spec"]["type"] != "ClusterIP" && service["spec"]["externalTrafficPolicy"].is_null() {
+            service["spec"]["externalTrafficPolicy"] = "Cluster".into();
+        }
+        service["spec"]["clusterIP"] = "10.0.0.9".into();
+        service["spec"]["clusterIPs"] = json!(["10.0.0.9"]);
+        service
+    }
+
+    #[test]
+    fn a_service_that_leads_to_us_follows_what_is_wanted_in_place() {
+        let mut present: Option<Value> = None;
+        let mut steps = vec![
+            leading(ServiceKind::LoadBalancer, &[(80, 20000)]),
+            leading(ServiceKind::LoadBalancer, &[(80, 20000), (443, 20001)]),
+            leading(ServiceKind::LoadBalancer, &[(443, 20001)]),
+            leading(ServiceKind::NodePort, &[(443, 20001)]),
+            leading(ServiceKind::ClusterIp, &[(443, 20001)]),
+        ];
+        let mut local = leading(ServiceKind::LoadBalancer, &[(443, 20001)]);
+        let spec = local.spec.as_mut().unwrap();
+        spec.external_traffic_policy = Some(ExternalTrafficPolicy::Local);
+        spec.address = "192.0.2.1".parse().ok();
+        steps.push(local);
+        for (step, wanted) in steps.into_iter().enumerate() {
+            let wanted = Infrastructure::Service(Arc::new(wanted));
+            let seen = present.clone().map(|service| made(service, "s"));
+            let action = super::action(&name(), &wanted, seen.as_ref()).expect("something to do");
+            assert_eq!(matches!(action, Action::Create(_)), step == 0, "{action:?}");
+            let service = after(present.as_ref(), action);
+            assert_eq!(super::action(&name(), &wanted, Some(&made(service.clone(), "s"))), None, "step {step}");
+            present = Some(service);
+        }
+        // A selector would lead elsewhere, and a port that somebody adds nowhere.
+        let wanted = Infrastructure::Service(Arc::new(leading(ServiceKind::ClusterIp, &[(443, 20001)])));
+        for spoil in [
+            |spec: &mut Value| spec["selector"] = json!({"app": "a"}),
+            |spec: &mut Value| {
+                spec["ports"].as_array_mut().unwrap().push(json!({"name": "more", "port": 1}));
+            },
+        ] {
+            let mut service = after(None, super::action(&name(), &wanted, None).unwrap());
+            spoil(&mut service["spec"]);
+            assert!(matches!(super::action(&name(), &wanted, Some(&made(service, "s"))), Some(Action::Merge(_))));
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_changed_is_made_again() {
+        let balanced = leading(ServiceKind::LoadBalancer, &[(80, 20000)]);
+        let mut of_class = balanced.clone();
+        of_class.spec.as_mut().unwrap().load_balancer_class = Some("a.test/lb".to_owned());
+        let mut at = leading(ServiceKind::ClusterIp, &[(80, 20000)]);
+        at.spec.as_mut().unwrap().address = "10.0.0.8".parse().ok();
+        let of = |wanted: GatewayService| Infrastructure::Service(Arc::new(wanted));
+        let service = made(after(None, super::action(&name(), &of(balanced), None).unwrap()), "s");
+        let record = wanted("1", "10.0.0.1", None);
+        for other in [of(of_class), of(at), record.clone()] {
+            assert_eq!(super::action(&name(), &other, Some(&service)), Some(Action::Delete("s".into())), "{other:?}");
+        }
+        let headless = made(create(&record), "s");
+        let balanced = of(leading(ServiceKind::LoadBalancer, &[(80, 20000)]));
+        assert_eq!(super::action(&name(), &balanced, Some(&headless)), Some(Action::Delete("s".into())));
     }
 
     #[test]

@@ -1,19 +1,23 @@
-//! The writer of infrastructure: keeps the Services of Gateways as translation wants them. Only while leading, only what
-//! is ours, only what differs.
+//! The writer of infrastructure: keeps the Services of Gateways as translation wants them, and their EndpointSlices as our
+//! own Service has them. Only while leading, only what is ours, only what differs.
 //!
 //! ```text
 //!  wanted and seen --> action --> create, apply or delete, a few at once --> seen again: nothing to do
+//!    slices of our own Service --> slices of the Gateways' Services ----^
 //! ```
 //!
 //! Every write says which object it is about: none that exists is made again, and one of another uid is never touched.
 
 mod action;
+mod follow;
 mod pace;
+mod slices;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use tokio::sync::{oneshot, watch};
@@ -21,7 +25,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::action::{Action, action};
+use self::follow::Followed;
 use self::pace::Pace;
+use self::slices::{SliceAction, Viewed};
 use super::failing::Failure;
 use super::writer::{AT_ONCE, WRITE_TIME};
 use crate::resources::{NamespacedName, Service};
@@ -36,6 +42,15 @@ const TOLD: u32 = 2;
 /// What is to become of Services, by their name, and how they are.
 pub type View = BTreeMap<NamespacedName, (Infrastructure, Option<Arc<Service>>)>;
 
+/// What Services of Gateways lead to.
+#[derive(Clone, Debug, Default)]
+pub struct Leading {
+    /// The Service that selects our Pods; `None`: Gateways have no Services that lead anywhere.
+    pub service: Option<NamespacedName>,
+    /// The namespace whose Gateways are served; `None`: of all.
+    pub namespace: Option<String>,
+}
+
 /// Services that can't be written, and the HTTP status (0: none) that says so.
 pub type Unwritten = Arc<BTreeMap<NamespacedName, u16>>;
 
@@ -45,12 +60,29 @@ pub struct InfrastructureWriter {
     view: watch::Sender<View>,
     unwritten: watch::Receiver<Unwritten>,
     end: Option<oneshot::Sender<oneshot::Sender<()>>>,
-    trouble: Trouble,
+    /// What keeps it from writing, and from knowing what to write.
+    troubles: [Trouble; 2],
 }
 
 impl InfrastructureWriter {
     /// Starts the writer.
-    pub fn start(client: Client, leading: watch::Receiver<bool>) -> Self {
+    pub fn start(client: Client, leading: watch::Receiver<bool>, leads_to: &Leading) -> Self {
+        let trouble = Trouble::default();
+        let follow = |service| {
+            let namespace = leads_to.namespace.as_deref();
+            let ours = follow::of_service(client.clone(), service, trouble.clone());
+            (ours, follow::of_gateways(client.clone(), namespace, trouble.clone()))
+        };
+        let followed = leads_to.service.as_ref().map_or_else(|| (follow::nothing(), follow::nothing()), follow);
+        Self::following(client, leading, followed, trouble)
+    }
+
+    fn following(
+        client: Client,
+        leading: watch::Receiver<bool>,
+        (ours, present): (Followed, Followed),
+        following: Trouble,
+    ) -> Self {
         let (view, views) = watch::channel(View::new());
         let (end, ended) = oneshot::channel();
         let (tell, unwritten) = watch::channel(Unwritten::default());
@@ -59,6 +91,8 @@ impl InfrastructureWriter {
             client,
             views,
             leading,
+            ours,
+            present,
             writes: JoinSet::new(),
             under_way: BTreeSet::new(),
             paces: BTreeMap::new(),
@@ -66,7 +100,7 @@ impl InfrastructureWriter {
             trouble: trouble.clone(),
         };
         tokio::spawn(writer.run(ended));
-        Self { view, unwritten, end: Some(end), trouble }
+        Self { view, unwritten, end: Some(end), troubles: [trouble, following] }
     }
 
     /// Tells how everything is, and is to be.
@@ -96,8 +130,8 @@ impl InfrastructureWriter {
     }
 
     /// What keeps it from writing.
-    pub fn trouble(&self) -> &Trouble {
-        &self.trouble
+    pub fn troubles(&self) -> &[Trouble; 2] {
+        &self.troubles
     }
 }
 
@@ -105,13 +139,42 @@ struct Writer {
     client: Client,
     views: watch::Receiver<View>,
     leading: watch::Receiver<bool>,
-    writes: JoinSet<(NamespacedName, Action, Result<(), Failure>)>,
+    /// The slices of our own Service.
+    ours: Followed,
+    /// Those that are kept for Gateways.
+    present: Followed,
+    writes: JoinSet<(Object, Act, Result<(), Failure>)>,
     /// What is being written.
-    under_way: BTreeSet<NamespacedName>,
+    under_way: BTreeSet<Object>,
     /// What was done.
-    paces: BTreeMap<NamespacedName, Pace<Action>>,
+    paces: BTreeMap<Object, Pace<Act>>,
     unwritten: watch::Sender<Unwritten>,
     trouble: Trouble,
+}
+
+/// What is written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Object {
+    Service(NamespacedName),
+    Slice(NamespacedName),
+}
+
+/// What is done about it.
+#[derive(Clone, Debug, PartialEq)]
+enum Act {
+    Service(Action),
+    Slice(SliceAction),
+}
+
+impl Object {
+    /// So many things may be done about it without a pause. A Service is made, gets what its Gateway gives, is changed;
+    /// slices follow our Pods, which come and go several at a time.
+    fn at_once(&self) -> u32 {
+        match self {
+            Self::Service(_) => 4,
+            Self::Slice(_) => 32,
+        }
+    }
 }
 
 impl Writer {
@@ -128,6 +191,8 @@ impl Writer {
                     return;
                 }
                 Ok(()) = self.views.changed() => {}
+                Ok(()) = self.ours.changed() => {}
+                Ok(()) = self.present.changed() => {}
                 Ok(()) = self.leading.changed() => {
                     if !*self.leading.borrow() {
                         // Another may be writing already.
@@ -138,8 +203,8 @@ impl Writer {
                     }
                 }
                 Some(written) = self.writes.join_next() => {
-                    if let Ok((name, action, outcome)) = written {
-                        self.written(name, action, outcome, Instant::now());
+                    if let Ok((object, act, outcome)) = written {
+                        self.written(object, act, outcome, Instant::now());
                     }
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
@@ -152,51 +217,74 @@ impl Writer {
         if !*self.leading.borrow_and_update() {
             return None;
         }
-        let (mut begun, mut due) = (Vec::new(), None);
-        let view = self.views.borrow_and_update();
-        for (name, (wanted, seen)) in view.iter().filter(|(name, _)| !self.under_way.contains(*name)) {
-            let Some(action) = action(name, wanted, seen.as_deref()) else {
-                if let Some(pace) = self.paces.get_mut(name) {
-                    pace.settled();
-                }
-                continue;
-            };
-            match self.paces.get(name).map(|pace| pace.due(&action)).filter(|again| *again > now) {
-                Some(again) => due = Some(due.map_or(again, |due: Instant| due.min(again))),
-                _ if self.writes.len() + begun.len() < AT_ONCE => begun.push((name.clone(), action)),
-                // The end of another is the time for it.
-                _ => {}
+        let lacking = self.lacking();
+        for (object, pace) in &mut self.paces {
+            if !lacking.contains_key(object) && !self.under_way.contains(object) {
+                pace.settled(now);
             }
         }
-        self.paces.retain(|name, _| view.contains_key(name));
-        drop(view);
-        for (name, action) in begun {
-            let client = self.client.clone();
-            self.under_way.insert(name.clone());
-            self.writes.spawn(async move {
-                let outcome = perform(&client, &name, &action).await;
-                (name, action, outcome)
-            });
+        self.paces.retain(|_, pace| !pace.is_over(now));
+        let mut due: Option<Instant> = None;
+        for (object, act) in lacking {
+            if self.under_way.contains(&object) {
+                continue;
+            }
+            match self.paces.get(&object).map(|pace| pace.due(&act)).filter(|again| *again > now) {
+                Some(again) => due = Some(due.map_or(again, |due| due.min(again))),
+                None if self.writes.len() < AT_ONCE => {
+                    let client = self.client.clone();
+                    self.under_way.insert(object.clone());
+                    self.writes.spawn(async move {
+                        let outcome = perform(&client, &object, &act).await;
+                        (object, act, outcome)
+                    });
+                }
+                // The end of another is the time for it.
+                None => {}
+            }
         }
         self.tell();
         due
     }
 
-    fn written(&mut self, name: NamespacedName, action: Action, outcome: Result<(), Failure>, now: Instant) {
-        self.under_way.remove(&name);
-        let pace = self.paces.entry(name.clone()).or_insert_with(|| Pace::new(now));
+    /// Everything that is not as it is to be.
+    fn lacking(&mut self) -> BTreeMap<Object, Act> {
+        let view = self.views.borrow_and_update();
+        let (ours, present) = (self.ours.borrow_and_update(), self.present.borrow_and_update());
+        let mut lacking = BTreeMap::new();
+        for (name, viewed) in view.iter() {
+            let (wanted, seen): &Viewed = viewed;
+            if let Some(action) = action(name, wanted, seen.as_deref()) {
+                lacking.insert(Object::Service(name.clone()), Act::Service(action));
+            }
+            // We are one of our Pods: without any slice it is the flag that is wrong, and what leads to us stays.
+            if let (Some(ours), Some(present)) = (ours.as_ref().filter(|ours| !ours.is_empty()), present.as_ref()) {
+                let actions = slices::actions(name, viewed, ours, present).into_iter();
+                lacking.extend(actions.map(|(slice, action)| (Object::Slice(slice), Act::Slice(action))));
+            }
+        }
+        lacking
+    }
+
+    fn written(&mut self, object: Object, act: Act, outcome: Result<(), Failure>, now: Instant) {
+        self.under_way.remove(&object);
+        let pace = self.paces.entry(object.clone()).or_insert_with(|| Pace::new(object.at_once(), now));
         let failed = outcome.err().map(|Failure { code, error }| {
             if pace.failed().is_none_or(|(_, known)| known != code) {
-                tracing::warn!(service = %name, %error, "the Service of a Gateway is not written; it will be tried again");
+                let (what, name) = match &object {
+                    Object::Service(name) => ("the Service", name),
+                    Object::Slice(name) => ("an EndpointSlice", name),
+                };
+                tracing::warn!(%name, %error, "{what} of a Gateway is not written; it will be tried again");
             }
             code
         });
-        pace.done(action, failed, now);
+        pace.done(act, failed, now);
     }
 
     /// Says what is wrong now.
     fn tell(&self) {
-        let failing = || self.paces.iter().filter_map(|(name, pace)| Some((name, pace.failed()?)));
+        let failing = || self.paces.iter().filter_map(|(object, pace)| Some((object, pace.failed()?)));
         match failing().next() {
             // The log has it already.
             Some((_, (_, code))) => {
@@ -206,7 +294,11 @@ impl Writer {
             None => self.trouble.clear(),
         }
         let told = failing().filter(|(_, (times, _))| *times >= TOLD);
-        let unwritten: BTreeMap<_, _> = told.map(|(name, (_, code))| (name.clone(), code)).collect();
+        let of_service = |(object, (_, code)): (&Object, (u32, u16))| match object {
+            Object::Service(name) => Some((name.clone(), code)),
+            Object::Slice(_) => None,
+        };
+        let unwritten: BTreeMap<_, _> = told.filter_map(of_service).collect();
         self.unwritten.send_if_modified(|present| {
             let news = **present != unwritten;
             if news {
@@ -218,23 +310,13 @@ impl Writer {
 }
 
 /// Does one thing. An object that is there already, is gone, or is another one by now, is no error: it will be seen.
-async fn perform(client: &Client, name: &NamespacedName, action: &Action) -> Result<(), Failure> {
-    let services: Api<v1::Service> = Api::namespaced(client.clone(), &name.namespace);
+async fn perform(client: &Client, object: &Object, act: &Act) -> Result<(), Failure> {
     let asked = async {
-        match action {
-            Action::Create(body) => {
-                let service = serde_json::from_value(body.clone()).map_err(kube::Error::SerdeError)?;
-                let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-                services.create(&params, &service).await.map(drop)
-            }
-            Action::Apply(body) => {
-                let params = PatchParams::apply(MANAGER).force();
-                services.patch(&name.name, &params, &Patch::Apply(body)).await.map(drop)
-            }
-            Action::Delete(uid) => {
-                let preconditions = Preconditions { uid: Some(uid.to_string()), ..Preconditions::default() };
-                services.delete(&name.name, &DeleteParams::default().preconditions(preconditions)).await.map(drop)
-            }
+        match (object, act) {
+            (Object::Service(name), Act::Service(action)) => write_service(client, name, action).await,
+            (Object::Slice(name), Act::Slice(action)) => write_slice(client, name, action).await,
+            // They are made together.
+            _ => Ok(()),
         }
     };
     match timeout(WRITE_TIME, asked).await {
@@ -242,6 +324,42 @@ async fn perform(client: &Client, name: &NamespacedName, action: &Action) -> Res
         Ok(outcome) => Ok(outcome?),
         Err(_) => Err(Failure { code: 0, error: "the API server does not answer".to_owned() }),
     }
+}
+
+async fn write_service(client: &Client, name: &NamespacedName, action: &Action) -> kube::Result<()> {
+    let services: Api<v1::Service> = Api::namespaced(client.clone(), &name.namespace);
+    match action {
+        Action::Create(body) => {
+            let service = serde_json::from_value(body.clone()).map_err(kube::Error::SerdeError)?;
+            services.create(&posted(), &service).await.map(drop)
+        }
+        Action::Apply(body) => {
+            let params = PatchParams::apply(MANAGER).force();
+            services.patch(&name.name, &params, &Patch::Apply(body)).await.map(drop)
+        }
+        Action::Merge(body) => {
+            let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+            services.patch(&name.name, &params, &Patch::Merge(body)).await.map(drop)
+        }
+        Action::Delete(uid) => services.delete(&name.name, &of_uid(uid)).await.map(drop),
+    }
+}
+
+async fn write_slice(client: &Client, name: &NamespacedName, action: &SliceAction) -> kube::Result<()> {
+    let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), &name.namespace);
+    match action {
+        SliceAction::Create(slice) => slices.create(&posted(), slice).await.map(drop),
+        SliceAction::Replace(slice) => slices.replace(&name.name, &posted(), slice).await.map(drop),
+        SliceAction::Delete(uid) => slices.delete(&name.name, &of_uid(uid)).await.map(drop),
+    }
+}
+
+fn posted() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+}
+
+fn of_uid(uid: &str) -> DeleteParams {
+    DeleteParams::default().preconditions(Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 
 use super::action::tests::{made, name, wanted};
 use super::pace::{LONGEST_DELAY, SEEN_TIME};
+use super::slices::tests::{own, viewed};
 use super::*;
 use crate::fake_api::{Asked, client, failure};
 
@@ -31,7 +32,7 @@ fn start() -> (InfrastructureWriter, mpsc::UnboundedReceiver<Pending>, watch::Se
         async { answered.await.unwrap_or_else(|_| failure(500)) }
     });
     let (lead, leading) = watch::channel(true);
-    (InfrastructureWriter::start(client, leading), pending, lead)
+    (InfrastructureWriter::start(client, leading, &Leading::default()), pending, lead)
 }
 
 fn view(wanted: Infrastructure, seen: Option<Service>) -> View {
@@ -70,7 +71,7 @@ async fn what_is_there_already_is_looked_at_and_not_made_again() {
     // It was made by the leader before us, which the watch tells.
     writer.look(view(plain, Some(made(body, "s"))));
     assert!(timeout(SEEN_TIME * 10, writes.recv()).await.is_err());
-    assert_eq!(writer.trouble().line(), None);
+    assert_eq!(writer.troubles()[0].line(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,7 +80,7 @@ async fn what_fails_is_tried_again_and_told() {
     writer.look(view(wanted("1", "10.0.0.1", None), None));
     writes.recv().await.unwrap().answer.send(failure(403)).unwrap();
     let again = writes.recv().await.unwrap();
-    assert!(writer.trouble().line().unwrap().contains("HTTP status 403"));
+    assert!(writer.troubles()[0].line().unwrap().contains("HTTP status 403"));
     let unwritten = writer.unwritten();
     assert!(unwritten.borrow().is_empty(), "it may be nothing");
     again.answer.send(failure(403)).unwrap();
@@ -87,8 +88,42 @@ async fn what_fails_is_tried_again_and_told() {
     assert_eq!(**unwritten.borrow(), BTreeMap::from([(name(), 403)]));
     writer.look(view(wanted("1", "10.0.0.1", None), Some(made(body, "s"))));
     assert!(timeout(LONGEST_DELAY * 2, writes.recv()).await.is_err());
-    assert_eq!(writer.trouble().line(), None);
+    assert_eq!(writer.troubles()[0].line(), None);
     assert!(unwritten.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn slices_follow_those_of_our_own_service() {
+    let (sender, mut writes) = mpsc::unbounded_channel();
+    let client = client(move |asked| {
+        let (answer, answered) = oneshot::channel();
+        sender.send(Pending { asked, answer }).unwrap();
+        async { answered.await.unwrap_or_else(|_| failure(500)) }
+    });
+    let (_lead, leading) = watch::channel(true);
+    let (ours, of_ours) = watch::channel(None);
+    let (present, of_gateways) = watch::channel(None);
+    let writer = InfrastructureWriter::following(client, leading, (of_ours, of_gateways), Trouble::default());
+    writer.look([(name(), viewed(&[(80, 20000)]))].into());
+    ours.send_replace(Some([own("a", &["10.1.0.1"])].into()));
+    assert!(timeout(SEEN_TIME, writes.recv()).await.is_err(), "what is there is not known yet");
+    present.send_replace(Some(slices::Slices::new()));
+    let write = writes.recv().await.unwrap();
+    assert_eq!(
+        (&*write.asked.method, &*write.asked.path),
+        ("POST", "/apis/discovery.k8s.io/v1/namespaces/web/endpointslices")
+    );
+    let mut slice: EndpointSlice = serde_json::from_value(write.grant()).unwrap();
+    slice.metadata.uid = Some("u".to_owned());
+    slice.metadata.resource_version = Some("7".to_owned());
+    let slice_name = NamespacedName::new("web", slice.metadata.name.clone().unwrap());
+    present.send_replace(Some([(slice_name, Arc::new(slice))].into()));
+    ours.send_replace(Some([own("a", &["10.1.0.1", "10.1.0.2"])].into()));
+    let write = writes.recv().await.unwrap();
+    assert_eq!((&*write.asked.method, &write.asked.body["metadata"]["resourceVersion"]), ("PUT", &json!("7")));
+    write.grant();
+    ours.send_replace(Some(slices::Slices::new()));
+    assert!(timeout(SEEN_TIME / 2, writes.recv()).await.is_err(), "without any Pod of ours what leads to us stays");
 }
 
 #[tokio::test(start_paused = true)]

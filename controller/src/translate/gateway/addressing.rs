@@ -6,10 +6,11 @@
 //!                                            +--> effective <--+   where addresses are recorded: both
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use genkan_routing::model::Protocol;
 use genkan_routing::report::Problem;
 
 use super::addresses::{Allocation, Claim, Pool, Refused, Request, allocate};
@@ -19,7 +20,10 @@ use super::gateways::{GatewayOutcome, Refusal};
 use super::infrastructure::{GatewayService, Infrastructure, Record, service_of};
 use super::parameters::AddressSource;
 use super::reason::{ADDRESS_NOT_ASSIGNED, ADDRESS_NOT_USABLE};
-use crate::resources::{Key, Kind, NamespacedName, Shown};
+use super::serviced;
+use super::status::GatewayAddress;
+use super::target_ports::{self, PortClaim, Target};
+use crate::resources::{Key, Kind, NamespacedName, PublicPort, Shown};
 use crate::settings::Settings;
 
 /// Where all Gateways are reached.
@@ -32,24 +36,59 @@ pub(crate) struct Plan {
     /// What can't be had.
     pub(crate) problems: Vec<Problem>,
     /// What each Gateway is to have, also before it is recorded.
-    pub(crate) promised: BTreeMap<NamespacedName, Promise<IpAddr>>,
+    pub(crate) promised: BTreeMap<NamespacedName, Promise>,
 }
 
 /// What is known besides the Gateways and their Services.
 pub(crate) struct Known<'a> {
     /// What the plan before promised. It may be on its way to the record: nobody else gets it, however old.
-    pub(crate) promised: &'a BTreeMap<NamespacedName, Promise<IpAddr>>,
+    pub(crate) promised: &'a BTreeMap<NamespacedName, Promise>,
     /// What statuses say.
     pub(crate) shown: &'a BTreeMap<NamespacedName, Shown>,
+    /// The ports that Gateways ask for.
+    pub(crate) ports: BTreeMap<&'a NamespacedName, BTreeSet<PublicPort>>,
+    /// The ports of TCP and UDP services, which are not for Gateways.
+    pub(crate) services: &'a BTreeSet<(Protocol, u16)>,
 }
 
 /// Where a Gateway is reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Addressing {
-    /// Its own addresses; `None`: it is on the controller's.
-    pub(crate) own: Option<Vec<IpAddr>>,
+    /// Where.
+    pub(crate) reach: Reach,
     /// Why its `Programmed` condition is false, when an address is the reason.
     pub(crate) trouble: Option<Refusal>,
+}
+
+/// Where a Gateway is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// On the controller's addresses.
+    Controller,
+    /// At addresses of its own, of this host.
+    Own(Vec<IpAddr>),
+    /// Through a Service of its own.
+    Service {
+        /// The ports of ours that it leads to.
+        targets: BTreeMap<PublicPort, u16>,
+        /// The Service's addresses.
+        addresses: Assigned,
+    },
+}
+
+/// The addresses of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Assigned {
+    /// These.
+    These(Vec<GatewayAddress>),
+    /// Those of the nodes that our Pods run on.
+    Nodes,
+}
+
+impl Default for Assigned {
+    fn default() -> Self {
+        Self::These(Vec::new())
+    }
 }
 
 /// Plans for Gateways in order of age.
@@ -66,23 +105,28 @@ pub(crate) fn plan(
         .collect();
     let allocations = allocate(&claims, &settings.bind_addresses);
     let holders = holders(gateways, &allocations);
+    let ports = known.allocate_ports(gateways, settings);
     let mut plan = Plan::default();
-    for ((name, gateway), allocation) in gateways.iter().zip(allocations) {
-        let addresses = known.given(name, gateway, &allocation);
+    for (((name, gateway), allocation), ports) in gateways.iter().zip(allocations).zip(ports) {
+        let promise = known.promise(name, gateway, &allocation, ports);
+        let (addresses, ports) = (promise.addresses.clone(), promise.ports.clone());
         if settings.record_addresses {
-            let promise = Promise { uid: gateway.wish.uid.clone(), addresses: addresses.clone() };
+            plan.keep(name, gateway, &promise, settings);
             plan.promised.insert((*name).clone(), promise);
-            plan.keep(name, gateway, &allocation, settings);
         }
         if !gateway.ours {
             continue;
         }
         let key = Key { kind: Kind::Gateway, name: (*name).clone() };
         let mut findings = Findings::new(key.object_ref());
-        let addressing = match gateway.source {
+        let addressing = match &gateway.source {
             // What is kept for it is still its own, and the controller's addresses are not.
-            _ if gateway.refused.is_some() => Addressing { own: Some(addresses.proven), trouble: None },
+            _ if gateway.refused.is_some() => Addressing { reach: kept(gateway, addresses, ports), trouble: None },
             AddressSource::Shared => shared(gateway, settings, &mut findings),
+            AddressSource::Service(template) => {
+                let wanted = known.ports.get(*name).map_or(0, BTreeSet::len);
+                serviced::addressing(name, gateway, template, (wanted, ports), &mut findings)
+            }
             AddressSource::Pool(_) => {
                 tell_lost(gateway, &allocation, &holders, &mut findings);
                 pooled(name, gateway, &allocation.refused, addresses, settings, &mut findings)
@@ -106,7 +150,7 @@ fn pool(gateway: &GatewayOutcome) -> Option<&Pool> {
         // It can't be recorded that it has one.
         _ if gateway.wish.record == Record::Foreign => None,
         AddressSource::Pool(pool) => Some(pool),
-        AddressSource::Shared => None,
+        AddressSource::Shared | AddressSource::Service(_) => None,
     }
 }
 
@@ -121,16 +165,65 @@ impl Known<'_> {
             _ if gateway.ours && gateway.refused.is_some() => certain(evidence),
             AddressSource::Pool(_) if gateway.wish.record == Record::Foreign => certain(evidence),
             AddressSource::Pool(_) => evidence,
-            AddressSource::Shared => Evidence::default(),
+            AddressSource::Shared | AddressSource::Service(_) => Evidence::default(),
+        }
+    }
+
+    /// Gives every Gateway with a Service its ports.
+    fn allocate_ports(
+        &self,
+        gateways: &[(&NamespacedName, &Arc<GatewayOutcome>)],
+        settings: &Settings,
+    ) -> Vec<Vec<Target>> {
+        let Some(range) = &settings.target_ports else { return vec![Vec::new(); gateways.len()] };
+        let claims: Vec<_> = gateways.iter().map(|(name, gateway)| self.port_claim(name, gateway)).collect();
+        let ours = [settings.http_port, settings.https_port, settings.healthz_port];
+        let occupied = ours.into_iter().chain(self.services.iter().map(|(_, port)| *port)).collect();
+        target_ports::allocate(&claims, range, &occupied).into_iter().map(|one| one.into_iter().collect()).collect()
+    }
+
+    fn port_claim(&self, name: &NamespacedName, gateway: &GatewayOutcome) -> PortClaim {
+        let before = self.promised.get(name).and_then(|promise| promise.to(&gateway.wish));
+        let shown = self.shown.get(name).map(|shown| &shown.ports[..]).unwrap_or_default();
+        let has = weigh(gateway.wish.record.ports(), shown, before.map(|before| &before.ports));
+        match &gateway.source {
+            // As with addresses: what it has stays its own, whatever is wrong with it now.
+            _ if gateway.ours && gateway.refused.is_some() => PortClaim { wanted: None, has: certain(has) },
+            AddressSource::Service(_) if gateway.wish.record == Record::Foreign => {
+                PortClaim { wanted: None, has: certain(has) }
+            }
+            AddressSource::Service(_) => PortClaim { wanted: self.ports.get(name).cloned(), has },
+            AddressSource::Shared | AddressSource::Pool(_) => {
+                PortClaim { wanted: Some(BTreeSet::new()), has: Evidence::default() }
+            }
         }
     }
 
     /// What a Gateway is given, and what of it is proven.
-    fn given(&self, name: &NamespacedName, gateway: &GatewayOutcome, allocation: &Allocation) -> Given<IpAddr> {
+    fn promise(
+        &self,
+        name: &NamespacedName,
+        gateway: &GatewayOutcome,
+        allocation: &Allocation,
+        ports: Vec<Target>,
+    ) -> Promise {
         let before = self.promised.get(name).and_then(|promise| promise.to(&gateway.wish));
-        let recorded = gateway.wish.record.addresses();
-        Given::now(allocation.addresses.clone(), before.map(|before| &before.addresses), recorded)
+        let (record, addresses) = (&gateway.wish.record, allocation.addresses.clone());
+        Promise {
+            uid: gateway.wish.uid.clone(),
+            addresses: Given::now(addresses, before.map(|before| &before.addresses), record.addresses()),
+            ports: Given::now(ports, before.map(|before| &before.ports), record.ports()),
+        }
     }
+}
+
+/// What is kept for a Gateway that is not served now.
+fn kept(gateway: &GatewayOutcome, addresses: Given<IpAddr>, ports: Given<Target>) -> Reach {
+    if ports.proven.is_empty() {
+        return Reach::Own(addresses.proven);
+    }
+    let (addresses, _) = serviced::assigned(&gateway.wish.record);
+    Reach::Service { targets: ports.proven.into_iter().collect(), addresses }
 }
 
 /// Who has which address.
@@ -160,17 +253,22 @@ fn tell_lost(
 
 impl Plan {
     /// What is to become of a Gateway's Service.
-    fn keep(&mut self, name: &NamespacedName, gateway: &GatewayOutcome, allocation: &Allocation, settings: &Settings) {
+    fn keep(&mut self, name: &NamespacedName, gateway: &GatewayOutcome, promise: &Promise, settings: &Settings) {
         let is_ours = match gateway.wish.record {
             Record::Missing => false,
             Record::Own(_) | Record::Stale => true,
             Record::Foreign => return,
         };
-        let infrastructure = match gateway.source {
+        let controller = &settings.gateway_controller_name;
+        let infrastructure = match &gateway.source {
             _ if gateway.ours && gateway.refused.is_some() => return,
             AddressSource::Pool(_) if gateway.ours => {
-                let controller = &settings.gateway_controller_name;
-                Infrastructure::Service(Arc::new(gateway.wish.service(name, &allocation.addresses, controller)))
+                Infrastructure::Service(Arc::new(gateway.wish.service(name, &promise.addresses.all, controller)))
+            }
+            AddressSource::Service(template) if gateway.ours => {
+                // A Service has a port at least. One that is there stays: it may have an address that is hard to get.
+                let Some(spec) = serviced::spec(gateway, template, &promise.ports.all) else { return };
+                Infrastructure::Service(Arc::new(gateway.wish.leading(name, Some(spec), controller)))
             }
             _ if is_ours => Infrastructure::Nothing,
             _ => return,
@@ -195,7 +293,7 @@ fn shared(gateway: &GatewayOutcome, settings: &Settings, findings: &mut Findings
             trouble = Some(Refusal { reason: ADDRESS_NOT_USABLE, message: message.to_owned() });
         }
     }
-    Addressing { own: None, trouble }
+    Addressing { reach: Reach::Controller, trouble }
 }
 
 /// A Gateway with addresses of a pool.
@@ -213,7 +311,7 @@ fn pooled(
         let refusal = Refusal { reason: ADDRESS_NOT_ASSIGNED, message: message.clone() };
         findings.error("", ADDRESS_NOT_ASSIGNED, message, format!("rename or delete Service {service}"));
         // What it had before it still has.
-        return Addressing { own: Some(addresses.proven), trouble: Some(refusal) };
+        return Addressing { reach: Reach::Own(addresses.proven), trouble: Some(refusal) };
     }
     let mut trouble = None;
     for (field, reason, message, mend) in refusals(gateway, refused) {
@@ -221,14 +319,14 @@ fn pooled(
         findings.error(field, reason, message, mend);
     }
     if !settings.record_addresses {
-        return Addressing { own: Some(addresses.all), trouble };
+        return Addressing { reach: Reach::Own(addresses.all), trouble };
     }
     if addresses.proven.len() < addresses.all.len() {
         // It takes a moment; the writer of infrastructure tells when it does not succeed.
         let message = "an address is being recorded on the Gateway's Service".to_owned();
         trouble.get_or_insert(Refusal { reason: ADDRESS_NOT_ASSIGNED, message });
     }
-    Addressing { own: Some(addresses.proven), trouble }
+    Addressing { reach: Reach::Own(addresses.proven), trouble }
 }
 
 /// What a Gateway does not get: where it asks for it, the reason, the message and the mend.

@@ -4,9 +4,11 @@
 //! alone gives nobody what another has by better evidence: by what this process gave and saw recorded, or by a record that
 //! agrees with what tenants can't write.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::infrastructure::Wish;
+use super::target_ports::Target;
 
 /// How many kinds of evidence there are.
 pub(crate) const GRADES: usize = 5;
@@ -30,15 +32,17 @@ pub(crate) struct Given<T> {
 }
 
 /// What was given to a Gateway of this uid.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Promise<A> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Promise {
     /// The Gateway's uid.
     pub(crate) uid: Arc<str>,
-    /// Addresses.
-    pub(crate) addresses: Given<A>,
+    /// Addresses of a pool.
+    pub(crate) addresses: Given<IpAddr>,
+    /// Ports that its Service leads to.
+    pub(crate) ports: Given<Target>,
 }
 
-impl<A> Promise<A> {
+impl Promise {
     /// Itself, if it was made to this Gateway and not to an earlier one of the name.
     pub(crate) fn to(&self, wish: &Wish) -> Option<&Self> {
         (self.uid == wish.uid).then_some(self)

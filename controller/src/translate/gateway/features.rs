@@ -60,14 +60,22 @@ const SUPPORTED: &[&str] = &[
 /// What of it works only where each Gateway has addresses of its own.
 const WITH_OWN_ADDRESSES: &[&str] = &["GatewayInfrastructure", "GatewayStaticAddresses"];
 
+/// What of it does not work where load balancers give the addresses: several at once, and taking one away again.
+const WITH_OUR_ADDRESSES: &[&str] = &["GatewayStaticAddresses"];
+
 /// What works for the Gateways of a class, in order of name.
 pub(crate) fn supported(source: &AddressSource) -> &'static [&'static str] {
-    static WITH_SHARED_ADDRESSES: LazyLock<Vec<&str>> =
-        LazyLock::new(|| SUPPORTED.iter().filter(|name| !WITH_OWN_ADDRESSES.contains(name)).copied().collect());
+    static WITH_SHARED_ADDRESSES: LazyLock<Vec<&str>> = LazyLock::new(|| without(WITH_OWN_ADDRESSES));
+    static WITH_SERVICES: LazyLock<Vec<&str>> = LazyLock::new(|| without(WITH_OUR_ADDRESSES));
     match source {
         AddressSource::Pool(_) => SUPPORTED,
         AddressSource::Shared => &WITH_SHARED_ADDRESSES,
+        AddressSource::Service(_) => &WITH_SERVICES,
     }
+}
+
+fn without(names: &[&str]) -> Vec<&'static str> {
+    SUPPORTED.iter().filter(|name| !names.contains(name)).copied().collect()
 }
 
 #[cfg(test)]
@@ -87,5 +95,8 @@ mod tests {
         let [own, shared] = [AddressSource::Pool(Arc::default()), AddressSource::Shared].map(|it| supported(&it));
         let missing: Vec<_> = own.iter().filter(|name| !shared.contains(name)).copied().collect();
         assert_eq!(missing, WITH_OWN_ADDRESSES);
+        let services = supported(&AddressSource::Service(Arc::default()));
+        let missing: Vec<_> = own.iter().filter(|name| !services.contains(name)).copied().collect();
+        assert_eq!(missing, WITH_OUR_ADDRESSES);
     }
 }

@@ -1,21 +1,21 @@
 //! The status of a Gateway and of its listeners.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use genkan_routing::report::{Problem, Severity};
 
-use super::addressing::Addressing;
+use super::addressing::{Addressing, Assigned, Reach};
 use super::attached::Attached;
 use super::gateways::{GatewayListener, GatewayOutcome, Refusal, Verdict};
 use super::listener_sets::SetOutcome;
 use super::parent::ParentKey;
 use super::ports::{Parent, ParentListener};
 use super::reason::{
-    ACCEPTED, CONFIGURATION_CHANGED, GATEWAY_CLASS_NOT_FOUND, INVALID, LISTENERS_NOT_VALID, NO_CONFLICTS, NOT_ALLOWED,
-    PARENT_NOT_ACCEPTED, PENDING, PROGRAMMED, RESOLVED_REFS, UNSUPPORTED_VALUE,
+    ACCEPTED, ASSIGNED, CONFIGURATION_CHANGED, GATEWAY_CLASS_NOT_FOUND, INVALID, LISTENERS_NOT_VALID, NO_CONFLICTS,
+    NOT_ALLOWED, PARENT_NOT_ACCEPTED, PENDING, PROGRAMMED, RESOLVED_REFS, UNSUPPORTED_VALUE,
 };
 use super::status::{Cond, CondKind, GatewayAddress, GatewayStatus, ListenerSetStatus, ListenerStatus};
+use crate::resources::Shown;
 
 /// Where the report has no better word.
 const UNTOLD: Cow<'static, str> = Cow::Borrowed("see the report");
@@ -52,9 +52,15 @@ pub(crate) fn status(known: &Known<'_>, attached_listener_sets: Option<u32>) -> 
         let message = "clients are let in whatever certificates they show, or none";
         conditions.push(Cond::holds(CondKind::InsecureFrontendValidationMode, CONFIGURATION_CHANGED, message));
     }
+    if let Reach::Service { targets, .. } = &known.addressing.reach
+        && !targets.is_empty()
+    {
+        conditions.push(Cond::holds(CondKind::TargetPorts, ASSIGNED, Shown::tell(targets.iter())));
+    }
     Some(GatewayStatus {
-        addresses: known.addressing.own.iter().flatten().map(address).collect(),
-        shared_addresses: known.addressing.own.is_none(),
+        addresses: known.addresses(),
+        shared_addresses: known.addressing.reach == Reach::Controller,
+        node_addresses: matches!(&known.addressing.reach, Reach::Service { addresses: Assigned::Nodes, .. }),
         conditions,
         listeners,
         attached_listener_sets,
@@ -99,11 +105,16 @@ fn refusal_of(outcome: &GatewayOutcome) -> Option<&'static str> {
     outcome.refused.as_ref().map(|refusal| refusal.reason)
 }
 
-fn address(address: &IpAddr) -> GatewayAddress {
-    GatewayAddress { kind: "IPAddress".into(), value: address.to_string() }
-}
-
 impl Known<'_> {
+    /// The addresses that are known here.
+    fn addresses(&self) -> Vec<GatewayAddress> {
+        match &self.addressing.reach {
+            Reach::Own(own) => own.iter().map(|ip| GatewayAddress::read(&ip.to_string())).collect(),
+            Reach::Service { addresses: Assigned::These(all), .. } => all.clone(),
+            Reach::Service { addresses: Assigned::Nodes, .. } | Reach::Controller => Vec::new(),
+        }
+    }
+
     fn accepted(&self) -> Cond {
         if let Some(Refusal { reason, message }) = &self.outcome.refused {
             return Cond::fails(CondKind::Accepted, reason, message.clone());
@@ -188,6 +199,9 @@ impl Known<'_> {
     fn listener_programmed(&self, verdict: Verdict, placed: &ParentListener) -> Cond {
         if placed.bound.is_some() {
             return Cond::holds(CondKind::Programmed, PROGRAMMED, "the listener is served");
+        }
+        if verdict.serves() {
+            return Cond::fails(CondKind::Programmed, PENDING, "it has no address, or no port of our Pods, yet");
         }
         let message =
             if verdict.is_accepted() { "references that it needs are not resolved" } else { "it is not accepted" };

@@ -1,16 +1,20 @@
 //! Infrastructure: the objects that are kept in the cluster for a Gateway, as they are to be.
 //!
 //! A Gateway with addresses of a pool has a Service without selector and ports. It records the addresses, so that every
-//! replica and every restart agrees, and carries the labels and annotations of `spec.infrastructure`.
+//! replica and every restart agrees, and carries the labels and annotations of `spec.infrastructure`. A Gateway with a
+//! Service of its own has one whose ports lead to ports of our Pods, which it records by that.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use gateway_api::apis::experimental::gateways::Gateway;
+use genkan_policies::{ExternalTrafficPolicy, ServiceKind, ServiceTemplate};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 
-use crate::resources::{GATEWAY_CONTROLLER, GATEWAY_NAME, NamespacedName, OfGateway};
+use super::target_ports::Target;
+use crate::resources::{GATEWAY_CONTROLLER, GATEWAY_NAME, NamespacedName, OfGateway, PublicPort, Service, Wire};
 use crate::translate::reader::Reader;
 
 /// A Service's name and a label's value are no longer than this.
@@ -38,6 +42,66 @@ pub struct GatewayService {
     pub labels: BTreeMap<String, String>,
     /// Everything that its annotations are to have.
     pub annotations: BTreeMap<String, String>,
+    /// What it is like. `None`: it has neither ports nor an address, and only records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<ServiceSpec>,
+}
+
+/// What a Service that leads to our Pods is like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceSpec {
+    /// `type`.
+    #[serde(rename = "type")]
+    pub kind: ServiceKind,
+    /// `ports`, in order.
+    pub ports: Vec<TargetPort>,
+    /// `loadBalancerClass`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_balancer_class: Option<String>,
+    /// `externalTrafficPolicy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_traffic_policy: Option<ExternalTrafficPolicy>,
+    /// `loadBalancerIP`, or `clusterIP` where the cluster gives the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+}
+
+/// A port of a Service, and the port of our Pods that it leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetPort {
+    /// As clients see it.
+    #[serde(flatten)]
+    pub public: PublicPort,
+    /// `targetPort`.
+    pub target: u16,
+}
+
+impl ServiceSpec {
+    /// A Service of this kind with these ports.
+    pub(crate) fn new(template: &ServiceTemplate, ports: &[Target], address: Option<IpAddr>) -> Self {
+        let balanced = template.kind == ServiceKind::LoadBalancer;
+        let mut ports: Vec<_> =
+            ports.iter().map(|(public, target)| TargetPort { public: *public, target: *target }).collect();
+        ports.sort_unstable();
+        Self {
+            kind: template.kind,
+            ports,
+            load_balancer_class: template.load_balancer_class.clone().filter(|_| balanced),
+            external_traffic_policy: template
+                .external_traffic_policy
+                .filter(|_| template.kind != ServiceKind::ClusterIp),
+            address,
+        }
+    }
+}
+
+impl TargetPort {
+    /// The name of the port: it is the same as long as clients see the same port, so that its node port stays.
+    pub fn name(self) -> String {
+        format!("{}-{}", self.public.wire.as_str(), self.public.number)
+    }
 }
 
 impl GatewayService {
@@ -62,12 +126,27 @@ pub(crate) enum Record {
     /// There is none.
     #[default]
     Missing,
-    /// It is the Gateway's, which has these addresses.
-    Own(Vec<IpAddr>),
+    /// It is the Gateway's.
+    Own(Box<Recorded>),
     /// It was made for a Gateway of this name that is no more.
     Stale,
     /// Somebody else made it.
     Foreign,
+}
+
+/// What the Service of a Gateway tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    /// The addresses of a pool that it says the Gateway has.
+    addresses: Vec<IpAddr>,
+    /// The ports that it leads to.
+    ports: Vec<Target>,
+    /// Its type.
+    pub(crate) kind: Box<str>,
+    /// Where it is reached inside of the cluster.
+    pub(crate) cluster_ips: Box<[IpAddr]>,
+    /// Where its load balancer is reached: IP addresses, or names.
+    pub(crate) balancer: Box<[Box<str>]>,
 }
 
 /// What a Gateway says about its Service, and what there is of it.
@@ -94,15 +173,26 @@ impl Wish {
             annotations: infrastructure.and_then(|it| it.annotations.clone()).unwrap_or_default(),
             record: match reader.settings().record_addresses.then(|| reader.service(&service_of(name))).flatten() {
                 None => Record::Missing,
-                Some(service) => {
-                    read_record(service.of_gateway.as_deref(), uid, &reader.settings().gateway_controller_name)
-                }
+                Some(service) => read_record(service, uid, &reader.settings().gateway_controller_name),
             },
         }
     }
 
-    /// The Service that is to be, with these addresses.
+    /// The Service that is to be: one that records these addresses.
     pub(crate) fn service(&self, gateway: &NamespacedName, addresses: &[IpAddr], controller: &str) -> GatewayService {
+        let mut service = self.leading(gateway, None, controller);
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        service.annotations.insert(GatewayService::ADDRESSES.to_owned(), addresses.join(","));
+        service
+    }
+
+    /// The Service that is to be: one like this.
+    pub(crate) fn leading(
+        &self,
+        gateway: &NamespacedName,
+        spec: Option<ServiceSpec>,
+        controller: &str,
+    ) -> GatewayService {
         let (mut labels, mut annotations) = (self.labels.clone(), self.annotations.clone());
         if !labels.is_empty() || !annotations.is_empty() {
             let given = format!("{labels:?} {annotations:?}");
@@ -111,20 +201,30 @@ impl Wish {
         let (key, value) = GatewayService::MANAGED_BY;
         labels.insert(key.to_owned(), value.to_owned());
         labels.insert(GATEWAY_NAME.to_owned(), label_value(&gateway.name));
-        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        annotations.insert(GatewayService::ADDRESSES.to_owned(), addresses.join(","));
+        // Of what a Gateway gives, this would be a record.
+        annotations.remove(GatewayService::ADDRESSES);
         annotations.insert(GatewayService::CONTROLLER.to_owned(), controller.to_owned());
-        GatewayService { gateway: gateway.name.clone(), owner: self.uid.clone(), labels, annotations }
+        GatewayService { gateway: gateway.name.clone(), owner: self.uid.clone(), labels, annotations, spec }
     }
 }
 
 impl Record {
+    /// The Service, if it is the Gateway's.
+    pub(crate) fn own(&self) -> Option<&Recorded> {
+        match self {
+            Self::Own(recorded) => Some(recorded),
+            Self::Missing | Self::Stale | Self::Foreign => None,
+        }
+    }
+
     /// The addresses that are recorded.
     pub(crate) fn addresses(&self) -> &[IpAddr] {
-        match self {
-            Self::Own(addresses) => addresses,
-            Self::Missing | Self::Stale | Self::Foreign => &[],
-        }
+        self.own().map(|recorded| &recorded.addresses[..]).unwrap_or_default()
+    }
+
+    /// The ports that are recorded.
+    pub(crate) fn ports(&self) -> &[Target] {
+        self.own().map(|recorded| &recorded.ports[..]).unwrap_or_default()
     }
 }
 
@@ -149,17 +249,35 @@ impl OfGateway {
 }
 
 /// What a Service says that the writer of infrastructure takes for ours as well: else nobody would mend it.
-fn read_record(service: Option<&OfGateway>, uid: &str, controller: &str) -> Record {
-    match service {
-        Some(service) if service.is_kept_by(controller, uid) => {
-            if service.is_of_another(uid) {
+fn read_record(service: &Service, uid: &str, controller: &str) -> Record {
+    match service.of_gateway.as_deref() {
+        Some(kept) if kept.is_kept_by(controller, uid) => {
+            if kept.is_of_another(uid) {
                 return Record::Stale;
             }
-            let texts = service.annotations.get(GatewayService::ADDRESSES).map_or("", String::as_str).split(',');
-            // What is no address was not written by us, and can't be had.
-            Record::Own(texts.filter_map(|text| text.trim().parse().ok()).collect())
+            let texts = kept.annotations.get(GatewayService::ADDRESSES).map_or("", String::as_str).split(',');
+            Record::Own(Box::new(Recorded {
+                // What is no address was not written by us, and can't be had.
+                addresses: texts.filter_map(|text| text.trim().parse().ok()).collect(),
+                ports: service.targets().filter(|_| !kept.form.headless).collect(),
+                kind: kept.form.kind.clone(),
+                cluster_ips: kept.form.cluster_ips.clone(),
+                balancer: kept.form.balancer.clone(),
+            }))
         }
         _ => Record::Foreign,
+    }
+}
+
+impl Service {
+    /// Its ports that lead to a number.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = Target> {
+        self.ports.iter().filter_map(|port| {
+            let wire = Wire::of_service(port.protocol.as_deref())?;
+            let Some(IntOrString::Int(target)) = port.target_port else { return None };
+            let public = PublicPort { wire, number: port.port.try_into().ok()? };
+            Some((public, target.try_into().ok()?))
+        })
     }
 }
 
@@ -217,16 +335,21 @@ mod tests {
             annotations,
             ..OfGateway::default()
         };
-        let read = |service: &OfGateway| read_record(Some(service), "1", "us");
-        let own = Record::Own(vec!["10.0.0.1".parse().unwrap()]);
+        let service = |kept: &OfGateway| -> Service {
+            let mut service: Service = serde_json::from_value(serde_json::json!({"metadata": {"name": "s"}})).unwrap();
+            service.of_gateway = Some(Box::new(kept.clone()));
+            service
+        };
+        let read = |kept: &OfGateway| read_record(&service(kept), "1", "us");
+        let own =
+            Record::Own(Box::new(Recorded { addresses: vec!["10.0.0.1".parse().unwrap()], ..Recorded::default() }));
         assert_eq!(read(&whole), own);
         assert_eq!(read(&OfGateway { labels: BTreeMap::new(), ..whole.clone() }), own, "labels come again");
         assert_eq!(read(&OfGateway { owner: None, ..whole.clone() }), own, "so does an owner");
         assert_eq!(read(&OfGateway { owner: None, labels: BTreeMap::new(), ..whole.clone() }), Record::Foreign);
         assert_eq!(read(&OfGateway { owner: Some("2".into()), ..whole.clone() }), Record::Stale);
         assert_eq!(read(&OfGateway { annotations: BTreeMap::new(), ..whole.clone() }), Record::Foreign);
-        assert_eq!(read_record(Some(&whole), "1", "them"), Record::Foreign);
-        assert_eq!(read_record(None, "1", "us"), Record::Foreign);
+        assert_eq!(read_record(&service(&whole), "1", "them"), Record::Foreign);
     }
 
     #[test]

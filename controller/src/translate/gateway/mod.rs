@@ -68,9 +68,11 @@ mod route;
 mod route_status;
 mod rule;
 mod selector;
+mod serviced;
 pub mod status;
 mod stream_route;
 mod streams;
+mod target_ports;
 mod timing;
 pub(super) mod traffic_policy;
 mod users;
@@ -250,7 +252,13 @@ impl GatewayFrontEnd {
         let mut gateways: Vec<_> =
             self.gateways.units().filter_map(|name| Some((name, self.gateways.get(name)?))).collect();
         gateways.sort_by(|(_, one), (_, other)| one.age.cmp(&other.age));
-        let known = addressing::Known { promised: &self.plan.promised, shown: &world.resources.shown };
+        let sets = self.sets.units().filter_map(|name| self.sets.get(name).map(|set| &**set));
+        let known = addressing::Known {
+            promised: &self.plan.promised,
+            shown: &world.resources.shown,
+            ports: serviced::wanted(&gateways, sets),
+            services: &self.services,
+        };
         let plan = addressing::plan(&gateways, &known, world.settings);
         let sets = self.sets.units().filter_map(|name| Some((name, self.sets.get(name)?)));
         let mut arrangement =

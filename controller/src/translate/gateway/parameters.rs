@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
 use gateway_api::apis::experimental::gateways::Gateway;
-use genkan_policies::{AddressMode, AddressPool, Addresses, GROUP, IpRange};
+use genkan_policies::{AddressMode, AddressPool, Addresses, GROUP, IpRange, ServiceTemplate};
 
 use super::addresses::Pool;
 use crate::resources::{Kind, NamespacedName};
@@ -29,6 +29,8 @@ pub(crate) enum AddressSource {
     Shared,
     /// Each Gateway has its own, of this host.
     Pool(Arc<Pool>),
+    /// Each Gateway has a Service like this, and its addresses.
+    Service(Arc<ServiceTemplate>),
 }
 
 /// Why parameters can't be used.
@@ -46,9 +48,18 @@ impl InvalidParameters {
     }
 }
 
-/// The parameters of a class; those of no class without `parametersRef`.
+/// Where addresses come from when nothing says it: from Services, where there can be such.
+fn by_default(reader: &Reader<'_>) -> Parameters {
+    let addresses = match reader.settings().target_ports {
+        Some(_) => AddressSource::Service(Arc::default()),
+        None => AddressSource::Shared,
+    };
+    Parameters { addresses }
+}
+
+/// The parameters of a class; also of one without `parametersRef`.
 pub(crate) fn of_class(class: &GatewayClass, reader: &Reader<'_>) -> Result<Parameters, InvalidParameters> {
-    let Some(reference) = &class.spec.parameters_ref else { return Ok(Parameters::default()) };
+    let Some(reference) = &class.spec.parameters_ref else { return Ok(by_default(reader)) };
     check_kind(&reference.group, &reference.kind)?;
     let Some(namespace) = reference.namespace.as_deref().filter(|namespace| !namespace.is_empty()) else {
         return Err(InvalidParameters::new(
@@ -57,7 +68,7 @@ pub(crate) fn of_class(class: &GatewayClass, reader: &Reader<'_>) -> Result<Para
         ));
     };
     let name = NamespacedName::new(namespace, reference.name.as_str());
-    let Some(addresses) = find(&name, reader)? else { return Ok(Parameters::default()) };
+    let Some(addresses) = find(&name, reader)? else { return Ok(by_default(reader)) };
     let addresses = match (addresses.mode, &addresses.pool) {
         (AddressMode::Shared, None) => AddressSource::Shared,
         (AddressMode::Pool, Some(pool)) => AddressSource::Pool(Arc::new(read_pool(&name, pool)?)),
@@ -65,8 +76,8 @@ pub(crate) fn of_class(class: &GatewayClass, reader: &Reader<'_>) -> Result<Para
             let mend = "add spec.addresses.pool.dynamic, addresses of this host";
             return Err(InvalidParameters::new(format!("GatewayParameters {name}: mode Pool needs a pool"), mend));
         }
-        (AddressMode::Shared, Some(_)) => return Err(pool_without_mode(&name)),
-        (AddressMode::Service, _) => return Err(service(&name)),
+        (AddressMode::Service, None) => service(&name, addresses, reader)?,
+        (AddressMode::Shared | AddressMode::Service, Some(_)) => return Err(pool_without_mode(&name)),
     };
     Ok(Parameters { addresses })
 }
@@ -86,8 +97,15 @@ pub(crate) fn of_gateway(
     let name = NamespacedName::new(namespace.clone(), reference.name.as_str());
     let Some(own) = find(&name, reader)? else { return Ok(class.clone()) };
     let addresses = match (own.mode, &own.pool, &class.addresses) {
-        (AddressMode::Service, ..) => return Err(service(&name)),
-        (AddressMode::Shared, Some(_), _) => return Err(pool_without_mode(&name)),
+        (AddressMode::Shared | AddressMode::Service, Some(_), _) => return Err(pool_without_mode(&name)),
+        (AddressMode::Service, None, AddressSource::Service(class)) => match service(&name, own, reader)? {
+            AddressSource::Service(own) => AddressSource::Service(Arc::new(narrowed(&name, &own, class)?)),
+            other => other,
+        },
+        // Without a cluster the one is as the other.
+        (AddressMode::Service, None, AddressSource::Shared) if !reader.settings().record_addresses => {
+            AddressSource::Shared
+        }
         (AddressMode::Shared, None, AddressSource::Shared) => AddressSource::Shared,
         (AddressMode::Pool, None, AddressSource::Pool(pool)) => AddressSource::Pool(pool.clone()),
         (AddressMode::Pool, Some(own), AddressSource::Pool(pool)) => {
@@ -95,7 +113,7 @@ pub(crate) fn of_gateway(
             check_within(&name, &own, pool)?;
             AddressSource::Pool(Arc::new(own))
         }
-        (AddressMode::Shared, None, AddressSource::Pool(_)) | (AddressMode::Pool, _, AddressSource::Shared) => {
+        _ => {
             let message = format!("GatewayParameters {name}: the mode is not the one of the GatewayClass");
             return Err(InvalidParameters::new(message, "leave spec.addresses out, or use another GatewayClass"));
         }
@@ -126,9 +144,47 @@ fn find<'a>(name: &NamespacedName, reader: &Reader<'a>) -> Result<Option<&'a Add
     }
 }
 
-fn service(name: &NamespacedName) -> InvalidParameters {
-    let message = format!("GatewayParameters {name}: mode Service is not supported yet");
-    InvalidParameters::new(message, "use mode Shared or Pool")
+/// Services as parameters want them.
+fn service(
+    name: &NamespacedName,
+    addresses: &Addresses,
+    reader: &Reader<'_>,
+) -> Result<AddressSource, InvalidParameters> {
+    let settings = reader.settings();
+    if !settings.record_addresses {
+        // Manifests of a cluster are to be served as they are, and without one there are no Services to make.
+        return Ok(AddressSource::Shared);
+    }
+    if settings.target_ports.is_none() {
+        let message =
+            format!("GatewayParameters {name}: mode Service needs to know which Service leads to the controller");
+        let mend = "start the controller with --gateway-service (the chart: rbac.gatewayServices), or use another mode";
+        return Err(InvalidParameters::new(message, mend));
+    }
+    Ok(AddressSource::Service(Arc::new(addresses.service.clone().unwrap_or_default())))
+}
+
+/// The Service that a Gateway's own parameters choose within what its class gives: what lies behind a load balancer may
+/// cost something, and who may be reached from where is not a tenant's to say.
+fn narrowed(
+    name: &NamespacedName,
+    own: &ServiceTemplate,
+    class: &ServiceTemplate,
+) -> Result<ServiceTemplate, InvalidParameters> {
+    if own.kind > class.kind {
+        let (own, class) = (own.kind.as_str(), class.kind.as_str());
+        let message = format!("GatewayParameters {name}: type {own} reaches further than {class}, the GatewayClass's");
+        return Err(InvalidParameters::new(message, format!("use type {class}, or another GatewayClass")));
+    }
+    if own.load_balancer_class.as_ref().is_some_and(|own| Some(own) != class.load_balancer_class.as_ref()) {
+        let message = format!("GatewayParameters {name}: loadBalancerClass is not the one of the GatewayClass");
+        return Err(InvalidParameters::new(message, "leave it out, or use another GatewayClass"));
+    }
+    Ok(ServiceTemplate {
+        kind: own.kind,
+        load_balancer_class: class.load_balancer_class.clone(),
+        external_traffic_policy: own.external_traffic_policy.or(class.external_traffic_policy),
+    })
 }
 
 fn pool_without_mode(name: &NamespacedName) -> InvalidParameters {

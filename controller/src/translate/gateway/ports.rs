@@ -13,6 +13,7 @@ use genkan_routing::model::{Certificate, ClientCertificate, Listener, Protocol};
 use genkan_routing::name::{HostPattern, ListenerId, ObjectRef, TableId};
 use genkan_routing::report::Problem;
 
+use super::addressing::Reach;
 use super::allowed::AllowedRoutes;
 use super::family::{Family, Taken};
 use super::findings::Findings;
@@ -22,6 +23,7 @@ use super::parent::ParentKey;
 use super::port::{self, Host, Port, Service, Wire};
 use super::protocol::ListenerProtocol;
 use super::reason::{NO_MATCHING_PARENT, PORT_UNAVAILABLE};
+use super::serviced::public_port;
 use super::streams::{Slot, SlotKey};
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::settings::Settings;
@@ -271,10 +273,16 @@ impl<'s> Ports<'s> {
         let mut placed = ParentListener::unplaced(listener);
         let claims = listener.protocol.filter(|_| listener.verdict.claims());
         let Some(protocol) = claims.map(ListenerProtocol::on_port) else { return placed };
-        let own = family.addressing.own.as_deref();
-        let port = match own {
-            Some(addresses) => Ok(self.own(family.name, listener, protocol, addresses)),
-            None => self.shared(parent, listener, protocol, findings),
+        let settings = self.settings;
+        let port = match &family.addressing.reach {
+            Reach::Controller => self.shared(parent, listener, protocol, findings),
+            // It gets an address, or a port, later.
+            Reach::Own(addresses) if addresses.is_empty() => return placed,
+            Reach::Own(addresses) => Ok(self.own(family.name, listener, protocol, (addresses, listener.port))),
+            Reach::Service { targets, .. } => match targets.get(&public_port(protocol, listener.port)) {
+                Some(target) => Ok(self.own(family.name, listener, protocol, (&settings.bind_addresses, *target))),
+                None => return placed,
+            },
         };
         let port = match port {
             Err(reason) => {
@@ -286,7 +294,7 @@ impl<'s> Ports<'s> {
             }
             Ok(port) => port,
         };
-        let is_served = listener.verdict.serves() && own.is_none_or(|addresses| !addresses.is_empty());
+        let is_served = listener.verdict.serves();
         let service = match listener.protocol {
             _ if !is_served => Service::Nothing,
             Some(protocol) if protocol.is_stream() => Service::Stream,
@@ -299,18 +307,19 @@ impl<'s> Ports<'s> {
         placed
     }
 
-    /// A port at a Gateway's own addresses. Its listeners were held against each other, and there is nobody else.
+    /// A port that is a Gateway's own: at its addresses, or one that its Service leads to. Its listeners were held
+    /// against each other, and there is nobody else.
     fn own(
         &mut self,
         gateway: &NamespacedName,
         listener: &GatewayListener,
         protocol: Protocol,
-        addresses: &[IpAddr],
+        (addresses, number): (&[IpAddr], u16),
     ) -> &mut Port {
         let wire = Wire::of(protocol);
         let port = self.ports.entry(PortAt::Own(gateway.clone(), wire, listener.port)).or_insert_with(|| {
             let id = format!("gateway/{gateway}/{}/{}", wire.as_str(), listener.port);
-            Port::new(id, addresses, listener.port, protocol, format!("Gateway {gateway}"))
+            Port::new(id, addresses, number, protocol, format!("Gateway {gateway}")).known_as(listener.port)
         });
         // One Gateway asks for the same on all of a port, but a listener that is not served asks for nothing.
         if listener.verdict.serves() {
@@ -331,6 +340,12 @@ impl<'s> Ports<'s> {
         let mapped = self.settings.gateway_ports.get(&listener.port).copied().filter(|_| wire == Wire::Tcp);
         let number = mapped.unwrap_or(listener.port);
         let owner = parent.to_string();
+        if self.settings.is_target_port(number) {
+            let message = format!("port {number} is one of those that Services of Gateways lead to");
+            let mend = "use another port, or another range for --gateway-target-ports";
+            findings.error(format!("{}.port", listener.field), PORT_UNAVAILABLE, message, mend);
+            return Err(PORT_UNAVAILABLE);
+        }
         let port = self.ports.entry(PortAt::Shared(wire, number)).or_insert_with(|| {
             let port = Port::new(shared_id(protocol, number), &self.settings.bind_addresses, number, protocol, owner);
             port.known_as(listener.port)

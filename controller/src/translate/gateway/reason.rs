@@ -47,6 +47,10 @@ pub(crate) const INVALID_PARAMETERS: &str = "InvalidParameters";
 pub(crate) const UNSUPPORTED_ADDRESS: &str = "UnsupportedAddress";
 /// Gateway `Programmed`: an address that it asks for can't be had.
 pub(crate) const ADDRESS_NOT_USABLE: &str = "AddressNotUsable";
+/// Gateway `Programmed`: there is nothing left to serve it with.
+pub(crate) const NO_RESOURCES: &str = "NoResources";
+/// Gateway: the ports of our Pods that its Service leads to are told (our own word).
+pub(crate) const ASSIGNED: &str = "Assigned";
 /// Gateway `Programmed`: it has no address.
 pub(crate) const ADDRESS_NOT_ASSIGNED: &str = "AddressNotAssigned";
 /// Gateway `ResolvedRefs`: the certificate for backends is missing or broken.

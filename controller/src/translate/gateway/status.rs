@@ -76,6 +76,9 @@ pub struct GatewayStatus {
     /// Whether it is reached where the controller is, too: there is nothing to see of that here.
     #[serde(skip)]
     pub shared_addresses: bool,
+    /// Whether it is reached at the nodes of our Pods: there is nothing to see of that here either.
+    #[serde(skip)]
+    pub node_addresses: bool,
     /// What is true of it. `Programmed` is true here when nothing but ports that can't be bound speaks against it.
     pub conditions: Vec<Cond>,
     /// Its own listeners, in the order of the spec.
@@ -93,6 +96,14 @@ pub struct GatewayAddress {
     pub kind: Cow<'static, str>,
     /// The address.
     pub value: String,
+}
+
+impl GatewayAddress {
+    /// Of an IP address, or of a name.
+    pub fn read(text: &str) -> Self {
+        let kind = if text.parse::<std::net::IpAddr>().is_ok() { "IPAddress" } else { "Hostname" };
+        Self { kind: kind.into(), value: text.to_owned() }
+    }
 }
 
 /// The status of a ListenerSet.
@@ -201,11 +212,13 @@ pub enum CondKind {
     OverlappingTLSConfig,
     /// Another policy overrides a part of it.
     Overridden,
+    /// The ports of our Pods that its Service leads to; see [`Shown`](crate::resources::Shown).
+    TargetPorts,
 }
 
 impl CondKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Accepted,
         Self::Programmed,
         Self::ResolvedRefs,
@@ -215,6 +228,7 @@ impl CondKind {
         Self::InsecureFrontendValidationMode,
         Self::OverlappingTLSConfig,
         Self::Overridden,
+        Self::TargetPorts,
     ];
 
     /// The API's name.
@@ -229,6 +243,7 @@ impl CondKind {
             Self::InsecureFrontendValidationMode => "InsecureFrontendValidationMode",
             Self::OverlappingTLSConfig => "OverlappingTLSConfig",
             Self::Overridden => "Overridden",
+            Self::TargetPorts => crate::resources::TARGET_PORTS,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Flags that only mean something in a cluster. Names and defaults are ingress-nginx's.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::cli::compatible::{boolean, duration};
 use crate::cli::flags::parse_namespaced_name;
 use crate::label_selector::LabelSelector;
 use crate::resources::NamespacedName;
-use crate::status::Publish;
+use crate::status::{Leading, Publish};
 use crate::watch::{Access, Address};
 
 /// Flags that only mean something in a cluster.
@@ -41,6 +42,15 @@ pub(super) struct ClusterFlags {
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name,
         conflicts_with = "publish_status_address")]
     pub(super) publish_service: Option<NamespacedName>,
+
+    /// Service that selects our Pods: Gateways get Services of their own that lead to the same Pods, unless their
+    /// GatewayParameters say otherwise [default: Gateways are on our own addresses]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name)]
+    pub(super) gateway_service: Option<NamespacedName>,
+
+    /// Ports of our Pods for Services of Gateways, one for each of their ports; nothing else may use them
+    #[arg(long, value_name = "FIRST-LAST", value_parser = port_range, default_value = "20000-29999")]
+    gateway_target_ports: RangeInclusive<u16>,
 
     /// Addresses that Ingresses get as their status, several with commas
     #[arg(long, value_name = "IP|HOSTNAME", value_delimiter = ',')]
@@ -135,6 +145,16 @@ impl ClusterFlags {
         }
     }
 
+    /// What Services of Gateways lead to.
+    pub(super) fn leads_to(&self) -> Leading {
+        Leading { service: self.gateway_service.clone(), namespace: self.watch_namespace.clone() }
+    }
+
+    /// The ports that Services of Gateways lead to, if there are such.
+    pub(super) fn target_ports(&self) -> Option<RangeInclusive<u16>> {
+        self.gateway_service.as_ref().map(|_| self.gateway_target_ports.clone())
+    }
+
     /// The level of the log unless --log-level says another.
     pub(super) fn log_level(&self) -> &'static str {
         if self.verbosity < 2 { "info" } else { "debug" }
@@ -143,5 +163,28 @@ impl ClusterFlags {
     /// How often every status is looked at.
     pub(super) fn status_update_interval(&self) -> Duration {
         Duration::from_secs(self.status_update_interval.max(5))
+    }
+}
+
+/// Parses `FIRST-LAST`.
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let range = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    match range {
+        Some((first, last)) if 0 < first && first <= last => Ok(first..=last),
+        _ => Err(format!("{text:?} is no range of ports, as in 20000-29999")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_of_ports_has_two_ends_in_order() {
+        assert_eq!(port_range("20000-29999"), Ok(20000..=29999));
+        assert_eq!(port_range("80-80"), Ok(80..=80));
+        for text in ["", "80", "0-80", "81-80", "80-65536", "a-b", "1-2-3"] {
+            assert!(port_range(text).is_err(), "{text}");
+        }
     }
 }

@@ -55,6 +55,7 @@ mod tests {
             owner: "1".into(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            spec: None,
         };
         let infrastructure = BTreeMap::from([
             (wanted.clone(), Infrastructure::Service(Arc::new(service))),

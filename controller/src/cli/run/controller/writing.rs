@@ -12,7 +12,9 @@ use tokio::time::timeout;
 
 use super::flags::ClusterFlags;
 use crate::leader::{Election, RELEASE_TIME};
-use crate::status::{END_TIME, Events, GatewayStatusWriter, InfrastructureWriter, OwnPod, StatusWriter, has_siblings};
+use crate::status::{
+    END_TIME, Events, GatewayStatusWriter, InfrastructureWriter, OwnPod, StatusWriter, follow_hosts, has_siblings,
+};
 use crate::watch::Address;
 
 /// The end does not wait longer for the API server.
@@ -63,11 +65,17 @@ impl Writing {
             tokio::spawn(flags.publish().follow(client.clone(), pod.clone(), every, sender));
             StatusWriter::start(client.clone(), every, addresses.clone(), leading.clone())
         });
-        let gateway_status = flags
-            .update_status
-            .then(|| GatewayStatusWriter::start(client.clone(), controller.into(), addresses.clone(), leading.clone()));
+        let gateway_status = flags.update_status.then(|| {
+            let (sender, nodes) = channel(None);
+            if flags.gateway_service.is_some() {
+                let every = flags.status_update_interval();
+                tokio::spawn(follow_hosts(client.clone(), pod.clone(), every, sender));
+            }
+            let reached = [addresses.clone(), nodes];
+            GatewayStatusWriter::start(client.clone(), controller.into(), reached, leading.clone())
+        });
         Self {
-            infrastructure: InfrastructureWriter::start(client.clone(), leading.clone()),
+            infrastructure: InfrastructureWriter::start(client.clone(), leading.clone(), &flags.leads_to()),
             events: Events::start(client.clone(), pod.name.clone(), leading.clone()),
             leading,
             status,
@@ -128,10 +136,10 @@ impl Writing {
         let status = self.status.as_ref().map(StatusWriter::trouble).cloned();
         let gateway_status = self.gateway_status.as_ref().map(GatewayStatusWriter::trouble).cloned();
         let election = self.election.as_ref().map(|election| election.trouble().clone());
-        let infrastructure = Some(self.infrastructure.trouble().clone());
+        let infrastructure = self.infrastructure.troubles().to_vec();
         move || {
-            let all = [&election, &status, &gateway_status, &infrastructure];
-            all.into_iter().flatten().filter_map(|trouble| trouble.line()).collect()
+            let all = [&election, &status, &gateway_status].into_iter().flatten().chain(&infrastructure);
+            all.filter_map(|trouble| trouble.line()).collect()
         }
     }
 }
