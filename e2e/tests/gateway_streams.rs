@@ -163,6 +163,8 @@ fn a_name_is_for_its_most_specific_listener_only() {
     );
     // Requests for the other listener's host come over the wrong connection.
     assert_eq!(answer("web.test", "passed.test"), (421, None));
-    let told = genkan.problem("HostnameConflict").map(|[_, origin, _]| origin);
-    assert!(told.is_some_and(|origin| origin.contains("TLSRoute default/wild")), "{:#?}", genkan.problems());
+    let told = genkan.problem("HostnameConflict").map(|[origin, message, _]| (origin, message));
+    let (origin, message) = told.expect("it is told");
+    assert_eq!(origin, "TLSRoute default/wild: spec.hostnames");
+    assert!(message.contains("web.test belongs to another listener"), "{message}");
 }

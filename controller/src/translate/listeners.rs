@@ -3,7 +3,8 @@
 //!
 //! Where Gateways and Ingresses share a port, a server name belongs to whoever has the most specific hostname for it: a
 //! Gateway listener for `*.example.com` gets no connections for the host of an Ingress, whatever routes and certificates
-//! it has. Of two with the same hostname the Gateway's comes first. A port is joined anew only when a part of it changed.
+//! it has. Of two with the same hostname the Gateway's comes first. A port is joined anew only when a part of it
+//! changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
