@@ -11,7 +11,7 @@ pub(crate) const ANNOTATIONS: &[Annotation] = &[Annotation::on(
     "proxy-body-size",
     "a size: 8m, 512k, 1g; 0 is without limit",
     "ConfigMap proxy-body-size (1m)",
-    |b, v| set(&mut b.settings.body_limit, limit(v)),
+    |b, v| set(&mut b.settings.body_limit, body_limit(v)),
     "The largest request body; a larger one is answered with 413",
 )
 .risk(Risk::Medium)];
@@ -20,10 +20,11 @@ pub(crate) const KEYS: &[Key] = &[Key::on(
     "proxy-body-size",
     "a size: 8m, 512k, 1g; 0 is without limit",
     "1m",
-    |b, v| set(&mut b.config.body_limit, limit(v)),
+    |b, v| set(&mut b.config.body_limit, body_limit(v)),
     "Default of the annotation",
 )];
 
-fn limit(text: &str) -> Result<Option<BodyLimit>, ValueError> {
+/// A size; `None` for 0, which is without limit.
+pub fn body_limit(text: &str) -> Result<Option<BodyLimit>, ValueError> {
     size(text).map(|bytes| (bytes > 0).then_some(BodyLimit(bytes)))
 }

@@ -44,7 +44,8 @@ pub(crate) struct Parts {
     settings: Compression,
 }
 
-fn media_types(text: &str) -> Result<MediaTypes, ValueError> {
+/// Media types, separated by spaces or commas; `*` is all of them.
+pub fn media_types(text: &str) -> Result<MediaTypes, ValueError> {
     let separators = |c: char| c.is_ascii_whitespace() || c == ',';
     let words = text.split(separators).filter(|word| !word.is_empty());
     let mut types: Vec<String> = words.map(str::to_ascii_lowercase).collect();

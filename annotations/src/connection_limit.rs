@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use genkan_routing::policy::connection_limit::ConnectionLimit;
+use ipnet::IpNet;
 
 use crate::annotation::{Annotation, Builder, set};
 use crate::config_map::Key;
@@ -36,12 +37,13 @@ pub(crate) struct Parts {
 /// The clients without a limit are those of the rate limits.
 pub(crate) fn finish(builder: &mut Builder<'_>) {
     let object = builder.context.object;
-    if builder.connection_limit.max > 0 {
-        builder.settings.connection_limit = Some(ConnectionLimit {
-            zone: Arc::from(format!("{}/{}", object.namespace, object.name)),
-            max: builder.connection_limit.max,
-            status: builder.context.global.limit_conn_status_code,
-            exempt: builder.rate_limit.exempt.clone(),
-        });
-    }
+    let zone = format!("{}/{}", object.namespace, object.name);
+    let status = builder.context.global.limit_conn_status_code;
+    let exempt = &builder.rate_limit.exempt;
+    builder.settings.connection_limit = connection_limit(&zone, builder.connection_limit.max, status, exempt);
+}
+
+/// The limit of so many requests at a time; none for 0. Who has the same `zone` shares it.
+pub fn connection_limit(zone: &str, max: u32, status: u16, exempt: &[IpNet]) -> Option<ConnectionLimit> {
+    (max > 0).then(|| ConnectionLimit { zone: Arc::from(zone), max, status, exempt: exempt.to_vec() })
 }

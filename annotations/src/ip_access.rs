@@ -77,7 +77,7 @@ pub(crate) fn finish(builder: &mut Builder<'_>) {
 }
 
 /// The lists in force: what is blocked everywhere is denied everywhere. `None` when nothing is said.
-pub(crate) fn combine(blocked: &[IpNet], mut deny: Vec<IpNet>, allow: Vec<IpNet>) -> Option<IpAccess> {
+pub fn combine(blocked: &[IpNet], mut deny: Vec<IpNet>, allow: Vec<IpNet>) -> Option<IpAccess> {
     deny.extend_from_slice(blocked);
     deny.sort();
     deny.dedup();

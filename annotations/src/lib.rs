@@ -50,7 +50,12 @@ mod timeouts;
 mod upstream;
 
 pub use annotation::{Context, Parsed, parse};
+pub use body_limit::body_limit;
+pub use compression::media_types;
 pub use config_map::GlobalConfig;
+pub use connection_limit::connection_limit;
+pub use ip_access::combine as ip_access;
+pub use rate_limit::Rates;
 pub use settings::{
     BackendProtocol, BasicAuthSettings, CanarySettings, HttpsRedirectSettings, IngressSettings, PasswordLayout,
     RewriteTarget, UpstreamVhost,

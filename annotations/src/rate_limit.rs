@@ -60,28 +60,41 @@ pub(crate) const KEYS: &[Key] = &[Key::on(
 /// ingress-nginx's `limit-burst-multiplier`.
 const BURST_MULTIPLIER: u32 = 5;
 
-/// What the annotations say; 0 is without limit.
-#[derive(Debug, Default)]
-pub(crate) struct Parts {
-    per_second: u32,
-    per_minute: u32,
-    burst_multiplier: Option<u32>,
-    /// Clients without a limit; for connections too.
-    pub(crate) exempt: Vec<IpNet>,
+/// What is said of rates; 0 is without limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Requests per second and client.
+    pub per_second: u32,
+    /// Requests per minute and client.
+    pub per_minute: u32,
+    /// How many times a rate is let through at once.
+    pub burst_multiplier: Option<u32>,
+    /// Clients without a limit; of annotations for connections too.
+    pub exempt: Vec<IpNet>,
+}
+
+/// What the annotations say.
+pub(crate) type Parts = Rates;
+
+impl Rates {
+    /// The limits: one for each rate. Who has the same `zone` shares them.
+    pub fn limits(&self, zone: &str, status: u16) -> Vec<RateLimit> {
+        let multiplier = self.burst_multiplier.unwrap_or(BURST_MULTIPLIER);
+        let limit = |requests: u32, unit, suffix| RateLimit {
+            zone: Arc::from(format!("{zone}/{suffix}")),
+            requests,
+            unit,
+            burst: requests.saturating_mul(multiplier),
+            status,
+            exempt: self.exempt.clone(),
+        };
+        let limits = [limit(self.per_second, RateUnit::Second, "rps"), limit(self.per_minute, RateUnit::Minute, "rpm")];
+        limits.into_iter().filter(|limit| limit.requests > 0).collect()
+    }
 }
 
 pub(crate) fn finish(builder: &mut Builder<'_>) {
     let object = builder.context.object;
-    let parts = &builder.rate_limit;
-    let multiplier = parts.burst_multiplier.unwrap_or(BURST_MULTIPLIER);
-    let limit = |requests: u32, unit, suffix| RateLimit {
-        zone: Arc::from(format!("{}/{}/{suffix}", object.namespace, object.name)),
-        requests,
-        unit,
-        burst: requests.saturating_mul(multiplier),
-        status: builder.context.global.limit_req_status_code,
-        exempt: parts.exempt.clone(),
-    };
-    let limits = [limit(parts.per_second, RateUnit::Second, "rps"), limit(parts.per_minute, RateUnit::Minute, "rpm")];
-    builder.settings.rate_limits = limits.into_iter().filter(|limit| limit.requests > 0).collect();
+    let zone = format!("{}/{}", object.namespace, object.name);
+    builder.settings.rate_limits = builder.rate_limit.limits(&zone, builder.context.global.limit_req_status_code);
 }

@@ -185,7 +185,8 @@ fn shown_condition(condition: &Value) -> Option<String> {
     let (kind, reason, message) = (text("type"), text("reason"), text("message"));
     let good = (text("status") == "True") != matches!(kind, "Conflicted" | "PartiallyInvalid");
     match text("status") {
-        "True" if kind == reason => Some(kind.to_owned()),
+        // Whom a policy concerns is told there.
+        "True" if kind == reason && !message.starts_with("the policy acts on") => Some(kind.to_owned()),
         "False" if good => None,
         "True" => Some(format!("{kind} ({reason}): {message}")),
         _ => Some(format!("not {kind} ({reason}): {message}")),

@@ -479,6 +479,7 @@ fn key() -> impl Strategy<Value = Key> {
         1 => named(Kind::ReferenceGrant, &["grant"]),
         1 => named(Kind::XBackendTrafficPolicy, &["p1", "p2"]),
         1 => named(Kind::BackendTlsPolicy, &["p1", "p2"]),
+        1 => named(Kind::RoutePolicy, &["p1", "p2", "p3"]),
         1 => named(Kind::ConfigMap, &["ca"]),
     ]
 }

@@ -211,7 +211,7 @@ pub struct IpAccessSettings {
 }
 
 /// How clients are kept with one endpoint.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = (
     "!has(self.permanent) || !self.permanent || (self.type == 'Cookie' && has(self.lifetime))",

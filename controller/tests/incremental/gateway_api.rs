@@ -39,6 +39,7 @@ pub(crate) fn gateway_kind() -> impl Strategy<Value = Object> {
         }),
         1 => policies::traffic_policy(),
         2 => policies::backend_tls_policy(),
+        4 => policies::route_policy(),
         1 => (namespace(), any::<bool>()).prop_map(|(name, labelled)| {
             let labels = if labelled { json!({"team": "web"}) } else { json!({}) };
             Object::Namespace(object(json!({"metadata": {"name": name, "labels": labels}})))
@@ -137,8 +138,18 @@ fn http_route() -> impl Strategy<Value = Object> {
     let backend = (select(vec!["a", "b", "d"]), option::of(namespace()), 0u8..3).prop_map(
         |(name, namespace, weight)| json!({"name": name, "namespace": namespace, "port": 80, "weight": weight}),
     );
-    let rule = (vec(path, 0..3), vec(backend, 0..3))
-        .prop_map(|(matches, backends)| json!({"matches": matches, "backendRefs": backends}));
+    let filters = select(vec![
+        json!([]),
+        json!([]),
+        json!([{
+            "type": "ExtensionRef", "extensionRef": {"group": "genkan.dev", "kind": "RoutePolicy", "name": "p1"},
+        }]),
+    ]);
+    let rule = (vec(path, 0..3), vec(backend, 0..3), option::of(Just("named")), filters).prop_map(
+        |(matches, backends, name, filters)| {
+            json!({"name": name, "matches": matches, "backendRefs": backends, "filters": filters})
+        },
+    );
     let parent = (select(vec![("Gateway", "g1"), ("Gateway", "g2"), ("ListenerSet", "l1")]), option::of(namespace()));
     let name = (select(vec!["r1", "r2"]), option::of(Just("2024-06-01T00:00:00Z")));
     (namespace(), name, parent, option::of(host()), vec(rule, 1..3)).prop_map(

@@ -46,3 +46,43 @@ pub(crate) fn traffic_policy() -> impl Strategy<Value = Object> {
         Object::XBackendTrafficPolicy(object(json!({"metadata": metadata, "spec": spec})))
     })
 }
+
+/// Of every kind of target, sound and broken.
+pub(crate) fn route_policy() -> impl Strategy<Value = Object> {
+    let target = select(vec![
+        ("Gateway", "g1", None),
+        ("Gateway", "g1", Some("web")),
+        ("ListenerSet", "l1", None),
+        ("ListenerSet", "l1", Some("extra-0")),
+        ("HTTPRoute", "r1", None),
+        ("HTTPRoute", "r1", Some("named")),
+        ("HTTPRoute", "r2", None),
+        ("GRPCRoute", "r1", None),
+        ("Service", "a", None),
+    ]);
+    let settings = || {
+        option::of(select(vec![
+            json!({"bodySize": {"max": "1m"}, "timeouts": {"read": "5s"}}),
+            json!({"bodySize": {"max": "2m"}, "affinity": {"type": "Cookie"}}),
+            json!({"loadBalancing": {"algorithm": "PeakEwma"}, "affinity": {"type": "None"}}),
+            json!({"ipAccess": {"deny": ["none"]}, "timeouts": {"request": "5s"}}),
+        ]))
+    };
+    let name = (namespace(), select(vec!["p1", "p2", "p3"]), option::of(1u8..3));
+    (name, proptest::collection::vec(target, 0..3), settings(), settings()).prop_map(
+        |((namespace, name, age), targets, defaults, overrides)| {
+            let target = |(kind, name, section): &(&str, &str, Option<&str>)| {
+                let group = if *kind == "Service" { "" } else { "gateway.networking.k8s.io" };
+                json!({"group": group, "kind": kind, "name": name, "sectionName": section})
+            };
+            let created = age.map(|age| format!("2024-01-0{age}T00:00:00Z"));
+            Object::RoutePolicy(object(json!({
+                "metadata": {"namespace": namespace, "name": name, "creationTimestamp": created},
+                "spec": {
+                    "targetRefs": targets.iter().map(target).collect::<Vec<_>>(),
+                    "defaults": defaults, "overrides": overrides,
+                },
+            })))
+        },
+    )
+}

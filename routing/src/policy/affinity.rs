@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 /// Keeps a client's requests with one endpoint by a token that the client carries. The token names backend and endpoint
 /// by a keyed hash, so no replica needs to remember anything, and who holds one learns no address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Affinity {
     /// How the client carries the token.
@@ -22,7 +22,7 @@ pub struct Affinity {
 }
 
 /// How a client carries the token of its session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Carrier {
     /// In a cookie that browsers send back by themselves.
@@ -33,7 +33,7 @@ pub enum Carrier {
 }
 
 /// The cookie of a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AffinityCookie {
     /// Its name, a token (RFC 6265, section 4.1.1).

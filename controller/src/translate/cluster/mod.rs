@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use genkan_routing::model::{ClientCertificate, Cluster, HttpVersion, ServiceRef, UpstreamTls, Verify};
 use genkan_routing::name::{ClusterId, Origin};
+use genkan_routing::policy::affinity::Affinity;
 use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
 use genkan_routing::report::Problem;
 use k8s_openapi::api::core::v1::ServicePort;
@@ -37,6 +38,8 @@ pub struct ClusterSpec {
     pub shown: Shown,
     /// How an endpoint is chosen.
     pub load_balance: LoadBalance,
+    /// How clients are kept with one endpoint.
+    pub sessions: Sessions,
     /// The name outside the cluster that is meant, where `service` names no Service but an XBackend. The XBackend is read
     /// with the reference to it.
     pub external: Option<Arc<str>>,
@@ -58,6 +61,23 @@ pub enum Usage {
     Opened,
     /// UDP sessions.
     Udp,
+}
+
+/// How clients are kept with one endpoint of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Sessions {
+    /// As the XBackendTrafficPolicy of the Service says, if there is one.
+    #[default]
+    Service,
+    /// Not at all.
+    Off,
+    /// As a policy says for those who come by some route.
+    By {
+        /// What sets it apart from what other policies say.
+        id: Arc<str>,
+        /// It.
+        affinity: Arc<Affinity>,
+    },
 }
 
 /// What is shown to an endpoint that asks for a certificate.
@@ -90,6 +110,7 @@ impl ClusterSpec {
             transport: None,
             shown: Shown::Nothing,
             load_balance: LoadBalance::default(),
+            sessions: Sessions::default(),
             external: None,
             service_upstream: false,
         }
@@ -149,6 +170,11 @@ impl fmt::Display for ClusterSpec {
                 HashKey::Header(name) => write!(f, "+hash=header:{name}")?,
                 HashKey::Cookie(name) => write!(f, "+hash=cookie:{name}")?,
             },
+        }
+        match &self.sessions {
+            Sessions::Service => {}
+            Sessions::Off => f.write_str("+affinity=none")?,
+            Sessions::By { id, .. } => write!(f, "+affinity={id}")?,
         }
         f.write_str(if self.service_upstream { "+service" } else { "" })
     }
@@ -377,7 +403,11 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
         version: transport.version,
         tls: transport.tls,
         load_balance: spec.load_balance.clone(),
-        affinity: policy.affinity,
+        affinity: match &spec.sessions {
+            Sessions::Service => policy.affinity,
+            Sessions::Off => None,
+            Sessions::By { affinity, .. } => Some(Arc::clone(affinity)),
+        },
         retry_budget: policy.retry_budget,
         endpoints,
     };

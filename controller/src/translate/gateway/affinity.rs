@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gateway_api::apis::experimental::grpcroutes as grpc;
 use gateway_api::apis::experimental::httproutes as http_routes;
 use gateway_api::apis::experimental::xbackendtrafficpolicies as traffic;
+use genkan_policies::{AffinityKind, AffinitySettings};
 use genkan_routing::policy::affinity::{Affinity, AffinityCookie, Carrier};
 use http::HeaderName;
 
@@ -67,6 +68,25 @@ session_spec! {
     traffic::XBackendTrafficPolicySessionPersistence:
         traffic::XBackendTrafficPolicySessionPersistenceType::Header,
         traffic::XBackendTrafficPolicySessionPersistenceCookieConfigLifetimeType::Permanent;
+}
+
+impl<'a> SessionSpec<'a> {
+    /// What a policy writes; `None` keeps nobody.
+    pub(crate) fn of_policy(written: &'a AffinitySettings) -> Option<Self> {
+        let permanent = written.permanent == Some(true);
+        Some(Self {
+            name: written.name.as_deref().filter(|name| !name.is_empty()),
+            header: match written.kind {
+                AffinityKind::Cookie => false,
+                AffinityKind::Header => true,
+                AffinityKind::None => return None,
+            },
+            cookie_config: permanent,
+            permanent,
+            absolute: written.lifetime.as_ref(),
+            idle: None,
+        })
+    }
 }
 
 /// How clients are kept with one endpoint. What is not understood is reported, and a session is kept without it.

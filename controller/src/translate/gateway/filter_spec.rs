@@ -25,8 +25,8 @@ pub(crate) enum FilterSpec<'a> {
     Mirror(MirrorSpec<'a>),
     /// `ExternalAuth`.
     ExternalAuth(AuthSpec<'a>),
-    /// A type that is not served yet.
-    Unsupported(&'static str),
+    /// `ExtensionRef`.
+    Extension(ExtensionSpec<'a>),
     /// The field that belongs to the type is missing.
     Incomplete(&'static str),
 }
@@ -97,6 +97,14 @@ pub(crate) struct AuthSpec<'a> {
     pub(crate) max_body: Option<i64>,
 }
 
+/// `LocalObjectReference`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ExtensionSpec<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) name: &'a str,
+}
+
 impl FilterSpec<'_> {
     /// The API's name of the type.
     pub(crate) fn type_name(&self) -> &'static str {
@@ -108,7 +116,8 @@ impl FilterSpec<'_> {
             Self::Cors(_) => "CORS",
             Self::Mirror(_) => "RequestMirror",
             Self::ExternalAuth(_) => "ExternalAuth",
-            Self::Unsupported(name) | Self::Incomplete(name) => name,
+            Self::Extension(_) => "ExtensionRef",
+            Self::Incomplete(name) => name,
         }
     }
 }
@@ -188,6 +197,21 @@ macro_rules! auth_spec {
     };
 }
 
+macro_rules! extension_spec {
+    ($reference:expr) => {
+        $reference
+            .as_ref()
+            .map(|reference| {
+                FilterSpec::Extension(ExtensionSpec {
+                    group: &reference.group,
+                    kind: &reference.kind,
+                    name: &reference.name,
+                })
+            })
+            .ok_or("extensionRef")
+    };
+}
+
 macro_rules! filter_spec {
     ($filter:ident, $kind:ident, $scheme:ident, $redirect_path:ident, $rewrite_path:ident, $auth:ident) => {
         impl<'a> From<&'a api::$filter> for FilterSpec<'a> {
@@ -241,7 +265,7 @@ macro_rules! filter_spec {
                         })
                         .ok_or("cors"),
                     api::$kind::RequestMirror => mirror_spec!(filter.request_mirror),
-                    api::$kind::ExtensionRef => Ok(FilterSpec::Unsupported("ExtensionRef")),
+                    api::$kind::ExtensionRef => extension_spec!(filter.extension_ref),
                     api::$kind::ExternalAuth => auth_spec!(filter.external_auth, $auth),
                 };
                 spec.unwrap_or_else(FilterSpec::Incomplete)
@@ -284,7 +308,7 @@ macro_rules! grpc_filter_spec {
                         .map(|modifier| FilterSpec::ResponseHeaders(header_spec!(modifier)))
                         .ok_or("responseHeaderModifier"),
                     grpc::$kind::RequestMirror => mirror_spec!(filter.request_mirror),
-                    grpc::$kind::ExtensionRef => Ok(FilterSpec::Unsupported("ExtensionRef")),
+                    grpc::$kind::ExtensionRef => extension_spec!(filter.extension_ref),
                 };
                 spec.unwrap_or_else(FilterSpec::Incomplete)
             }

@@ -15,8 +15,10 @@ use http::{HeaderName, HeaderValue};
 
 use super::cors::{self, CorsError};
 use super::external_auth;
-use super::filter_spec::{FilterSpec, HeaderSpec, MirrorSpec, PathSpec, RedirectSpec, RewriteSpec};
+use super::filter_spec::{ExtensionSpec, FilterSpec, HeaderSpec, MirrorSpec, PathSpec, RedirectSpec, RewriteSpec};
+use super::policy;
 use super::reason::{INCOMPATIBLE_FILTERS, UNSUPPORTED_VALUE};
+use crate::resources::Kind;
 
 /// The status of a redirect that names none (API default).
 const DEFAULT_REDIRECT_STATUS: u16 = 302;
@@ -39,7 +41,7 @@ pub(crate) enum Place {
 /// Why a filter can't be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FilterError {
-    /// A type that is not served yet, or not at this place.
+    /// A type that is not served at this place.
     #[error("filters of type {0} are not supported {1}")]
     Unsupported(&'static str, &'static str),
     /// The type's own field is missing.
@@ -66,6 +68,9 @@ pub(crate) enum FilterError {
     /// A share of requests that is none.
     #[error("{0}")]
     Share(&'static str),
+    /// A reference to something that is no filter here.
+    #[error("an extensionRef can't be of kind {0}")]
+    Extension(String),
     /// The same type twice.
     #[error("a filter of type {0} is there twice")]
     Twice(&'static str),
@@ -81,6 +86,20 @@ impl FilterError {
             Self::Twice(_) | Self::RewriteAndRedirect => INCOMPATIBLE_FILTERS,
             _ => UNSUPPORTED_VALUE,
         }
+    }
+}
+
+impl FilterError {
+    fn extension(spec: &ExtensionSpec<'_>) -> Self {
+        let kind = [spec.kind, spec.group].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
+        Self::Extension(kind.join("."))
+    }
+}
+
+impl ExtensionSpec<'_> {
+    /// Whether it names a RoutePolicy.
+    pub(super) fn is_policy(&self) -> bool {
+        self.group == policy::GROUP && self.kind == Kind::RoutePolicy.as_str()
     }
 }
 
@@ -112,7 +131,7 @@ fn compatible<'s>(
     spec: &FilterSpec<'_>,
     mut earlier: impl Iterator<Item = &'s FilterSpec<'s>> + Clone,
 ) -> Result<(), FilterError> {
-    let may_repeat = matches!(spec, FilterSpec::Mirror(_));
+    let may_repeat = matches!(spec, FilterSpec::Mirror(_) | FilterSpec::Extension(_));
     if !may_repeat && earlier.clone().any(|other| std::mem::discriminant(other) == std::mem::discriminant(spec)) {
         return Err(FilterError::Twice(spec.type_name()));
     }
@@ -134,11 +153,17 @@ fn parse(spec: &FilterSpec<'_>, place: Place) -> Result<Option<Filter>, FilterEr
         (FilterSpec::Cors(spec), Place::Rule { .. }) => Filter::Cors(Arc::new(cors::parse(spec)?)),
         (FilterSpec::Mirror(mirror), Place::Rule { .. }) => return parse_share(mirror).map(|_| None),
         (FilterSpec::ExternalAuth(auth), Place::Rule { .. }) => return external_auth::parse(auth).map(|_| None),
+        // What it says is put to the rule with all that is said of it elsewhere.
+        (FilterSpec::Extension(extension), Place::Rule { .. }) if extension.is_policy() => return Ok(None),
+        (FilterSpec::Extension(extension), Place::Rule { .. }) => return Err(FilterError::extension(extension)),
         (
-            FilterSpec::Redirect(_) | FilterSpec::Cors(_) | FilterSpec::Mirror(_) | FilterSpec::ExternalAuth(_),
+            FilterSpec::Redirect(_)
+            | FilterSpec::Cors(_)
+            | FilterSpec::Mirror(_)
+            | FilterSpec::ExternalAuth(_)
+            | FilterSpec::Extension(_),
             Place::Backend { .. },
         ) => return Err(FilterError::Unsupported(spec.type_name(), "on a backendRef")),
-        (FilterSpec::Unsupported(name), _) => return Err(FilterError::Unsupported(name, "yet")),
         (FilterSpec::Incomplete(field), _) => return Err(FilterError::Missing(field)),
     }))
 }

@@ -59,6 +59,7 @@ mod matches;
 mod mirror;
 mod parameters;
 mod parent;
+mod policy;
 mod port;
 mod ports;
 mod protocol;
@@ -96,6 +97,7 @@ use self::hosts::Hosts;
 use self::infrastructure::Infrastructure;
 use self::listener_sets::SetOutcome;
 pub use self::parent::ParentKey;
+use self::policy::RoutePolicies;
 use self::ports::Parent;
 use self::route::{RouteOutcome, Surroundings};
 use self::status::Wanted;
@@ -133,6 +135,7 @@ pub struct GatewayFrontEnd {
     traffic_policies: TrafficPolicies,
     users: Users,
     backend_tls_policies: BackendTlsPolicies,
+    policies: RoutePolicies,
     attached: Attached,
     statuses: BTreeMap<ParentKey, Arc<Contribution>>,
 }
@@ -158,12 +161,14 @@ impl GatewayFrontEnd {
         if anything {
             self.arrange_ports(world, dirty, batch);
         }
+        self.policies.update(world, &self.parents, first, dirty);
         self.update_routes(world, first, dirty, batch);
         self.update_stream_routes(world, first, dirty, batch);
         let filled = self.streams.refresh(batch);
         self.fill_listeners(anything, filled);
         self.update_statuses(anything, batch);
         self.hosts.refresh(|name| self.routes.get(name), batch);
+        self.policies.update_statuses(world, &self.parents, dirty, batch);
         self.traffic_policies.update(world, first, dirty, batch);
         self.backend_tls_policies.update(world, &self.users, first, dirty, batch);
     }
@@ -174,6 +179,7 @@ impl GatewayFrontEnd {
             || self.gateways.is_read(dependency)
             || self.sets.is_read(dependency)
             || self.routes.is_read(dependency)
+            || self.policies.is_read(dependency)
             || self.traffic_policies.is_read(dependency)
             || self.stream_routes.is_read(dependency)
             || self.backend_tls_policies.is_read(dependency)
@@ -327,7 +333,9 @@ impl GatewayFrontEnd {
         let keys = self.hosts.settle(|key| self.routes.get(key));
         self.read_routes(&keys, world, &mut changes);
         let contribution = |outcome: Option<Arc<RouteOutcome>>| Some(outcome?.contribution.clone());
-        for Changed { old, new } in changes.into_values() {
+        for (key, Changed { old, new }) in changes {
+            let [was, is] = [&old, &new].map(|outcome| outcome.as_ref().map(|outcome| &outcome.acts));
+            self.policies.route_changed(&key, was, is);
             let parents = [&old, &new].map(|outcome| outcome.as_ref().map_or(&[][..], |outcome| &outcome.parents));
             self.attached.route_changed(parents[0], parents[1]);
             self.users.route_changed(&users::uses(old.as_deref()), &users::uses(new.as_deref()), dirty);
@@ -342,10 +350,10 @@ impl GatewayFrontEnd {
         world: &World<'_>,
         changes: &mut BTreeMap<Key, Changed<RouteOutcome>>,
     ) {
-        let Self { routes, parents, hosts, .. } = self;
+        let Self { routes, parents, hosts, policies, .. } = self;
         for key in keys {
             let changed = routes.refresh(key, world.reader(), |reader| {
-                let surroundings = Surroundings { parents, winner: &|table| hosts.winner(table, key) };
+                let surroundings = Surroundings { parents, winner: &|table| hosts.winner(table, key), policies };
                 reader.is_watched(&key.name.namespace).then(|| route::read(key, &surroundings, reader)).flatten()
             });
             let Some(changed) = changed else { continue };

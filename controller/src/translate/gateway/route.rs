@@ -14,16 +14,16 @@ use super::attach::{self, Attachment, Candidate, ParentOutcome, Refused};
 use super::backend_tls;
 use super::findings::Findings;
 use super::parent::ParentKey;
+use super::policy::{Acts, RoutePolicies};
 use super::ports::Parent;
 use super::rank::RouteAge;
 use super::reason::{HOSTNAME_CONFLICT, NO_MATCHING_PARENT, UNSUPPORTED_VALUE};
 use super::route_status::{self, Faults};
 use super::rule::{RankedMatch, RuleContext, RuleSpec};
 use super::status::{ParentReference, Wanted};
-use super::variants::{self, Rules};
+use super::variants::{Draft, Making, Place, Rules, Side};
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::translate::assembly::Contribution;
-use crate::translate::cluster::Shown;
 use crate::translate::memo::Output;
 use crate::translate::reader::Reader;
 
@@ -42,6 +42,8 @@ pub(crate) struct RouteOutcome {
     pub(crate) apart: BTreeMap<TableId, Arc<Vec<RankedMatch>>>,
     /// The Gateways that it is attached to.
     pub(crate) gateways: BTreeSet<NamespacedName>,
+    /// What policies do there.
+    pub(crate) acts: Acts,
     /// Rules, clusters and problems.
     pub(crate) contribution: Arc<Contribution>,
 }
@@ -90,6 +92,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) parents: &'a BTreeMap<ParentKey, Parent>,
     /// Who has the hosts of a table that the route wants.
     pub(crate) winner: &'a dyn Fn(&TableId) -> Option<&'a Key>,
+    /// What is said of it besides.
+    pub(crate) policies: &'a RoutePolicies,
 }
 
 impl<'a> RouteSpec<'a> {
@@ -143,9 +147,11 @@ pub(crate) fn read(key: &Key, surroundings: &Surroundings<'_>, reader: &Reader<'
     let mut contribution = Contribution::default();
     let mut faults = Faults { rules: spec.rules.len(), ..Faults::default() };
     if !outcome.parents.is_empty() {
-        let rules = read_rules(&spec, key, &outcome.age, &mut faults, reader, &mut findings);
+        let (matches, drafts) = read_rules(&spec, key, &outcome.age, &mut faults, reader, &mut findings);
+        let making = Making { route: key, uid: spec.uid, matches, drafts, policies: surroundings.policies };
+        let places = places(&outcome, surroundings);
         let Rules { matches, apart, rules, clusters } =
-            variants::split(rules, shown(&outcome, surroundings), |spec| backend_tls::is_for(spec, reader));
+            making.split(places, |spec| backend_tls::is_for(spec, reader), &mut outcome.acts);
         (outcome.matches, outcome.apart) = (matches, apart);
         // Rules that nothing leads to are not part of the model.
         if attachments(&outcome.parents).any(|attachment| attachment.table.is_some()) {
@@ -206,13 +212,16 @@ fn yield_to_winners<'k>(
     }
 }
 
-/// What backends see of the tables where the matches go.
-fn shown(outcome: &RouteOutcome, surroundings: &Surroundings<'_>) -> BTreeMap<TableId, Shown> {
-    let shown = |attachment: &Attachment| {
-        let parent = surroundings.parents.get(&attachment.parent)?;
-        Some((attachment.table.clone()?, parent.shown.clone()))
+/// The tables where the matches go.
+fn places(outcome: &RouteOutcome, surroundings: &Surroundings<'_>) -> BTreeMap<TableId, Place> {
+    let place = |attachment: &Attachment| {
+        let Attachment { parent: key, listener, .. } = attachment;
+        let parent = surroundings.parents.get(key)?;
+        let levels = surroundings.policies.of_listener(key, &parent.gateway, listener);
+        let side = Side { shown: parent.shown.clone(), levels };
+        Some((attachment.table.clone()?, Place { gateway: parent.gateway.clone(), side }))
     };
-    attachments(&outcome.parents).filter_map(shown).collect()
+    attachments(&outcome.parents).filter_map(place).collect()
 }
 
 /// Reads the rules, and which clusters they need.
@@ -223,20 +232,19 @@ fn read_rules(
     faults: &mut Faults,
     reader: &Reader<'_>,
     findings: &mut Findings,
-) -> Rules {
-    let (mut rules, mut clusters, mut ranked) = (Vec::new(), Vec::new(), Vec::new());
+) -> (Vec<RankedMatch>, Vec<Draft>) {
+    let (mut drafts, mut ranked) = (Vec::new(), Vec::new());
     for (index, rule) in spec.rules.iter().enumerate() {
         let field = format!("spec.rules[{index}]");
         let (kind, route, uid) = (spec.kind, &key.name, spec.uid);
         let context = RuleContext { kind, route, age, uid, index, field, spec: rule };
         let matches = context.matches(faults, findings);
-        let (rule, needed) = context.read(faults, reader, findings);
+        let draft = context.read(faults, reader, findings);
         if matches.is_empty() {
             continue;
         }
         ranked.extend(matches);
-        rules.push(Arc::new(rule));
-        clusters.extend(needed);
+        drafts.push(draft);
     }
-    Rules { matches: Arc::new(ranked), apart: BTreeMap::new(), rules, clusters }
+    (ranked, drafts)
 }

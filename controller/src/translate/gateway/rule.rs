@@ -18,17 +18,19 @@ use super::findings::Findings;
 use super::grpc_match::{self, Specificity};
 use super::matches;
 use super::mirror;
+use super::policy::{Hooks, Own};
 use super::rank::{Position, Rank, RouteAge};
 use super::reason::{INCOMPATIBLE_FILTERS, UNSUPPORTED_VALUE};
 use super::route_status::Faults;
 use super::timing;
+use super::variants::Draft;
 use crate::resources::NamespacedName;
-use crate::translate::assembly::ClusterWant;
 use crate::translate::reader::Reader;
 
 /// A rule as it is written.
 #[derive(Debug)]
 pub(crate) struct RuleSpec<'a> {
+    name: Option<&'a str>,
     matches: Matches<'a>,
     filters: Vec<FilterSpec<'a>>,
     backends: Vec<BackendSpec<'a>>,
@@ -73,6 +75,7 @@ enum Matches<'a> {
 impl<'a> From<&'a HttpRouteRules> for RuleSpec<'a> {
     fn from(rule: &'a HttpRouteRules) -> Self {
         Self {
+            name: rule.name.as_deref(),
             matches: Matches::Http(rule.matches.as_deref().unwrap_or_default()),
             filters: rule.filters.iter().flatten().map(FilterSpec::from).collect(),
             backends: rule.backend_refs.iter().flatten().map(BackendSpec::from).collect(),
@@ -86,6 +89,7 @@ impl<'a> From<&'a HttpRouteRules> for RuleSpec<'a> {
 impl<'a> From<&'a GrpcRouteRules> for RuleSpec<'a> {
     fn from(rule: &'a GrpcRouteRules) -> Self {
         Self {
+            name: rule.name.as_deref(),
             matches: Matches::Grpc(rule.matches.as_deref().unwrap_or_default()),
             filters: rule.filters.iter().flatten().map(FilterSpec::from).collect(),
             backends: rule.backend_refs.iter().flatten().map(BackendSpec::from).collect(),
@@ -100,6 +104,7 @@ impl RuleSpec<'_> {
     /// What the API server fills in for an HTTPRoute without rules: one for everything, which does nothing.
     pub(crate) fn of_no_rules() -> Self {
         Self {
+            name: None,
             matches: Matches::Http(&[]),
             filters: Vec::new(),
             backends: Vec::new(),
@@ -168,12 +173,7 @@ impl RuleContext<'_> {
     }
 
     /// Everything but the matches.
-    pub(crate) fn read(
-        &self,
-        faults: &mut Faults,
-        reader: &Reader<'_>,
-        findings: &mut Findings,
-    ) -> (Rule, Vec<ClusterWant>) {
+    pub(crate) fn read(&self, faults: &mut Faults, reader: &Reader<'_>, findings: &mut Findings) -> Draft {
         let Self { spec, kind, route, .. } = *self;
         let prefix = spec.matches.are_prefixes();
         let mut resolved = backend::resolve_all(&spec.backends, kind, route, prefix, &self.field, reader, findings);
@@ -199,6 +199,7 @@ impl RuleContext<'_> {
                 }
                 filters.extend(services.filters);
                 resolved.clusters.extend(services.clusters);
+                filters.extend(self.check_references(faults, reader, findings));
                 filters
             }
             Err(errors) => {
@@ -222,7 +223,48 @@ impl RuleContext<'_> {
         let origin = findings.origin(self.field.clone());
         let (filters, action) = (Filters::sorted(filters), Action::Forward(forward));
         let rule = Rule { id, origin, labels, filters, action, access_log: true };
-        (rule, resolved.clusters)
+        Draft { rule, clusters: resolved.clusters, hooks: self.hooks() }
+    }
+
+    /// What policies need to know.
+    fn hooks(&self) -> Hooks {
+        let spec = self.spec;
+        Hooks {
+            name: spec.name.map(Into::into),
+            index: self.index,
+            references: self.references().map(|(_, name)| name).collect(),
+            own: Own {
+                request: spec.timeouts.is_some_and(|timeouts| timeouts.request.is_some()),
+                backend_request: spec.timeouts.is_some_and(|timeouts| timeouts.backend_request.is_some()),
+                retry: spec.retry.is_some(),
+                session: spec.session.is_some(),
+            },
+        }
+    }
+
+    /// The policies that filters name, with their places.
+    fn references(&self) -> impl Iterator<Item = (usize, NamespacedName)> {
+        let name = |name: &str| NamespacedName::new(self.route.namespace.clone(), name);
+        self.spec.filters.iter().enumerate().filter_map(move |(index, spec)| match spec {
+            FilterSpec::Extension(extension) if extension.is_policy() => Some((index, name(extension.name))),
+            _ => None,
+        })
+    }
+
+    /// A filter that leads to no policy must not be passed over: its rule answers 500.
+    fn check_references(&self, faults: &mut Faults, reader: &Reader<'_>, findings: &mut Findings) -> Option<Filter> {
+        let mut deny = None;
+        for (index, name) in self.references() {
+            if reader.route_policy(&name).is_none() {
+                let message = format!("RoutePolicy {name} does not exist");
+                let field = format!("{}.filters[{index}].extensionRef", self.field);
+                let told = format!("{message}; the rule answers 500");
+                findings.error(field, UNSUPPORTED_VALUE, told, "create it, or name another");
+                faults.breaks(self.index, UNSUPPORTED_VALUE);
+                deny = Some(Filter::Deny(Deny { status: 500, reason: format!("filters[{index}]: {message}") }));
+            }
+        }
+        deny
     }
 
     /// Rules without a backend that could get a request answer 500, unless they redirect.

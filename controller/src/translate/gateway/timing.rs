@@ -21,11 +21,15 @@ pub(crate) fn timeouts(spec: Option<&HttpRouteRulesTimeouts>, field: &str, findi
         let message = "backendRequest is longer than request, which ends the request first";
         findings.warning(format!("{field}.backendRequest"), UNSUPPORTED_VALUE, message, "make it shorter than request");
     }
-    // A limit of the whole answer must not be undercut by the one between two reads.
+    outlast(&mut timeouts);
+    timeouts
+}
+
+/// A limit of the whole answer must not be undercut by the one between two reads.
+pub(crate) fn outlast(timeouts: &mut Timeouts) {
     if let Some(longest) = timeouts.backend_request.max(timeouts.request) {
         timeouts.read = timeouts.read.max(longest);
     }
-    timeouts
 }
 
 /// When a rule's requests are sent to another endpoint. Without `retry`: after failures to connect or to get an answer,
@@ -79,7 +83,7 @@ pub(crate) fn duration(text: Option<&String>, field: &str, findings: &mut Findin
 }
 
 /// A duration of GEP-2257; zero turns a time-out off.
-fn parse_duration(text: &str) -> Result<Option<Duration>, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Option<Duration>, String> {
     let duration: gateway_api::Duration = text.parse().map_err(|_| format!("{text:?} is not a duration"))?;
     Ok((!duration.is_zero()).then(|| Duration::new(duration.as_secs(), duration.subsec_nanos())))
 }

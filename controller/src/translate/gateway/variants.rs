@@ -1,5 +1,6 @@
-//! Variants: the rules of a route that is attached to Gateways which show backends different certificates. What is sent
-//! through one Gateway must not go out with another's certificate, so such rules lead to clusters of their own.
+//! Variants: the rules of a route that is attached to Gateways which show backends different certificates, or of which
+//! policies say different things. What is sent through one Gateway must not go out with another's certificate, so such
+//! rules lead to clusters of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +10,9 @@ use genkan_routing::name::{ClusterId, RuleId, TableId};
 use genkan_routing::policy::external_auth::ExternalAuth;
 use genkan_routing::policy::mirror::Mirror;
 
+use super::policy::{self, Acts, Hooks, Level, Noting, RoutePolicies, Subject};
 use super::rule::RankedMatch;
+use crate::resources::{Key, NamespacedName};
 use crate::translate::assembly::ClusterWant;
 use crate::translate::cluster::{ClusterSpec, Shown};
 
@@ -26,68 +29,153 @@ pub(crate) struct Rules {
     pub(crate) clusters: Vec<ClusterWant>,
 }
 
-/// Gives the rules the certificate of each table where their matches go. `verifies` says whether a policy asks for TLS
-/// towards a cluster; others see no certificate, and stay one for all Gateways.
-pub(crate) fn split(rules: Rules, tables: BTreeMap<TableId, Shown>, verifies: impl Fn(&ClusterSpec) -> bool) -> Rules {
-    let mut groups: Vec<(Shown, Vec<TableId>)> = Vec::new();
-    for (table, shown) in tables {
-        match groups.iter_mut().find(|(known, _)| *known == shown) {
-            Some((_, tables)) => tables.push(table),
-            None => groups.push((shown, vec![table])),
-        }
-    }
-    if groups.iter().all(|(shown, _)| *shown == Shown::Nothing) {
-        return rules;
-    }
-    let seeing = rules.clusters.iter().filter(|want| verifies(&want.spec)).map(|want| want.id.clone());
-    let seeing: BTreeSet<ClusterId> = seeing.collect();
-    if seeing.is_empty() {
-        return rules;
-    }
-    let several = groups.len() > 1;
-    let mut all = Rules::default();
-    for (at, (shown, tables)) in groups.into_iter().enumerate() {
-        let suffix = if several { shown.suffix() } else { String::new() };
-        let variant = variant(&rules, &seeing, &shown, &suffix);
-        if at == 0 {
-            all.matches = variant.matches;
-        } else {
-            all.apart.extend(tables.into_iter().map(|table| (table, Arc::clone(&variant.matches))));
-        }
-        all.rules.extend(variant.rules);
-        all.clusters.extend(variant.clusters);
-    }
-    all
+/// A rule before it is known where its matches go.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// The rule.
+    pub(crate) rule: Rule,
+    /// The clusters that it refers to.
+    pub(crate) clusters: Vec<ClusterWant>,
+    /// What policies need to know of it.
+    pub(crate) hooks: Hooks,
 }
 
-fn variant(rules: &Rules, seeing: &BTreeSet<ClusterId>, shown: &Shown, suffix: &str) -> Rules {
-    let mut clusters = BTreeMap::new();
-    let want = |want: &ClusterWant| {
-        if !seeing.contains(&want.id) {
-            return want.clone();
+/// What makes the rules of one table other than those of another.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Side {
+    /// The certificate that backends see.
+    pub(crate) shown: Shown,
+    /// What policies say of the listener, its ListenerSet and Gateway.
+    pub(crate) levels: Vec<Level>,
+}
+
+/// A table where the matches of a route go.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The Gateway that it belongs to.
+    pub(crate) gateway: NamespacedName,
+    /// What is said of it.
+    pub(crate) side: Side,
+}
+
+/// The rules of a route that are to be made.
+pub(crate) struct Making<'a> {
+    /// The route.
+    pub(crate) route: &'a Key,
+    /// Its `metadata.uid`.
+    pub(crate) uid: Option<&'a str>,
+    /// Its matches.
+    pub(crate) matches: Vec<RankedMatch>,
+    /// Its rules.
+    pub(crate) drafts: Vec<Draft>,
+    /// All policies.
+    pub(crate) policies: &'a RoutePolicies,
+}
+
+/// Tables whose rules are the same.
+struct Group {
+    side: Side,
+    tables: Vec<TableId>,
+    gateways: BTreeSet<NamespacedName>,
+}
+
+impl Making<'_> {
+    /// Makes the rules for each table where their matches go: with the certificate that its Gateway shows, and with what
+    /// policies say. What these do is noted. `verifies` says whether a policy asks for TLS towards a cluster; others see no
+    /// certificate, and stay one for all Gateways.
+    pub(crate) fn split(
+        self,
+        tables: BTreeMap<TableId, Place>,
+        verifies: impl Fn(&ClusterSpec) -> bool,
+        acts: &mut Acts,
+    ) -> Rules {
+        let shown = tables.values().any(|place| place.side.shown != Shown::Nothing);
+        let wants = || self.drafts.iter().flat_map(|draft| &draft.clusters);
+        let seeing = shown.then(|| wants().filter(|want| verifies(&want.spec)).map(|want| want.id.clone()).collect());
+        let seeing: BTreeSet<ClusterId> = seeing.unwrap_or_default();
+        let mut groups: Vec<Group> = Vec::new();
+        for (table, Place { gateway, mut side }) in tables {
+            if seeing.is_empty() {
+                side.shown = Shown::Nothing;
+            }
+            match groups.iter_mut().find(|group| group.side == side) {
+                Some(group) => {
+                    group.tables.push(table);
+                    group.gateways.insert(gateway);
+                }
+                None => groups.push(Group { side, tables: vec![table], gateways: [gateway].into() }),
+            }
         }
-        let spec = ClusterSpec { shown: shown.clone(), ..(*want.spec).clone() };
-        let made = ClusterWant::new(spec, want.origin.clone());
-        clusters.insert(want.id.clone(), made.id.clone());
-        made
-    };
-    let wants = rules.clusters.iter().map(want).collect();
-    let id = |id: &RuleId| RuleId::new(format!("{id}{suffix}"));
-    let lead = |rule: &Arc<Rule>| {
-        let mut rule = Rule { id: id(&rule.id), ..(**rule).clone() };
-        retarget(&mut rule, &clusters);
-        Arc::new(rule)
-    };
-    let matched = |ranked: &RankedMatch| {
-        let mut ranked = ranked.clone();
-        ranked.matched.rule = id(&ranked.matched.rule);
-        ranked
-    };
-    Rules {
-        matches: Arc::new(rules.matches.iter().map(matched).collect()),
-        apart: BTreeMap::new(),
-        rules: rules.rules.iter().map(lead).collect(),
-        clusters: wants,
+        let mut all = Rules::default();
+        if groups.is_empty() || self.policies.is_empty() && groups.iter().all(|it| it.side.shown == Shown::Nothing) {
+            all.clusters = self.drafts.iter().flat_map(|draft| draft.clusters.iter().cloned()).collect();
+            all.rules = self.drafts.into_iter().map(|draft| Arc::new(draft.rule)).collect();
+            all.matches = Arc::new(self.matches);
+            return all;
+        }
+        let own: Vec<_> = self.drafts.iter().map(|it| self.policies.of_rule(self.route, &it.hooks)).collect();
+        let several = groups.len() > 1;
+        for (at, group) in groups.into_iter().enumerate() {
+            let suffix = if several { group.suffix() } else { String::new() };
+            let variant = self.variant(&group, (&own, &seeing), &suffix, acts);
+            if at == 0 {
+                all.matches = variant.matches;
+            } else {
+                all.apart.extend(group.tables.into_iter().map(|table| (table, Arc::clone(&variant.matches))));
+            }
+            all.rules.extend(variant.rules);
+            all.clusters.extend(variant.clusters);
+        }
+        all
+    }
+
+    /// `own` are the levels of each rule, `seeing` the clusters that see the certificate.
+    fn variant(
+        &self,
+        group: &Group,
+        (own, seeing): (&[Vec<Level>], &BTreeSet<ClusterId>),
+        suffix: &str,
+        acts: &mut Acts,
+    ) -> Rules {
+        let id = |id: &RuleId| RuleId::new(format!("{id}{suffix}"));
+        let (mut rules, mut clusters) = (Vec::new(), Vec::new());
+        let mut noting = Noting { acts, gateways: &group.gateways };
+        for (draft, own) in self.drafts.iter().zip(own) {
+            let mut rule = Rule { id: id(&draft.rule.id), ..draft.rule.clone() };
+            let shown = |want: &ClusterWant| match seeing.contains(&want.id) {
+                true => ClusterSpec { shown: group.side.shown.clone(), ..(*want.spec).clone() },
+                false => (*want.spec).clone(),
+            };
+            let mut specs: Vec<_> = draft.clusters.iter().map(shown).collect();
+            let levels: Vec<_> = group.side.levels.iter().chain(own).collect();
+            let subject = Subject { rule: &mut rule, clusters: &mut specs, own: draft.hooks.own, uid: self.uid };
+            policy::apply(subject, &levels, self.policies, &mut noting);
+            let made = |(spec, want): (ClusterSpec, &ClusterWant)| ClusterWant::new(spec, want.origin.clone());
+            let made: Vec<_> = specs.into_iter().zip(&draft.clusters).map(made).collect();
+            let known = draft.clusters.iter().map(|want| &want.id);
+            retarget(&mut rule, &known.cloned().zip(made.iter().map(|want| want.id.clone())).collect());
+            rules.push(Arc::new(rule));
+            clusters.extend(made);
+        }
+        let matched = |ranked: &RankedMatch| {
+            let mut ranked = ranked.clone();
+            ranked.matched.rule = id(&ranked.matched.rule);
+            ranked
+        };
+        let matches = Arc::new(self.matches.iter().map(matched).collect());
+        Rules { matches, apart: BTreeMap::new(), rules, clusters }
+    }
+}
+
+impl Group {
+    /// What tells its rules from those of others.
+    fn suffix(&self) -> String {
+        let shown = self.side.shown.suffix();
+        match self.side.levels.last() {
+            None => shown,
+            // The levels above the last one are its own.
+            Some(level) => format!("{shown}+{}", level.target.path()),
+        }
     }
 }
 

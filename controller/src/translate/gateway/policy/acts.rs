@@ -1,0 +1,121 @@
+//! Acts: what policies do at routes, and who says otherwise. Kept as routes come and go, for the policies' statuses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::merge::{Decided, Level};
+use super::settings::Field;
+use crate::resources::{Key, NamespacedName};
+
+/// What policies do at one route: by policy and by the Gateway through which requests come.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Acts(BTreeMap<(NamespacedName, NamespacedName), Effect>);
+
+/// What a policy does at a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Effect {
+    /// Whether anything that it says holds at any rule.
+    pub(crate) acts: bool,
+    /// What it says in vain at some rule.
+    pub(crate) lost: BTreeSet<(Field, Loss)>,
+}
+
+/// Why something is said in vain.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Loss {
+    /// A policy of the same target came first.
+    Conflict(NamespacedName),
+    /// A policy of another target goes before it.
+    Overridden(NamespacedName),
+    /// The route says so itself.
+    Route,
+}
+
+/// The routes at which a policy acts through a Gateway.
+pub(crate) type Routes = BTreeMap<Key, Effect>;
+
+/// What all policies do.
+#[derive(Debug, Default)]
+pub(crate) struct Uses {
+    policies: BTreeMap<NamespacedName, BTreeMap<NamespacedName, Routes>>,
+    touched: BTreeSet<NamespacedName>,
+}
+
+/// Where what policies do is noted: through some Gateways.
+pub(crate) struct Noting<'a> {
+    pub(crate) acts: &'a mut Acts,
+    pub(crate) gateways: &'a BTreeSet<NamespacedName>,
+}
+
+impl Noting<'_> {
+    /// Policies that a request passes, whether they say anything that matters there or not.
+    pub(crate) fn pass<'l>(&mut self, levels: impl Iterator<Item = &'l Level>) {
+        for (policy, _) in levels.flat_map(|level| &level.policies) {
+            self.effects(policy, |_| {});
+        }
+    }
+
+    /// What was decided of a field.
+    pub(crate) fn decided(&mut self, field: Field, decided: &Decided<'_>) {
+        let winner = decided.winner;
+        self.effects(winner.policy, |effect| effect.acts = true);
+        self.lost(field, decided);
+    }
+
+    /// What was decided of a field, except that the route says so itself.
+    pub(crate) fn decided_by_route(&mut self, field: Field, decided: &Decided<'_>) {
+        self.effects(decided.winner.policy, |effect| effect.lost.extend([(field, Loss::Route)]));
+        self.lost(field, decided);
+    }
+
+    fn lost(&mut self, field: Field, decided: &Decided<'_>) {
+        let winner = decided.winner;
+        for loser in decided.losers.iter().filter(|loser| loser.policy != winner.policy) {
+            let by = winner.policy.clone();
+            let loss = if loser.conflicts_with(&winner) { Loss::Conflict(by) } else { Loss::Overridden(by) };
+            self.effects(loser.policy, |effect| effect.lost.extend([(field, loss.clone())]));
+        }
+    }
+
+    fn effects(&mut self, policy: &NamespacedName, change: impl Fn(&mut Effect)) {
+        for gateway in self.gateways {
+            change(self.acts.0.entry((policy.clone(), gateway.clone())).or_default());
+        }
+    }
+}
+
+impl Uses {
+    /// Follows the change of a route.
+    pub(crate) fn route_changed(&mut self, route: &Key, old: Option<&Acts>, new: Option<&Acts>) {
+        if old == new {
+            return;
+        }
+        for (policy, gateway) in old.into_iter().flat_map(|acts| acts.0.keys()) {
+            let Some(gateways) = self.policies.get_mut(policy) else { continue };
+            if let Some(routes) = gateways.get_mut(gateway) {
+                routes.remove(route);
+                if routes.is_empty() {
+                    gateways.remove(gateway);
+                }
+            }
+            if gateways.is_empty() {
+                self.policies.remove(policy);
+            }
+            self.touched.insert(policy.clone());
+        }
+        for ((policy, gateway), effect) in new.into_iter().flat_map(|acts| &acts.0) {
+            let gateways = self.policies.entry(policy.clone()).or_default();
+            gateways.entry(gateway.clone()).or_default().insert(route.clone(), effect.clone());
+            self.touched.insert(policy.clone());
+        }
+    }
+
+    /// What a policy does, by Gateway.
+    pub(crate) fn of(&self, policy: &NamespacedName) -> impl Iterator<Item = (&NamespacedName, &Routes)> {
+        self.policies.get(policy).into_iter().flatten()
+    }
+
+    /// The policies of which that changed since the last call.
+    pub(crate) fn take_touched(&mut self) -> BTreeSet<NamespacedName> {
+        std::mem::take(&mut self.touched)
+    }
+}

@@ -1,0 +1,239 @@
+//! Apply: a rule and its clusters with what policies say of them. It ends in the same filters and settings that
+//! annotations give to Ingresses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use genkan_policies::AffinitySettings;
+use genkan_routing::model::{Action, Deny, Filter, Filters, Forward, Rule};
+use genkan_routing::name::ObjectRef;
+use genkan_routing::policy::affinity::Affinity;
+
+use super::RoutePolicies;
+use super::acts::Noting;
+use super::merge::{Decided, Level, Said, decide, order};
+use super::settings::{Field, Limits, Value};
+use super::target::Target;
+use crate::resources::{Key, Kind, NamespacedName};
+use crate::translate::cluster::{ClusterSpec, Sessions};
+use crate::translate::gateway::affinity::{self, SessionOwner, SessionSpec};
+use crate::translate::gateway::findings::Findings;
+use crate::translate::gateway::timing;
+
+/// What policies need to know of a rule.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hooks {
+    /// Its `name`.
+    pub(crate) name: Option<Arc<str>>,
+    /// Its place in the route.
+    pub(crate) index: usize,
+    /// The policies that its filters name.
+    pub(crate) references: Vec<NamespacedName>,
+    /// What it says itself.
+    pub(crate) own: Own,
+}
+
+/// What a rule says itself, so that no default counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Own {
+    /// `timeouts.request`.
+    pub(crate) request: bool,
+    /// `timeouts.backendRequest`.
+    pub(crate) backend_request: bool,
+    /// `retry`.
+    pub(crate) retry: bool,
+    /// `sessionPersistence`.
+    pub(crate) session: bool,
+}
+
+/// A rule to which policies are applied.
+pub(crate) struct Subject<'a> {
+    /// The rule.
+    pub(crate) rule: &'a mut Rule,
+    /// Its clusters.
+    pub(crate) clusters: &'a mut [ClusterSpec],
+    /// What it says itself.
+    pub(crate) own: Own,
+    /// `metadata.uid` of its route.
+    pub(crate) uid: Option<&'a str>,
+}
+
+/// The fields that become filters.
+const FILTERS: [Field; 5] =
+    [Field::BodySize, Field::RateLimit, Field::ConnectionLimit, Field::IpAccess, Field::Compression];
+
+/// Applies what is said at these levels, from the Gateway's down to the rule's, and at the Services of the clusters.
+pub(crate) fn apply(subject: Subject<'_>, levels: &[&Level], policies: &RoutePolicies, noting: &mut Noting<'_>) {
+    let services: Vec<_> = subject.clusters.iter().map(|spec| policies.of_service(spec)).collect();
+    if levels.is_empty() && services.iter().all(Option::is_none) {
+        return;
+    }
+    noting.pass(levels.iter().copied().chain(services.iter().flatten()));
+    let said = order(levels.iter().copied());
+    add_filters(subject.rule, &said, noting);
+    let Action::Forward(forward) = &mut subject.rule.action else { return };
+    set_timing(forward, subject.own, &said, noting);
+    let said: Vec<_> = services.iter().map(|service| order(levels.iter().copied().chain(service))).collect();
+    for (spec, said) in subject.clusters.iter_mut().zip(&said) {
+        if let Some(decided) = decide(said, Field::LoadBalancing) {
+            noting.decided(Field::LoadBalancing, &decided);
+            if let Value::LoadBalancing(balance) = decided.value {
+                spec.load_balance = balance.clone();
+            }
+        }
+    }
+    let owner = SessionOwner { id: subject.rule.id.as_str(), uid: subject.uid, path_of_match: true };
+    let decided: Vec<_> = said.iter().map(|said| decide(said, Field::Affinity)).collect();
+    set_sessions(forward, subject.clusters, &decided, (subject.own, owner, policies), noting);
+}
+
+fn add_filters(rule: &mut Rule, said: &[Said<'_>], noting: &mut Noting<'_>) {
+    let mut filters = Vec::new();
+    for field in FILTERS {
+        let Some(decided) = decide(said, field) else { continue };
+        noting.decided(field, &decided);
+        match decided.value {
+            Value::RateLimit { rates, status } => {
+                filters.extend(rates.limits(&decided.winner.id(), *status).into_iter().map(Filter::RateLimit));
+            }
+            Value::ConnectionLimit { max, status, exempt } => {
+                let limit = genkan_annotations::connection_limit(&decided.winner.id(), *max, *status, exempt);
+                filters.extend(limit.map(Filter::ConnectionLimit));
+            }
+            Value::BodySize(limit) => filters.extend(limit.map(Filter::BodyLimit)),
+            Value::IpAccess(access) => filters.extend(access.clone().map(Filter::IpAccess)),
+            Value::Compression(compression) => filters.extend(compression.clone().map(Filter::Compression)),
+            Value::Closed(why) => {
+                let reason = format!("RoutePolicy {}: {why}", decided.winner.policy);
+                filters.push(Filter::Deny(Deny { status: 503, reason }));
+            }
+            Value::Timeouts(_) | Value::Affinity(_) | Value::LoadBalancing(_) | Value::Retries(_) => {}
+        }
+    }
+    if !filters.is_empty() {
+        rule.filters = Filters::sorted(rule.filters.iter().cloned().chain(filters).collect());
+    }
+}
+
+fn set_timing(forward: &mut Forward, own: Own, said: &[Said<'_>], noting: &mut Noting<'_>) {
+    if let Some(decided) = decide(said, Field::Timeouts)
+        && let Value::Timeouts(limits) = decided.value
+    {
+        let defaults = !decided.winner.overrides;
+        let kept = (defaults && own.request, defaults && own.backend_request);
+        let in_vain = kept.0 && limits.request.is_some() || kept.1 && limits.backend_request.is_some();
+        set_timeouts(forward, limits, kept);
+        noting.decided(Field::Timeouts, &decided);
+        if in_vain {
+            noting.decided_by_route(Field::Timeouts, &decided);
+        }
+        if !own.retry {
+            Arc::make_mut(&mut forward.retry).on_timeout = forward.timeouts.backend_request.is_none();
+        }
+    }
+    if let Some(decided) = decide(said, Field::Retries)
+        && let Value::Retries(retry) = decided.value
+    {
+        if own.retry && !decided.winner.overrides {
+            return noting.decided_by_route(Field::Retries, &decided);
+        }
+        noting.decided(Field::Retries, &decided);
+        forward.retry = Arc::clone(retry);
+    }
+}
+
+/// `kept` is whether the route's own `request` and `backendRequest` stay.
+fn set_timeouts(forward: &mut Forward, limits: &Limits, kept: (bool, bool)) {
+    let timeouts = Arc::make_mut(&mut forward.timeouts);
+    timeouts.connect = limits.connect.unwrap_or(timeouts.connect);
+    timeouts.send = limits.send.unwrap_or(timeouts.send);
+    if let Some(request) = limits.request.filter(|_| !kept.0) {
+        timeouts.request = request;
+    }
+    if let Some(request) = limits.backend_request.filter(|_| !kept.1) {
+        timeouts.backend_request = request;
+    }
+    match limits.read {
+        Some(read) => timeouts.read = read,
+        None => timing::outlast(timeouts),
+    }
+}
+
+/// Sessions are of the rule, whatever backend gets its first request, unless a Service has its own.
+fn set_sessions(
+    forward: &mut Forward,
+    clusters: &mut [ClusterSpec],
+    decided: &[Option<Decided<'_>>],
+    (own, owner, policies): (Own, SessionOwner<'_>, &RoutePolicies),
+    noting: &mut Noting<'_>,
+) {
+    let defaults = |decided: &Decided<'_>| !decided.winner.overrides;
+    if own.session && decided.iter().flatten().any(defaults) {
+        return decided.iter().flatten().for_each(|decided| noting.decided_by_route(Field::Affinity, decided));
+    }
+    decided.iter().flatten().for_each(|decided| noting.decided(Field::Affinity, decided));
+    let of_service = |decided: &Decided<'_>| decided.winner.target.object.kind == Kind::Service;
+    if decided.iter().flatten().any(of_service) {
+        forward.affinity = None;
+        for (spec, decided) in clusters.iter_mut().zip(decided) {
+            if let Some(decided) = decided {
+                spec.sessions = sessions(decided, policies);
+            }
+        }
+        return;
+    }
+    // All clusters have the same levels above their Services, so that the first speaks for all.
+    let Some(Value::Affinity(settings)) = decided.iter().flatten().next().map(|decided| decided.value) else { return };
+    forward.affinity = settings.as_deref().and_then(|settings| affinity_of(settings, owner));
+    if settings.is_none() {
+        clusters.iter_mut().for_each(|spec| spec.sessions = Sessions::Off);
+    }
+}
+
+/// The sessions of a cluster of its own.
+fn sessions(decided: &Decided<'_>, policies: &RoutePolicies) -> Sessions {
+    let Value::Affinity(Some(settings)) = decided.value else { return Sessions::Off };
+    let id = decided.winner.id();
+    let uid = policies.uid(decided.winner.policy);
+    let affinity = affinity_of(settings, SessionOwner { id: &id, uid: uid.as_deref(), path_of_match: false });
+    affinity.map_or(Sessions::Off, |affinity| Sessions::By { id: id.as_str().into(), affinity })
+}
+
+/// What is wrong with it was told where it was read.
+fn affinity_of(settings: &AffinitySettings, owner: SessionOwner<'_>) -> Option<Arc<Affinity>> {
+    let spec = SessionSpec::of_policy(settings)?;
+    let mut told = Findings::new(ObjectRef::new("RoutePolicy", "", ""));
+    Some(affinity::affinity(spec, owner, "", &mut told))
+}
+
+impl RoutePolicies {
+    /// What is said of a rule in particular: of its route, then of itself.
+    pub(crate) fn of_rule(&self, route: &Key, hooks: &Hooks) -> Vec<Level> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let whole = Target::whole(route.kind, route.name.clone());
+        // No name can be like that.
+        let section = hooks.name.clone().unwrap_or_else(|| format!("rules[{}]", hooks.index).into());
+        let part = Target { section: Some(section), ..whole.clone() };
+        let named = if hooks.name.is_some() { self.at(&part) } else { &[] };
+        let mut policies: BTreeMap<_, _> =
+            named.iter().map(|(name, policy)| (policy.age.clone(), (name.clone(), policy.clone()))).collect();
+        for reference in &hooks.references {
+            if let Some((name, policy)) = self.named(reference) {
+                policies.insert(policy.age.clone(), (name.clone(), policy));
+            }
+        }
+        let levels = [self.level(whole), Some(Level { target: part, policies: policies.into_values().collect() })];
+        levels.into_iter().flatten().filter(|level| !level.policies.is_empty()).collect()
+    }
+
+    /// What is said of a cluster's Service.
+    fn of_service(&self, spec: &ClusterSpec) -> Option<Level> {
+        if self.is_empty() || spec.external.is_some() {
+            return None;
+        }
+        let service = &spec.service;
+        self.level(Target::whole(Kind::Service, NamespacedName::new(service.namespace.clone(), service.name.clone())))
+    }
+}

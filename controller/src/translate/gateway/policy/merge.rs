@@ -1,0 +1,213 @@
+//! Merge: which of several policies that say something of a field counts (GEP-713, inherited policies).
+//!
+//! ```text
+//!  overrides:  Gateway > its listener > ListenerSet > its listener > route > rule > Service
+//!  defaults:   Service > rule > route > listener > ListenerSet > listener > Gateway
+//! ```
+//!
+//! Overrides come before defaults; at one level the oldest policy counts, then the first by name.
+
+use std::sync::Arc;
+
+use super::settings::{Field, Settings, Value};
+use super::target::Target;
+use crate::resources::NamespacedName;
+use crate::translate::gateway::rank::RouteAge;
+
+/// What a policy says, understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// Who counts among equals.
+    pub(crate) age: RouteAge,
+    /// What holds unless something more specific says otherwise.
+    pub(crate) defaults: Settings,
+    /// What holds whatever something more specific says.
+    pub(crate) overrides: Settings,
+}
+
+/// A policy and its name.
+pub(crate) type Named = (NamespacedName, Arc<Policy>);
+
+/// The policies of one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Level {
+    /// What they target.
+    pub(crate) target: Target,
+    /// The oldest first.
+    pub(crate) policies: Vec<Named>,
+}
+
+/// What one policy says at one level, in order of precedence among others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said<'a> {
+    /// The policy.
+    pub(crate) policy: &'a NamespacedName,
+    /// What it targets.
+    pub(crate) target: &'a Target,
+    /// Whether it overrides.
+    pub(crate) overrides: bool,
+    settings: &'a Settings,
+}
+
+/// Who says what holds, and who says otherwise in vain.
+#[derive(Debug)]
+pub(crate) struct Decided<'a> {
+    /// What holds.
+    pub(crate) value: &'a Value,
+    /// Who says so.
+    pub(crate) winner: Said<'a>,
+    /// Who says something in vain.
+    pub(crate) losers: Vec<Said<'a>>,
+}
+
+/// Everything that is said at these levels, from the Gateway's down to the Service's, in order of precedence.
+pub(crate) fn order<'a>(levels: impl DoubleEndedIterator<Item = &'a Level> + Clone) -> Vec<Said<'a>> {
+    let said = |level: &'a Level, overrides| {
+        level.policies.iter().map(move |(name, policy)| Said {
+            policy: name,
+            target: &level.target,
+            overrides,
+            settings: if overrides { &policy.overrides } else { &policy.defaults },
+        })
+    };
+    let overrides = levels.clone().flat_map(|level| said(level, true));
+    overrides.chain(levels.rev().flat_map(|level| said(level, false))).collect()
+}
+
+/// Who counts for a field; `None` when nobody says anything of it.
+pub(crate) fn decide<'a>(said: &[Said<'a>], field: Field) -> Option<Decided<'a>> {
+    let mut saying = said.iter().filter_map(|said| Some((*said, said.settings.get(field)?)));
+    let (winner, value) = saying.next()?;
+    Some(Decided { value, winner, losers: saying.map(|(said, _)| said).collect() })
+}
+
+impl Said<'_> {
+    /// Whether another says it of the same thing in the same way, so that only age decides.
+    pub(crate) fn conflicts_with(&self, other: &Self) -> bool {
+        self.overrides == other.overrides && self.target == other.target
+    }
+
+    /// What sets it apart from all else that is said.
+    pub(crate) fn id(&self) -> String {
+        let part = if self.overrides { "overrides" } else { "defaults" };
+        format!("routepolicy/{}/{part}/{}", self.policy, self.target.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use genkan_routing::policy::body_limit::BodyLimit;
+    use k8s_openapi::jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::resources::Kind;
+
+    const KINDS: [Kind; 5] = [Kind::Gateway, Kind::ListenerSet, Kind::HttpRoute, Kind::HttpRoute, Kind::Service];
+
+    /// A policy: the level that it is of, its age, its name, and which fields it defaults and overrides.
+    #[derive(Clone, Debug)]
+    struct Written {
+        level: usize,
+        created: Option<i64>,
+        name: u8,
+        says: [[bool; 2]; 2],
+    }
+
+    const FIELDS: [Field; 2] = [Field::BodySize, Field::Timeouts];
+
+    fn written() -> impl Strategy<Value = Written> {
+        let level = 0..KINDS.len();
+        (level, prop::option::of(0i64..3), any::<u8>(), any::<[[bool; 2]; 2]>())
+            .prop_map(|(level, created, name, says)| Written { level, created, name, says })
+    }
+
+    fn name(written: &Written) -> NamespacedName {
+        NamespacedName::new("n", format!("p{:03}", written.name))
+    }
+
+    fn settings(says: [bool; 2], id: u64) -> Settings {
+        let said = FIELDS.into_iter().zip(says).filter(|(_, says)| *says);
+        Settings::of(said.map(|(field, _)| (field, Value::BodySize(Some(BodyLimit(id))))))
+    }
+
+    fn levels(all: &[Written]) -> Vec<Level> {
+        let level = |at: usize| {
+            let section = if at == 3 { Some("rule".into()) } else { None };
+            let target = Target { section, ..Target::whole(KINDS[at], NamespacedName::new("n", "t")) };
+            let of = all.iter().enumerate().filter(|(_, written)| written.level == at);
+            let mut policies: Vec<_> = of
+                .map(|(index, written)| {
+                    let created = written.created.map(|second| Timestamp::from_second(second).unwrap());
+                    let [defaults, overrides] = written.says;
+                    let id = 2 * index as u64;
+                    let policy = Policy {
+                        age: RouteAge::new(created, "RoutePolicy", "n", &name(written).name),
+                        defaults: settings(defaults, id),
+                        overrides: settings(overrides, id + 1),
+                    };
+                    (name(written), Arc::new(policy))
+                })
+                .collect();
+            policies.sort_by(|(_, one), (_, other)| one.age.cmp(&other.age));
+            Level { target, policies }
+        };
+        (0..KINDS.len()).map(level).collect()
+    }
+
+    /// The rules of the API, in words: the first of these that is there.
+    fn naive(all: &[Written], field: usize) -> Option<u64> {
+        let mut best: Option<((u8, i64, i64, u8), u64)> = None;
+        for (index, written) in all.iter().enumerate() {
+            for overrides in [false, true] {
+                if !written.says[usize::from(overrides)][field] {
+                    continue;
+                }
+                let depth = written.level as i64;
+                let place = (
+                    u8::from(!overrides),
+                    if overrides { depth } else { -depth },
+                    written.created.map_or(-1, |second| second),
+                    written.name,
+                );
+                if best.is_none_or(|(known, _)| place < known) {
+                    best = Some((place, 2 * index as u64 + u64::from(overrides)));
+                }
+            }
+        }
+        best.map(|(_, id)| id)
+    }
+
+    proptest! {
+        #[test]
+        fn who_counts_is_who_the_rules_name(all in prop::collection::vec(written(), 0..12)) {
+            let mut names = std::collections::BTreeSet::new();
+            let all: Vec<_> = all.into_iter().filter(|written| names.insert(written.name)).collect();
+            let levels = levels(&all);
+            let said = order(levels.iter());
+            for (index, field) in FIELDS.into_iter().enumerate() {
+                let decided = decide(&said, field);
+                let found = decided.as_ref().map(|decided| match decided.value {
+                    Value::BodySize(Some(BodyLimit(id))) => *id,
+                    other => panic!("{other:?}"),
+                });
+                prop_assert_eq!(found, naive(&all, index));
+                let saying = all.iter().flat_map(|written| written.says).filter(|says| says[index]).count();
+                prop_assert_eq!(decided.map_or(0, |decided| 1 + decided.losers.len()), saying);
+            }
+        }
+    }
+
+    #[test]
+    fn a_gateway_overrides_a_route_and_a_route_a_gateways_default() {
+        let says = |defaults, overrides| [[defaults, false], [overrides, false]];
+        let gateway = |says| Written { level: 0, created: None, name: 0, says };
+        let route = |says| Written { level: 2, created: None, name: 1, says };
+        let winner =
+            |all: &[Written]| decide(&order(levels(all).iter()), Field::BodySize).unwrap().winner.policy.clone();
+        let (first, second) = (name(&gateway(says(true, true))), name(&route(says(true, true))));
+        assert_eq!(winner(&[gateway(says(true, false)), route(says(true, false))]), second);
+        assert_eq!(winner(&[gateway(says(false, true)), route(says(false, true))]), first);
+        assert_eq!(winner(&[gateway(says(true, false)), route(says(false, true))]), second);
+    }
+}
