@@ -89,20 +89,6 @@ pub(crate) struct Settings(BTreeMap<Field, Value>);
 type Broken = (&'static str, String);
 
 impl Field {
-    /// Every field.
-    #[cfg(test)]
-    pub(crate) const ALL: [Self; 9] = [
-        Self::RateLimit,
-        Self::ConnectionLimit,
-        Self::BodySize,
-        Self::Timeouts,
-        Self::Compression,
-        Self::IpAccess,
-        Self::Affinity,
-        Self::LoadBalancing,
-        Self::Retries,
-    ];
-
     /// As the policy writes it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
