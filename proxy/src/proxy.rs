@@ -90,7 +90,7 @@ impl Proxy {
         let mut state = self.state.lock();
         let table = Arc::new(ProxyTable::build(snapshot, Some(&self.shared.table.load())));
         if state.closing {
-            self.shared.table.store(table);
+            self.shared.store(table);
             return Published::default();
         }
         let PortChange { opened, closed, bound, failed } = state.ports.change(&table.listeners, self.workers.len());
@@ -102,7 +102,7 @@ impl Proxy {
                 let _ = futures::executor::block_on(done);
             }
         }
-        self.shared.table.store(table);
+        self.shared.store(table);
         for (port, sockets) in opened {
             for (worker, socket) in self.workers.iter().zip(sockets.sockets) {
                 worker.open(port.clone(), socket);

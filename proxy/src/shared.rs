@@ -23,6 +23,8 @@ use crate::table::ProxyTable;
 pub(crate) struct Shared {
     /// What is served. One store per publish; loaded once per connection and once per request.
     pub(crate) table: ArcSwap<ProxyTable>,
+    /// Told of every publish; one task waits for it.
+    pub(crate) published: Notify,
     /// What is fixed while the proxy runs.
     pub(crate) config: ProxyConfig,
     /// The open client connections.
@@ -85,8 +87,14 @@ impl Shared {
         let metrics = Arc::new(Metrics::new(&config.metrics_labels, config.metrics.clone()));
         let access_log = Writer::start(&config.access_log, Arc::clone(&metrics))?;
         let (connections, sessions) = Default::default();
-        let (table, passwords) = (ArcSwap::new(table), Passwords::default());
-        Ok(Self { table, config, connections, sessions, metrics, access_log, passwords })
+        let (table, published, passwords) = (ArcSwap::new(table), Notify::new(), Passwords::default());
+        Ok(Self { table, published, config, connections, sessions, metrics, access_log, passwords })
+    }
+
+    /// Serves a table from now on.
+    pub(crate) fn store(&self, table: Arc<ProxyTable>) {
+        self.table.store(table);
+        self.published.notify_one();
     }
 
     /// Counts one more connection, unless there are `limit` already, or at its listener as many as that may have.

@@ -10,6 +10,7 @@
 
 mod logs;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ pub(crate) struct ProxyTable {
     rule_numbers: Arc<RuleNumbers>,
     clusters: Slots<ClusterEntry>,
     cluster_numbers: Arc<ClusterNumbers>,
+    /// The clusters whose endpoints are asked for their health.
+    checked: Arc<BTreeSet<ClusterId>>,
     filters: Arc<Runtime>,
     logs: Logs,
 }
@@ -117,6 +120,7 @@ impl ProxyTable {
             rule_numbers: base.map_or_else(Arc::default, |table| Arc::clone(&table.rule_numbers)),
             clusters: base.map_or_else(Slots::default, |table| table.clusters.clone()),
             cluster_numbers: base.map_or_else(Arc::default, |table| Arc::clone(&table.cluster_numbers)),
+            checked: base.map_or_else(Arc::default, |table| Arc::clone(&table.checked)),
             filters: previous.map_or_else(Arc::default, |table| Arc::clone(&table.filters)),
             snapshot,
             listeners,
@@ -131,6 +135,12 @@ impl ProxyTable {
                 let entry = new.map(|cluster| Arc::new(ClusterEntry::new(cluster, known, now)));
                 let number = Arc::make_mut(&mut table.cluster_numbers).number(id);
                 table.clusters.set(number.0, entry);
+                let is_checked = |cluster: &Arc<Cluster>| cluster.active_health().is_some();
+                match (old.is_some_and(is_checked), new.is_some_and(is_checked)) {
+                    (false, true) => drop(Arc::make_mut(&mut table.checked).insert(id.clone())),
+                    (true, false) => drop(Arc::make_mut(&mut table.checked).remove(id)),
+                    _ => {}
+                }
             }
         }
         table.replace_rules(&old, &model, previous);
@@ -179,6 +189,11 @@ impl ProxyTable {
     /// Whether most cluster numbers belong to clusters that are gone: then the next table is built from nothing.
     fn is_worn(&self) -> bool {
         self.cluster_numbers.0.len() > 2 * self.snapshot.model().clusters.len() + 1024
+    }
+
+    /// The clusters whose endpoints are asked for their health; the same set as long as none comes or goes.
+    pub(crate) fn checked(&self) -> &Arc<BTreeSet<ClusterId>> {
+        &self.checked
     }
 
     /// How things are logged.
@@ -273,18 +288,12 @@ impl BackendEntry {
 impl ClusterEntry {
     fn new(cluster: &Arc<Cluster>, known: Option<&Self>, now: Instant) -> Self {
         let group = keyed::hash((&cluster.service.namespace, cluster.version, &cluster.tls));
-        let same = |known: &&Self| {
-            known.cluster.endpoints == cluster.endpoints && known.cluster.load_balance == cluster.load_balance
-        };
-        let balancer = match known.filter(same) {
+        let balancer = match known.filter(|known| Balancer::is_same(&known.cluster, cluster)) {
             Some(known) => Arc::clone(&known.balancer),
-            None => Arc::new(Balancer::new(
-                &cluster.load_balance,
-                &cluster.endpoints,
-                known.map(|known| &*known.balancer),
-                random::next(),
-                now,
-            )),
+            None => {
+                let previous = known.map(|known| &*known.balancer);
+                Arc::new(Balancer::new(cluster, previous, random::next(), now))
+            }
         };
         let budget = cluster.retry_budget.map(|policy| {
             let same = known.and_then(|known| known.budget.as_ref()).filter(|budget| budget.policy() == policy);
@@ -294,6 +303,11 @@ impl ClusterEntry {
         let same_tls = |known: &&Self| (known.cluster.version, &known.cluster.tls) == (cluster.version, &cluster.tls);
         let secure = known.filter(same_tls).map(|known| known.secure.clone()).unwrap_or_default();
         Self { cluster: Arc::clone(cluster), balancer, budget, secure, group, since }
+    }
+
+    /// A hash of everything that decides how its connections are secured.
+    pub(crate) fn group(&self) -> u64 {
+        self.group
     }
 
     /// Which kept connections of an address may be shared at `now`. The group changes with every `max_age` that

@@ -21,6 +21,7 @@ use crate::listener::establish::{Accept, EstablishError, Established, establish}
 use crate::listener::socket::PortSocket;
 use crate::listener::table::PortKey;
 use crate::shared::Shared;
+use crate::upstream::checks;
 
 /// How long a connection that has not sent its first request yet may still do so once the proxy shuts down.
 const LAST_CHANCE: Duration = Duration::from_secs(2);
@@ -61,8 +62,9 @@ impl Worker {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let thread = Builder::new().name(format!("worker-{index}")).spawn(move || {
-            // One worker tidies up for all.
+            // One worker tidies up and asks for health for all.
             let _tidying = (index == 0).then(|| runtime.spawn(tidy(Arc::clone(&shared))));
+            let _checking = (index == 0).then(|| runtime.spawn(checks::run(Arc::clone(&shared))));
             runtime.block_on(run(receiver, shared, shutdown));
         })?;
         Ok(Self { commands: Some(commands), thread: Some(thread) })

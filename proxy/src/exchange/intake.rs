@@ -252,7 +252,7 @@ impl Exchange {
     pub(super) fn pick_again(&self, head: &http::request::Parts, now: Instant) -> Result<Picked, Failure> {
         let entry = self.cluster().ok_or_else(|| Failure::Internal("an attempt without a cluster".to_owned()))?;
         let stale = self.attempts.last().filter(|attempt| attempt.stale && self.session.is_some());
-        let same = stale.and_then(|stale| entry.balancer.find(|endpoint| endpoint == stale.address));
+        let same = stale.and_then(|stale| entry.balancer.find(now, |endpoint| endpoint == stale.address));
         let tried = || self.attempts.iter().filter(|attempt| !attempt.stale).map(|attempt| attempt.address);
         let other = || {
             let tried: smallvec::SmallVec<[_; 4]> = tried().collect();

@@ -53,6 +53,7 @@ use crate::shared::Shared;
 use crate::table::{ClusterEntry, ProxyTable, RuleEntry, RuleNumber};
 use crate::upstream::client;
 use crate::upstream::endpoint::Picked;
+use crate::upstream::health::Outcome;
 use crate::upstream::tls::Secure;
 
 /// Kept connections that may turn out to be closed without counting as tries. A request that makes an endpoint fail
@@ -298,6 +299,7 @@ impl Exchange {
         if status.is_informational() {
             return Verdict::Pass;
         }
+        self.note(Outcome::Status(status.as_u16()), now);
         let verdict = self.judge(Cause::Status(status.as_u16()), failed, now);
         if let Some(attempt) = self.attempts.last_mut().filter(|_| verdict != Verdict::Pass) {
             attempt.end(now);
@@ -371,7 +373,15 @@ impl Exchange {
             }
             return true;
         }
+        self.note(Outcome::Failed, now);
         self.judge(cause, failed, now) == Verdict::Retry
+    }
+
+    /// Notes what became of the attempt for the health of its endpoint.
+    fn note(&self, outcome: Outcome, now: Instant) {
+        if let (Some(cluster), Some(picked)) = (self.cluster(), &self.picked) {
+            cluster.balancer.note(picked, outcome, now);
+        }
     }
 
     /// Notes that the client went away between two attempts.

@@ -108,5 +108,5 @@ fn named(ctx: &RequestContext<'_>, policy: &Affinity, cluster: &ClusterEntry) ->
     let mut tokens = affinity::tokens(policy, &ctx.head.headers, SystemTime::now()).take(MAX_TOKENS).peekable();
     tokens.peek()?;
     let keys = Keys::of(policy);
-    tokens.find_map(|token| cluster.balancer.find(|endpoint| token.names(keys, &cluster.cluster.id, endpoint)))
+    tokens.find_map(|token| cluster.balancer.find(ctx.now, |endpoint| token.names(keys, &cluster.cluster.id, endpoint)))
 }

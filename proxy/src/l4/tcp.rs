@@ -33,6 +33,7 @@ use crate::random;
 use crate::shared::Shared;
 use crate::table::{ClusterEntry, ProxyTable};
 use crate::upstream::endpoint::Picked;
+use crate::upstream::health::Outcome;
 
 /// Bytes that are moved at once.
 const CHUNK: usize = 64 << 10;
@@ -198,7 +199,7 @@ async fn connect(
     let began = Instant::now();
     let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
     loop {
-        let picked = cluster.balancer.pick_in_turn(&tried)?;
+        let picked = cluster.balancer.pick_in_turn(&tried, Instant::now().into_std())?;
         let address = picked.address();
         if tried.contains(&address) {
             // That was the last one.
@@ -207,12 +208,14 @@ async fn connect(
         let attempt = Instant::now();
         match timeout(settings.connect_timeout, connect_to(cluster, address, header)).await {
             Ok(Ok(upstream)) => {
+                cluster.balancer.note(&picked, Outcome::Connected, Instant::now().into_std());
                 running.tried(address, Some(attempt.elapsed()));
                 return Some((upstream, picked));
             }
             Ok(Err(error)) => tracing::debug!(%address, %error, "an endpoint can't be reached"),
             Err(_) => tracing::debug!(%address, "an endpoint does not answer"),
         }
+        cluster.balancer.note(&picked, Outcome::Failed, Instant::now().into_std());
         running.tried(address, None);
         tried.push(address);
         if !tries_again(settings, tried.len(), began.elapsed()) {

@@ -15,7 +15,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket as StdUdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -168,7 +168,7 @@ impl Port {
         let Some(stream) = &entrance.stream else { return Ok(None) };
         let settings = super::settings(&table, stream);
         let Some(cluster) = super::choose(&table, stream, random::next()) else { return Ok(None) };
-        let Some(picked) = cluster.balancer.pick_in_turn(&[]) else { return Ok(None) };
+        let Some(picked) = cluster.balancer.pick_in_turn(&[], Instant::now()) else { return Ok(None) };
         let Some(open) = self.shared.sessions.open(limit) else { return Ok(None) };
         let address = picked.address();
         let socket = StdUdpSocket::bind(SocketAddr::new(unspecified_like(address.ip()), 0))?;

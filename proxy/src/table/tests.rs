@@ -23,6 +23,8 @@ fn cluster(name: &str, endpoints: &[&str]) -> Arc<Cluster> {
         load_balance: LoadBalance::RoundRobin,
         affinity: None,
         retry_budget: None,
+        health: None,
+        circuit_breaker: None,
         endpoints: endpoints.iter().map(endpoint).collect(),
     })
 }

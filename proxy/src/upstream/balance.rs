@@ -1,6 +1,7 @@
 //! Balancing: which endpoint of a cluster serves a request.
 //!
-//! Endpoints that were tried for the same request already come last. Time and randomness are arguments.
+//! Endpoints that fail are passed over, and those that were tried for the same request already come last. Time and
+//! randomness are arguments.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use genkan_routing::model::Endpoint;
+use genkan_routing::model::{Cluster, Endpoint};
+use genkan_routing::policy::health::{CircuitBreaker, Health};
 use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
 
 use super::endpoint::{EndpointState, Picked};
+use super::health::{Load, Outcome, Place};
 use crate::exchange::context::RequestContext;
 use crate::{cookie, random};
 
@@ -20,6 +23,10 @@ use crate::{cookie, random};
 #[derive(Debug)]
 pub(crate) struct Balancer {
     policy: LoadBalance,
+    health: Option<Arc<Health>>,
+    limits: CircuitBreaker,
+    /// The requests under way that count for the cluster's limit.
+    load: Arc<Load>,
     endpoints: Box<[Arc<EndpointState>]>,
     /// A hash of each endpoint's address, in the same order (consistent hash).
     hashes: Box<[u64]>,
@@ -30,13 +37,8 @@ pub(crate) struct Balancer {
 impl Balancer {
     /// A balancer. State is taken from `previous` by address; endpoints that are new there start at the mean latency
     /// of the others, so that they are neither flooded nor starved. `random` is where round robin begins.
-    pub(crate) fn new(
-        policy: &LoadBalance,
-        endpoints: &[Endpoint],
-        previous: Option<&Self>,
-        random: u64,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(cluster: &Cluster, previous: Option<&Self>, random: u64, now: Instant) -> Self {
+        let endpoints = &cluster.endpoints;
         let known: HashMap<SocketAddr, &Arc<EndpointState>> =
             previous.iter().flat_map(|old| &old.endpoints).map(|state| (state.address(), state)).collect();
         let kept: Vec<f64> =
@@ -48,7 +50,10 @@ impl Balancer {
             None => Arc::new(EndpointState::new(endpoint.address, mean, now)),
         };
         Self {
-            policy: policy.clone(),
+            policy: cluster.load_balance.clone(),
+            health: cluster.health.clone(),
+            limits: cluster.circuit_breaker.unwrap_or_default(),
+            load: previous.map_or_else(Arc::default, |old| Arc::clone(&old.load)),
             endpoints: endpoints.iter().map(state).collect(),
             hashes: endpoints.iter().map(|endpoint| hash_address(endpoint.address)).collect(),
             turn: AtomicU64::new(random),
@@ -60,13 +65,21 @@ impl Balancer {
         self.endpoints.is_empty()
     }
 
+    /// Whether balancers of both would be the same.
+    pub(crate) fn is_same(one: &Cluster, other: &Cluster) -> bool {
+        (&one.endpoints, &one.load_balance, &one.health, one.circuit_breaker)
+            == (&other.endpoints, &other.load_balance, &other.health, other.circuit_breaker)
+    }
+
+    /// The endpoints.
+    pub(super) fn endpoints(&self) -> &[Arc<EndpointState>] {
+        &self.endpoints
+    }
+
     /// Chooses an endpoint for a request by one random number; one of `tried` only when all were tried. `None` when
-    /// the cluster is empty.
+    /// the cluster is empty or has as much to do as it may.
     pub(crate) fn pick(&self, ctx: &RequestContext<'_>, tried: &[SocketAddr], random: u64) -> Option<Picked> {
-        let untried = |state: &EndpointState| !tried.contains(&state.address());
-        let all_tried = !tried.is_empty() && !self.endpoints.iter().any(|state| untried(state));
-        let usable = |state: &EndpointState| all_tried || tried.is_empty() || untried(state);
-        let state = match &self.policy {
+        self.admit(tried, ctx.now, |usable| match &self.policy {
             LoadBalance::RoundRobin => self.in_turn(usable),
             LoadBalance::LeastConnections => {
                 let (one, other) = self.two(usable, random)?;
@@ -77,20 +90,89 @@ impl Balancer {
                 Some(if other.cost(ctx.now) < one.cost(ctx.now) { other } else { one })
             }
             LoadBalance::ConsistentHash(key) => self.by_hash(hash_key(ctx, key), usable),
-        };
-        state.map(Picked::new)
+        })
     }
 
     /// The next endpoint in turn whatever the policy (TCP, UDP); one of `tried` only when all were tried. `None` when
-    /// the cluster is empty.
-    pub(crate) fn pick_in_turn(&self, tried: &[SocketAddr]) -> Option<Picked> {
-        let next = self.in_turn(|state| !tried.contains(&state.address())).or_else(|| self.in_turn(|_| true));
-        next.map(Picked::new)
+    /// the cluster is empty or has as much to do as it may.
+    pub(crate) fn pick_in_turn(&self, tried: &[SocketAddr], now: Instant) -> Option<Picked> {
+        self.admit(tried, now, |usable| self.in_turn(usable))
     }
 
-    /// The endpoint of which `is` holds.
-    pub(crate) fn find(&self, is: impl Fn(SocketAddr) -> bool) -> Option<Picked> {
-        self.endpoints.iter().find(|state| is(state.address())).map(Picked::new)
+    /// The endpoint of which `is` holds, if it may have a further request.
+    pub(crate) fn find(&self, now: Instant, is: impl Fn(SocketAddr) -> bool) -> Option<Picked> {
+        let fits = self.fits(now);
+        let state = self.endpoints.iter().find(|state| is(state.address()) && fits(state))?;
+        let place = self.enter()?;
+        state.claim(self.endpoint_limit()).then(|| Picked::claimed(state, place))
+    }
+
+    /// Notes what became of a request at an endpoint.
+    pub(crate) fn note(&self, picked: &Picked, outcome: Outcome, now: Instant) {
+        let Some(policy) = self.health.as_ref().and_then(|health| health.passive.as_ref()) else { return };
+        let another = || {
+            let out = self.endpoints.iter().filter(|state| state.fitness().is_out(now)).count();
+            (out + 1) * 100 <= self.endpoints.len() * usize::from(policy.max_percent)
+        };
+        if let Some(time) = picked.state().fitness().note(outcome, policy, now, another) {
+            let address = picked.address();
+            tracing::warn!(%address, ?time, "an endpoint is passed over: {} failures in a row", policy.failures);
+        }
+    }
+
+    /// Chooses by `choose` among the endpoints that may be chosen, and counts the request.
+    fn admit<'b>(
+        &'b self,
+        tried: &[SocketAddr],
+        now: Instant,
+        choose: impl Fn(&dyn Fn(&EndpointState) -> bool) -> Option<&'b Arc<EndpointState>>,
+    ) -> Option<Picked> {
+        let place = self.enter()?;
+        let limit = self.endpoint_limit();
+        let has_room = |state: &EndpointState| limit.is_none_or(|limit| state.active() < limit);
+        if tried.is_empty() && self.health.is_none() && limit.is_none() {
+            let state = choose(&|_| true)?;
+            return state.claim(None).then(|| Picked::claimed(state, place));
+        }
+        let fits = self.fits(now);
+        let untried = |state: &EndpointState| !tried.contains(&state.address());
+        let any = |may: &dyn Fn(&EndpointState) -> bool| self.endpoints.iter().any(|state| may(state));
+        loop {
+            // What was tried comes after what fails: the former failed just now, and for this request.
+            let state = if any(&|state| has_room(state) && untried(state) && fits(state)) {
+                choose(&|state| has_room(state) && untried(state) && fits(state))
+            } else if any(&|state| has_room(state) && untried(state)) {
+                choose(&|state| has_room(state) && untried(state))
+            } else {
+                choose(&has_room)
+            };
+            let state = state?;
+            // Another worker may have taken the last place: then the endpoint has no room any more.
+            if state.claim(limit) {
+                return Some(Picked::claimed(state, place));
+            }
+        }
+    }
+
+    /// Says whether an endpoint does not fail; that each does not where all do.
+    fn fits(&self, now: Instant) -> impl Fn(&EndpointState) -> bool {
+        let health = self.health.as_deref();
+        let fits = move |state: &EndpointState| health.is_none_or(|health| state.fitness().is_fit(health, now));
+        let none = health.is_some() && !self.endpoints.iter().any(|state| fits(state));
+        move |state: &EndpointState| none || fits(state)
+    }
+
+    /// A place in the cluster: `Some(None)` where there is no limit, `None` where there is none left.
+    #[expect(clippy::option_option, reason = "whether there is a limit, and whether there is a place")]
+    fn enter(&self) -> Option<Option<Place>> {
+        match self.limits.requests {
+            Some(limit) => self.load.enter(limit.get()).map(Some),
+            None => Some(None),
+        }
+    }
+
+    fn endpoint_limit(&self) -> Option<u32> {
+        self.limits.requests_per_endpoint.map(std::num::NonZeroU32::get)
     }
 
     fn in_turn(&self, usable: impl Fn(&EndpointState) -> bool) -> Option<&Arc<EndpointState>> {
@@ -161,19 +243,37 @@ fn hash(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::num::NonZeroU32;
     use std::time::Duration;
 
+    use genkan_routing::model::{HttpVersion, ServiceRef};
+    use genkan_routing::name::ClusterId;
+    use genkan_routing::policy::health::{ActiveHealth, PassiveHealth, Probe};
     use proptest::prelude::*;
 
     use super::*;
     use crate::filters::testing::Request;
 
-    fn endpoints(numbers: impl IntoIterator<Item = u8>) -> Vec<Endpoint> {
-        numbers.into_iter().map(|n| Endpoint { address: SocketAddr::from(([10, 0, 0, n], 80)) }).collect()
+    fn cluster(policy: &LoadBalance, numbers: impl IntoIterator<Item = u8>) -> Cluster {
+        let endpoints =
+            numbers.into_iter().map(|n| Endpoint { address: SocketAddr::from(([10, 0, 0, n], 80)) }).collect();
+        Cluster {
+            id: ClusterId::new("a"),
+            name: "a".into(),
+            service: ServiceRef { namespace: "default".into(), name: "a".into(), port: "80".into() },
+            version: HttpVersion::Http1,
+            tls: None,
+            load_balance: policy.clone(),
+            affinity: None,
+            retry_budget: None,
+            health: None,
+            circuit_breaker: None,
+            endpoints,
+        }
     }
 
     fn balancer(policy: &LoadBalance, numbers: impl IntoIterator<Item = u8>) -> Balancer {
-        Balancer::new(policy, &endpoints(numbers), None, 0, Instant::now())
+        Balancer::new(&cluster(policy, numbers), None, 0, Instant::now())
     }
 
     fn pick(balancer: &Balancer, request: &Request, tried: &[SocketAddr], random: u64) -> Option<Picked> {
@@ -198,10 +298,10 @@ mod tests {
 
     #[test]
     fn round_robin_gives_each_its_turn_from_the_given_start() {
-        let endpoints = endpoints(1..=3);
-        let balancer = Balancer::new(&LoadBalance::RoundRobin, &endpoints, None, 2, Instant::now());
+        let cluster = cluster(&LoadBalance::RoundRobin, 1..=3);
+        let balancer = Balancer::new(&cluster, None, 2, Instant::now());
         let order: Vec<_> = (0..6).map(|_| pick(&balancer, &Request::get("/"), &[], 0).unwrap().address()).collect();
-        let expected: Vec<_> = [2, 0, 1, 2, 0, 1].iter().map(|at: &usize| endpoints[*at].address).collect();
+        let expected: Vec<_> = [2, 0, 1, 2, 0, 1].iter().map(|at: &usize| cluster.endpoints[*at].address).collect();
         assert_eq!(order, expected);
     }
 
@@ -265,7 +365,7 @@ mod tests {
             Picked::new(state).observe(Duration::from_millis(millis), now);
         }
         let held = Picked::new(&old.endpoints[0]);
-        let new = Balancer::new(&LoadBalance::PeakEwma, &endpoints([1, 2, 9]), Some(&old), 0, now);
+        let new = Balancer::new(&cluster(&LoadBalance::PeakEwma, [1, 2, 9]), Some(&old), 0, now);
         assert_eq!(new.endpoints[0].active(), 1);
         assert!((new.endpoints[2].latency() - 0.2).abs() < 1e-9);
         drop(held);
@@ -297,6 +397,79 @@ mod tests {
             *hits.entry(balancer.by_hash(hash(&key.to_be_bytes()), |_| true).unwrap().address()).or_default() += 1;
         }
         assert!(hits.values().all(|count| (850..1150).contains(count)), "{hits:?}");
+    }
+
+    #[test]
+    fn endpoints_that_fail_are_passed_over_until_their_time_is_over() {
+        for policy in ALL {
+            let failures = NonZeroU32::new(2).unwrap();
+            let passive =
+                PassiveHealth { failures, statuses: vec![503], time: Duration::from_secs(9), max_percent: 50 };
+            let health = Some(Arc::new(Health { passive: Some(passive), active: None }));
+            let balancer = Balancer::new(&Cluster { health, ..cluster(&policy(), 1..=3) }, None, 0, Instant::now());
+            let request = Request::get("/x");
+            let now = request.with(|ctx| ctx.now);
+            let bad = |state: &EndpointState| state.address().ip() == IpAddr::from([10, 0, 0, 1]);
+            let fail = |at: usize| {
+                let picked = Picked::new(&balancer.endpoints[at]);
+                (0..2).for_each(|_| balancer.note(&picked, Outcome::Status(503), now));
+            };
+            fail(0);
+            for random in 0..50_u64 {
+                let picked = pick(&balancer, &request, &[], random::mix(random)).unwrap();
+                assert!(!bad(picked.state()), "{:?}", policy());
+            }
+            assert!(balancer.find(now, |address| address == balancer.endpoints[0].address()).is_none());
+            fail(1);
+            assert!(!balancer.endpoints[1].fitness().is_out(now), "two of three are more than half");
+            let later = now + Duration::from_secs(9);
+            assert!(balancer.find(later, |address| address == balancer.endpoints[0].address()).is_some());
+        }
+    }
+
+    #[test]
+    fn where_all_fail_none_is_passed_over() {
+        let active = ActiveHealth {
+            probe: Probe::Tcp,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            unhealthy: NonZeroU32::MIN,
+            healthy: NonZeroU32::MIN,
+        };
+        let health = Some(Arc::new(Health { passive: None, active: Some(active) }));
+        let all = Cluster { health, ..cluster(&LoadBalance::RoundRobin, 1..=2) };
+        let balancer = Balancer::new(&all, None, 0, Instant::now());
+        let request = Request::get("/");
+        let picked = || -> BTreeSet<_> {
+            (0..8).map(|random| pick(&balancer, &request, &[], random).unwrap().address()).collect()
+        };
+        assert_eq!(picked().len(), 2);
+        balancer.endpoints[0].fitness().checked(false);
+        assert_eq!(picked(), BTreeSet::from([balancer.endpoints[1].address()]));
+        balancer.endpoints[1].fitness().checked(false);
+        assert_eq!(picked().len(), 2);
+    }
+
+    #[test]
+    fn limits_of_requests_hold_for_the_cluster_and_for_each_endpoint() {
+        for policy in ALL {
+            let limit = |requests, requests_per_endpoint| CircuitBreaker {
+                requests: NonZeroU32::new(requests),
+                requests_per_endpoint: NonZeroU32::new(requests_per_endpoint),
+            };
+            let request = Request::get("/");
+            for (circuit_breaker, most) in [(limit(3, 0), 3), (limit(0, 2), 4), (limit(3, 2), 3), (limit(9, 2), 4)] {
+                let limited = Cluster { circuit_breaker: Some(circuit_breaker), ..cluster(&policy(), 1..=2) };
+                let balancer = Balancer::new(&limited, None, 0, Instant::now());
+                let mut held: Vec<_> =
+                    (0..10).filter_map(|random| pick(&balancer, &request, &[], random::mix(random))).collect();
+                assert_eq!(held.len(), most, "{:?} {circuit_breaker:?}", policy());
+                let next = Balancer::new(&limited, Some(&balancer), 0, Instant::now());
+                assert!(pick(&next, &request, &[], 1).is_none(), "a change of the table forgets nothing");
+                held.pop();
+                assert!(pick(&next, &request, &[], 1).is_some());
+            }
+        }
     }
 
     proptest! {

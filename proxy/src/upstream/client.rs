@@ -466,11 +466,13 @@ mod tests {
             load_balance: LoadBalance::RoundRobin,
             affinity: None,
             retry_budget: None,
+            health: None,
+            circuit_breaker: None,
             endpoints: vec![Endpoint { address }],
         };
-        let balancer = Balancer::new(&cluster.load_balance, &cluster.endpoints, None, 0, Instant::now());
+        let balancer = Balancer::new(&cluster, None, 0, Instant::now());
         Destination {
-            picked: balancer.find(|_| true).unwrap(),
+            picked: balancer.find(Instant::now(), |_| true).unwrap(),
             cluster: Arc::new(cluster),
             secure: Secure::default(),
             group: 0,

@@ -1,5 +1,5 @@
-//! Endpoints at run time: requests under way and how fast they were. Outlives changes of the table: an endpoint that
-//! stays in its cluster keeps its state.
+//! Endpoints at run time: requests under way, how fast they were, and whether they fail. Outlives changes of the table:
+//! an endpoint that stays in its cluster keeps its state.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+use super::health::{Fitness, Place};
 
 /// After this long an old latency counts for 1/e (ingress-nginx's decay).
 const DECAY: Duration = Duration::from_secs(10);
@@ -17,12 +19,15 @@ pub(crate) struct EndpointState {
     address: SocketAddr,
     active: AtomicU32,
     latency: Mutex<Latency>,
+    fitness: Fitness,
 }
 
 /// An endpoint that was chosen for a request. The request counts as under way until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Picked {
     state: Arc<EndpointState>,
+    /// The request's place in its cluster, where there is a limit of them.
+    _place: Option<Place>,
 }
 
 /// A moving average of latency that follows peaks at once and forgets them slowly.
@@ -35,7 +40,8 @@ struct Latency {
 impl EndpointState {
     /// An endpoint whose latency is taken to be `seconds`.
     pub(super) fn new(address: SocketAddr, seconds: f64, now: Instant) -> Self {
-        Self { address, active: AtomicU32::new(0), latency: Mutex::new(Latency { seconds, at: now }) }
+        let latency = Mutex::new(Latency { seconds, at: now });
+        Self { address, active: AtomicU32::new(0), latency, fitness: Fitness::new(now) }
     }
 
     /// Its address.
@@ -48,6 +54,11 @@ impl EndpointState {
         self.active.load(Ordering::Relaxed)
     }
 
+    /// Whether it fails.
+    pub(super) fn fitness(&self) -> &Fitness {
+        &self.fitness
+    }
+
     /// The average latency in seconds.
     pub(super) fn latency(&self) -> f64 {
         self.latency.lock().seconds
@@ -57,6 +68,12 @@ impl EndpointState {
     pub(super) fn cost(&self, now: Instant) -> f64 {
         let latency = *self.latency.lock();
         latency.decayed(now) * (f64::from(self.active()) + 1.0)
+    }
+
+    /// Counts one more request as under way, unless there are `limit` already; whether that was done.
+    pub(super) fn claim(&self, limit: Option<u32>) -> bool {
+        let more = |active: u32| (active < limit.unwrap_or(u32::MAX)).then_some(active + 1);
+        self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
     fn observe(&self, seconds: f64, now: Instant) {
@@ -80,10 +97,20 @@ impl Latency {
 }
 
 impl Picked {
-    /// Counts a request as under way.
+    /// Counts a request as under way, whatever the limits.
     pub(super) fn new(state: &Arc<EndpointState>) -> Self {
-        state.active.fetch_add(1, Ordering::Relaxed);
-        Self { state: Arc::clone(state) }
+        state.claim(None);
+        Self::claimed(state, None)
+    }
+
+    /// A request that is counted already.
+    pub(super) fn claimed(state: &Arc<EndpointState>, place: Option<Place>) -> Self {
+        Self { state: Arc::clone(state), _place: place }
+    }
+
+    /// Its state.
+    pub(super) fn state(&self) -> &EndpointState {
+        &self.state
     }
 
     /// Where to connect.

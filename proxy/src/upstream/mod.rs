@@ -4,8 +4,11 @@
 pub(crate) mod affinity;
 pub(crate) mod authentication;
 pub(crate) mod balance;
+pub(crate) mod checks;
 pub(crate) mod client;
 pub(crate) mod endpoint;
+mod grpc_health;
+pub(crate) mod health;
 pub(crate) mod mirror;
 pub(crate) mod retry_budget;
 pub(crate) mod tls;

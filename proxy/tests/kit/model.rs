@@ -160,6 +160,8 @@ impl Site {
             load_balance: LoadBalance::RoundRobin,
             affinity: None,
             retry_budget: None,
+            health: None,
+            circuit_breaker: None,
             endpoints: endpoints.iter().map(|address| Endpoint { address: *address }).collect(),
         };
         cluster.endpoints.sort();

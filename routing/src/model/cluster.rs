@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::upstream_tls::UpstreamTls;
 use crate::name::ClusterId;
 use crate::policy::affinity::Affinity;
+use crate::policy::health::{ActiveHealth, CircuitBreaker, Health};
 use crate::policy::load_balance::LoadBalance;
 use crate::policy::retry_budget::RetryBudget;
 
@@ -34,9 +35,22 @@ pub struct Cluster {
     /// Limits further attempts at it, of whatever rule; `None` leaves them to the rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_budget: Option<RetryBudget>,
+    /// Which endpoints are passed over because they fail; `None` passes over none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Arc<Health>>,
+    /// Limits the requests under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreaker>,
     /// Sorted by address, without duplicates; ready ones only, unless none is ready and some still serve while
     /// terminating (as kube-proxy does).
     pub endpoints: Vec<Endpoint>,
+}
+
+impl Cluster {
+    /// How its endpoints are asked for their health, if they are.
+    pub fn active_health(&self) -> Option<&ActiveHealth> {
+        self.health.as_ref()?.active.as_ref()
+    }
 }
 
 /// A port of a Service.

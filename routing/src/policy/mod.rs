@@ -16,6 +16,7 @@ pub mod duration;
 pub mod external_auth;
 pub mod forwarded;
 pub mod headers;
+pub mod health;
 pub mod hsts;
 pub mod ip_access;
 pub mod load_balance;

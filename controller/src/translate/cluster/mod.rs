@@ -409,6 +409,8 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
             Sessions::By { affinity, .. } => Some(Arc::clone(affinity)),
         },
         retry_budget: policy.retry_budget,
+        health: None,
+        circuit_breaker: None,
         endpoints,
     };
     Built { cluster: Arc::new(cluster), issues }
