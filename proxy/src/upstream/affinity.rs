@@ -3,7 +3,8 @@
 //! A token is `tag` or `tag` and `begun`, in hexadecimal digits: a keyed hash (SipHash-2-4) of cluster, endpoint and
 //! `begun`, and the second at which the session began where its lifetime is limited. Whoever has the key, which is part
 //! of the model, finds the endpoint again by trying those that there are. So replicas agree, an endpoint that is gone is
-//! not found, and nobody can make a session younger than it is. Time is an argument.
+//! not found, and nobody without the key can make a session younger than it is. (Manifests from files have no secret to
+//! make a key of: see [`SessionKey`](genkan_routing::policy::affinity::SessionKey).) Time is an argument.
 
 use std::borrow::Cow;
 #[expect(

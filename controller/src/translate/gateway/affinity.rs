@@ -116,7 +116,7 @@ pub(crate) fn affinity(
         let name = cookie_name(spec.name, owner, field, findings);
         Carrier::Cookie(AffinityCookie { name, permanent, path_of_match: owner.path_of_match })
     };
-    // The uid is what nobody outside of the cluster can guess, and every replica knows. Files have none.
+    // The uid is what nobody outside of the cluster can guess, and every replica knows. Files have none, and no secret.
     let key = match owner.uid {
         Some(uid) => format!("{} {uid}", owner.id),
         None => owner.id.to_owned(),
@@ -184,7 +184,7 @@ mod tests {
     fn nothing_said_is_a_cookie_of_the_rules_own() {
         let (affinity, problems) = read(json!({}));
         assert_eq!(affinity.carrier, cookie("genkan-fc2e40d3", false));
-        assert_eq!((&*affinity.key, affinity.lifetime), ("rule u-1", None));
+        assert_eq!((affinity.key.as_bytes(), affinity.lifetime), (&b"rule u-1"[..], None));
         assert!(problems.is_empty());
     }
 
