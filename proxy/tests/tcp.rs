@@ -354,3 +354,22 @@ async fn connections_are_counted_by_port() {
     running.until_counted("genkan_stream_received_bytes_total", COUNTED, "", Some(3)).await;
     running.until_counted("genkan_stream_active_sessions", COUNTED, "", Some(0)).await;
 }
+
+#[tokio::test]
+async fn what_arrives_at_an_address_of_other_listeners_gets_nothing() {
+    let backend = named("here").await;
+    let site = |own: &str| {
+        let site = plain(&[backend.address]).own_addresses(&[own.parse().unwrap()]);
+        site.listener("tcp/9000", |listener| listener.addresses.clear())
+    };
+    let running = Running::start(site("127.0.0.2"));
+    let port = running.address_of("tcp/9000").unwrap().port();
+    let got = async |address: &str| {
+        let mut client = TcpStream::connect((address, port)).await.unwrap();
+        String::from_utf8(rest_or_reset(&mut client).await).unwrap()
+    };
+    assert_eq!((got("127.0.0.1").await.as_str(), got("127.0.0.2").await.as_str()), ("here", ""));
+    running.proxy.publish(site("127.0.0.1").snapshot());
+    assert_eq!((got("127.0.0.1").await.as_str(), got("127.0.0.2").await.as_str()), ("", "here"));
+    assert_eq!(backend.connections(), 2);
+}

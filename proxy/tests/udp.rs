@@ -250,3 +250,20 @@ async fn every_worker_answers_its_own_flows() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_arrives_at_an_address_of_other_listeners_is_dropped() {
+    let mut backend = Answers::start("here", 1).await;
+    let site = plain(&[backend.address]).own_addresses(&["127.0.0.2".parse().unwrap()]);
+    let running = Running::start(site.listener("udp/9000", |listener| listener.addresses.clear()));
+    let port = running.address_of("udp/9000").unwrap().port();
+    let (stranger, client) =
+        (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    stranger.send_to(b"lost", ("127.0.0.2", port)).await.unwrap();
+    client.send_to(b"taken", ("127.0.0.1", port)).await.unwrap();
+    let mut buffer = [0; 64];
+    let (count, _) = tokio::time::timeout(PATIENCE, client.recv_from(&mut buffer)).await.unwrap().unwrap();
+    assert_eq!(&buffer[..count], b"here:taken");
+    backend.asked_by().await;
+    assert!(backend.asked.try_recv().is_err());
+}

@@ -168,6 +168,7 @@ impl Translator {
         let hosts = self.assembly.tables.get(&TableId::new(INGRESS_TABLE));
         let model = Model {
             listeners: self.joined.join(of_gateways.chain(others), hosts),
+            own_addresses: Arc::clone(self.gateway.own_addresses()),
             tables: self.assembly.tables.clone(),
             rules: self.assembly.rules.clone(),
             clusters: self.clusters.parts.clone(),

@@ -132,6 +132,9 @@ impl Port {
         let known = self.sessions.lock().get(&flow).filter(|session| !session.is_over()).cloned();
         let table = self.shared.table.load();
         let Some(entrance) = table.listeners.entrance(&self.key) else { return };
+        if table.listeners.is_for_others(&self.key, || flow.local) {
+            return;
+        }
         if let Some(session) = known {
             match session.forward(bytes) {
                 Ok(()) => return self.forget_if_over(&session),

@@ -56,9 +56,13 @@ pub(crate) async fn run(
     }
 }
 
-/// Counts a connection, unless there are too many: then it is closed at once.
+/// Counts a connection, unless it is not for this port or there are too many: then it is closed at once.
 fn admit(shared: &Shared, port: &PortKey, tcp: TcpStream, peer: SocketAddr) -> Option<Accept> {
     let table = shared.table.load_full();
+    if table.listeners.is_for_others(port, || Some(tcp.local_addr().ok()?.ip())) {
+        tracing::debug!(%peer, ?port, "a connection came to an address that is others' own");
+        return None;
+    }
     let limit = table.snapshot.model().settings.client.max_connections;
     // A port is closed before the table without it is published.
     let entrance = Arc::clone(table.listeners.entrance(port)?);

@@ -1,6 +1,6 @@
 //! The listeners' part of the table: which listener serves a port, and with which TLS configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -54,6 +54,7 @@ pub(crate) struct Entrance {
 #[derive(Debug, Default)]
 pub(crate) struct ListenerTable {
     ports: BTreeMap<PortKey, Arc<Entrance>>,
+    own_addresses: Arc<BTreeSet<IpAddr>>,
     /// Certificates and TLS policies.
     pub(crate) tls: TlsTable,
 }
@@ -148,7 +149,16 @@ impl ListenerTable {
                 ports.entry(key).or_insert_with(|| Arc::clone(known.unwrap_or(&entrance)));
             }
         }
-        Self { ports, tls: TlsTable::build(snapshot, previous.map(|table| &table.tls)) }
+        let own_addresses = Arc::clone(&snapshot.model().own_addresses);
+        Self { ports, own_addresses, tls: TlsTable::build(snapshot, previous.map(|table| &table.tls)) }
+    }
+
+    /// Whether what arrived at a port of every address is for others: the address, asked for where it matters, belongs
+    /// to listeners that name it, and those have no such port.
+    pub(crate) fn is_for_others(&self, key: &PortKey, local: impl FnOnce() -> Option<IpAddr>) -> bool {
+        let everywhere = key.address().is_none_or(|address| address.is_unspecified());
+        let belongs = |address: IpAddr| self.own_addresses.contains(&address.to_canonical());
+        everywhere && !self.own_addresses.is_empty() && local().is_some_and(belongs)
     }
 
     /// The listener of a port.

@@ -1,7 +1,7 @@
 //! Models in a few words: one HTTP listener, hosts, path prefixes, clusters.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use genkan_routing::model::{
@@ -247,9 +247,19 @@ impl Site {
     }
 
     /// Changes the HTTPS listener.
-    pub fn https_listener(mut self, change: impl FnOnce(&mut Listener)) -> Self {
-        let listener = self.model.listeners.get_mut(&ListenerId::new("https")).expect("call https() before");
-        change(Arc::make_mut(listener));
+    pub fn https_listener(self, change: impl FnOnce(&mut Listener)) -> Self {
+        self.listener("https", change)
+    }
+
+    /// Gives these addresses to the listeners that name them, alone.
+    pub fn own_addresses(mut self, addresses: &[IpAddr]) -> Self {
+        self.model.own_addresses = Arc::new(addresses.iter().copied().collect());
+        self
+    }
+
+    /// Changes a listener that was added before.
+    pub fn listener(mut self, id: &str, change: impl FnOnce(&mut Listener)) -> Self {
+        change(Arc::make_mut(self.model.listeners.get_mut(&ListenerId::new(id)).expect("it was added before")));
         self
     }
 

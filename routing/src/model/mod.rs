@@ -25,7 +25,8 @@ mod shared_map;
 mod stream;
 mod upstream_tls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -54,6 +55,10 @@ use crate::policy::upstream::UpstreamSettings;
 pub struct Model {
     /// What is listened on.
     pub listeners: BTreeMap<ListenerId, Arc<Listener>>,
+    /// Addresses at which only the listeners that name them serve anything. What arrives there at a listener of every
+    /// address gets nothing.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub own_addresses: Arc<BTreeSet<IpAddr>>,
     /// Hosts and their matches; several listeners may serve one table.
     pub tables: BTreeMap<TableId, Arc<Table>>,
     /// What the matches lead to.
@@ -80,4 +85,8 @@ pub struct ProxySettings {
     pub access_log: AccessLog,
     /// TCP connections, unopened TLS connections and UDP sessions that are passed on as they are.
     pub stream: StreamSettings,
+}
+
+fn is_empty(addresses: &BTreeSet<IpAddr>) -> bool {
+    addresses.is_empty()
 }

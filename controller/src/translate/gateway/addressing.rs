@@ -252,6 +252,16 @@ fn tell_lost(
 }
 
 impl Plan {
+    /// The addresses that Gateways have for themselves, or are to have.
+    pub(crate) fn own_addresses(&self) -> BTreeSet<IpAddr> {
+        let had = self.gateways.values().filter_map(|addressing| match &addressing.reach {
+            Reach::Own(addresses) => Some(addresses),
+            Reach::Controller | Reach::Service { .. } => None,
+        });
+        let promised = self.promised.values().map(|promise| &promise.addresses.all);
+        had.chain(promised).flatten().copied().collect()
+    }
+
     /// What is to become of a Gateway's Service.
     fn keep(&mut self, name: &NamespacedName, gateway: &GatewayOutcome, promise: &Promise, settings: &Settings) {
         let is_ours = match gateway.wish.record {

@@ -81,6 +81,7 @@ mod variants;
 mod x_backend;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use genkan_routing::model::{Listener, Protocol};
@@ -118,6 +119,7 @@ pub struct GatewayFrontEnd {
     gateways: Memo<NamespacedName, GatewayOutcome>,
     sets: Memo<NamespacedName, SetOutcome>,
     plan: Plan,
+    own_addresses: Arc<BTreeSet<IpAddr>>,
     infrastructure: Arc<BTreeMap<NamespacedName, Infrastructure>>,
     parents: BTreeMap<ParentKey, Parent>,
     listeners: BTreeMap<ListenerId, Arc<Listener>>,
@@ -200,6 +202,11 @@ impl GatewayFrontEnd {
         &self.infrastructure
     }
 
+    /// The addresses that Gateways have for themselves.
+    pub fn own_addresses(&self) -> &Arc<BTreeSet<IpAddr>> {
+        &self.own_addresses
+    }
+
     fn update_classes(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) {
         let mut names = self.classes.stale(dirty);
         names.extend(changed_objects(dirty).filter(|key| key.kind == Kind::GatewayClass).map(|key| key.name.clone()));
@@ -272,6 +279,10 @@ impl GatewayFrontEnd {
         arrangement.problems.extend(plan.problems.iter().cloned());
         if *self.infrastructure != plan.infrastructure {
             self.infrastructure = Arc::new(plan.infrastructure.clone());
+        }
+        let own_addresses = plan.own_addresses();
+        if *self.own_addresses != own_addresses {
+            self.own_addresses = Arc::new(own_addresses);
         }
         self.plan = plan;
         let keys: BTreeSet<_> = self.parents.keys().chain(arrangement.parents.keys()).collect();
