@@ -9,6 +9,7 @@
 
 pub mod cluster;
 pub mod echo;
+pub mod edits;
 pub mod frames;
 pub mod genkan;
 pub mod grpc;
@@ -16,6 +17,7 @@ pub mod helm;
 pub mod http1;
 pub mod load;
 pub mod manifests;
+pub mod steady;
 pub mod streams;
 pub mod tls;
 pub mod tls_front;

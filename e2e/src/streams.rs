@@ -1,7 +1,7 @@
 //! Peers of TCP and UDP: backends that say who they are, and clients that wait no longer than a test is patient.
 
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
 use crate::PATIENCE;
@@ -9,7 +9,12 @@ use crate::PATIENCE;
 /// A TCP backend that says its name before it has heard anything, and sends back what it gets until the client has closed
 /// its half.
 pub fn tcp_echo(name: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    tcp_echo_at(Ipv4Addr::LOCALHOST.into(), name)
+}
+
+/// The same at this address.
+pub fn tcp_echo_at(address: IpAddr, name: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind((address, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {

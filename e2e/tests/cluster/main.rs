@@ -10,6 +10,7 @@ mod chart;
 mod end;
 mod external_dns;
 mod flows;
+mod gateway_edits;
 mod gateways;
 mod leader;
 mod peers;
