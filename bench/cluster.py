@@ -45,8 +45,8 @@ class ApiServer:
         self.context = ssl._create_unverified_context()
         self.local = threading.local()
 
-    def call(self, method, path, value=None):
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+    def call(self, method, path, value=None, kind="application/json"):
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": kind}
         text = None if value is None else json.dumps(value)
         for attempt in range(3):
             try:
