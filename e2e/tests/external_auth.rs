@@ -80,8 +80,8 @@ fn a_service_that_is_not_there_closes_the_route_until_it_is() {
     let backends = [service("web", &[echo.address()]), service("words", &[])].concat();
     let genkan = Genkan::serve(&[GATEWAY, &backends, &route("missing")].concat());
     assert_eq!(ask(&genkan, &[("authorization", "open")]).status, 500);
-    let [_, _, message] = genkan.problem("BackendNotFound").unwrap();
-    assert!(message.contains("Service default/missing does not exist"), "{message}");
+    let told = genkan.problem("BackendNotFound").unwrap().concat();
+    assert!(told.contains("Service default/missing does not exist"), "{told}");
     let manifests = |backends: &str| [GATEWAY, backends, &route("words")].concat();
     genkan.write("manifests.yaml", &manifests(&backends));
     genkan.wait_until("the Service without endpoints is asked", || ask(&genkan, &[]).status == 503);
