@@ -49,14 +49,14 @@ pub(crate) const KEYS: &[Key] = &[
         "log-format-upstream",
         "text with $variables",
         DEFAULT_FORMAT,
-        |b, v| set(&mut b.config.proxy.access_log.format, format(v, is_variable)),
+        |b, v| set(&mut b.config.proxy.access_log.format, request_format(v)),
         "The line per request; a format with an unknown variable is not used",
     ),
     Key::on(
         "log-format-stream",
         "text with $variables",
         DEFAULT_STREAM_FORMAT,
-        |b, v| set(&mut b.config.proxy.access_log.stream.format, format(v, is_stream_variable)),
+        |b, v| set(&mut b.config.proxy.access_log.stream.format, stream_format(v)),
         "The line per TCP connection and UDP session; a format with an unknown variable is not used",
     ),
     Key::on(
@@ -83,6 +83,16 @@ pub(crate) struct Parts {
     stream_disabled: bool,
     json: bool,
     none: bool,
+}
+
+/// The format of a request's line: nginx's, with variables that are known.
+pub fn request_format(value: &str) -> Result<String, ValueError> {
+    format(value, is_variable)
+}
+
+/// The format of the line of a TCP connection or UDP session.
+pub fn stream_format(value: &str) -> Result<String, ValueError> {
+    format(value, is_stream_variable)
 }
 
 fn format(value: &str, is_known: fn(&str) -> bool) -> Result<String, ValueError> {

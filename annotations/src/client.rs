@@ -19,7 +19,7 @@ pub(crate) const KEYS: &[Key] = &[
         "keep-alive-requests",
         "a whole number from 1",
         "1000",
-        |b, v| set(&mut b.config.proxy.client.keep_alive_requests, integer_in(v.trim(), 1, MAX)),
+        |b, v| set(&mut b.config.proxy.client.keep_alive_requests, at_least_one(v.trim())),
         "Requests per client connection",
     ),
     Key::on(
@@ -47,7 +47,7 @@ pub(crate) const KEYS: &[Key] = &[
         "large-client-header-buffers",
         "a number and a size: 4 8k",
         "4 8k",
-        header_buffers,
+        set_header_buffers,
         "The largest header line and request line, and how many such lines a head may fill",
     ),
     Key::on(
@@ -68,7 +68,7 @@ pub(crate) const KEYS: &[Key] = &[
         "http2-max-concurrent-streams",
         "a whole number from 1",
         "128",
-        |b, v| set(&mut b.config.proxy.client.max_concurrent_streams, integer_in(v.trim(), 1, MAX)),
+        |b, v| set(&mut b.config.proxy.client.max_concurrent_streams, at_least_one(v.trim())),
         "Concurrent requests per HTTP/2 connection",
     ),
     Key::on(
@@ -80,7 +80,29 @@ pub(crate) const KEYS: &[Key] = &[
     ),
 ];
 
-fn header_buffers(builder: &mut GlobalBuilder, value: &str) -> Result<(), ValueError> {
+/// A number of things of which there has to be one.
+pub fn at_least_one(text: &str) -> Result<u32, ValueError> {
+    integer_in(text, 1, MAX)
+}
+
+/// How large a request's head may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderBuffers {
+    /// Bytes of the request line, and of a header line.
+    pub line: u32,
+    /// Bytes of the whole head.
+    pub head: u32,
+}
+
+fn set_header_buffers(builder: &mut GlobalBuilder, value: &str) -> Result<(), ValueError> {
+    let HeaderBuffers { line, head } = header_buffers(value)?;
+    let client = &mut builder.config.proxy.client;
+    (client.max_header_line, client.max_request_line, client.max_head) = (line, line, head);
+    Ok(())
+}
+
+/// A number and the size of a line, as nginx's `large_client_header_buffers`: `4 8k`.
+pub fn header_buffers(value: &str) -> Result<HeaderBuffers, ValueError> {
     const BAD: ValueError = ValueError::Other("is not a number and a size like 4 8k");
     let mut words = value.split_ascii_whitespace();
     let (Some(number), Some(line), None) = (words.next(), words.next(), words.next()) else { return Err(BAD) };
@@ -88,8 +110,5 @@ fn header_buffers(builder: &mut GlobalBuilder, value: &str) -> Result<(), ValueE
     let line = size(line)?;
     let narrow = |bytes: u64| u32::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or(BAD);
     let head = narrow(line.checked_mul(number).ok_or(BAD)?)?;
-    let line = narrow(line)?;
-    let client = &mut builder.config.proxy.client;
-    (client.max_header_line, client.max_request_line, client.max_head) = (line, line, head);
-    Ok(())
+    Ok(HeaderBuffers { line: narrow(line)?, head })
 }

@@ -1,6 +1,7 @@
 //! Forwarded: whom to believe about the client, and what the backend is told.
 
 use genkan_routing::report::Severity;
+use http::HeaderName;
 
 use crate::annotation::set;
 use crate::config_map::{GlobalBuilder, Key};
@@ -32,7 +33,7 @@ pub(crate) const KEYS: &[Key] = &[
         "forwarded-for-header",
         "a header name",
         "X-Forwarded-For",
-        forwarded_for_header,
+        set_forwarded_for_header,
         "Where the client address is read",
     ),
     Key::on(
@@ -58,14 +59,19 @@ pub(crate) const KEYS: &[Key] = &[
     ),
 ];
 
-fn forwarded_for_header(builder: &mut GlobalBuilder, value: &str) -> Result<(), ValueError> {
+fn set_forwarded_for_header(builder: &mut GlobalBuilder, value: &str) -> Result<(), ValueError> {
+    set(&mut builder.config.proxy.forwarded.forwarded_for_header, forwarded_for_header(value))
+}
+
+/// The header in which proxies in front tell the client's address.
+pub fn forwarded_for_header(value: &str) -> Result<HeaderName, ValueError> {
     // nginx reads the PROXY header then; as a header name it would let every client say who it is.
     if value.trim() == "proxy_protocol" {
         return Err(ValueError::Other(
             "is not supported; the address of a PROXY header is used with use-proxy-protocol",
         ));
     }
-    set(&mut builder.config.proxy.forwarded.forwarded_for_header, header_name(value))
+    header_name(value)
 }
 
 /// Fails closed: what can't be read is not trusted, and the default, everyone, never takes its place.

@@ -49,14 +49,18 @@ mod suggest;
 mod timeouts;
 mod upstream;
 
+pub use access_log::{request_format, stream_format};
 pub use annotation::{Context, Parsed, parse};
 pub use body_limit::body_limit;
+pub use client::{HeaderBuffers, at_least_one, header_buffers};
 pub use compression::media_types;
 pub use config_map::GlobalConfig;
 pub use connection_limit::connection_limit;
+pub use forwarded::forwarded_for_header;
 pub use ip_access::combine as ip_access;
 pub use rate_limit::Rates;
 pub use settings::{
     BackendProtocol, BasicAuthSettings, CanarySettings, HttpsRedirectSettings, IngressSettings, PasswordLayout,
     RewriteTarget, UpstreamVhost,
 };
+pub use stream::idle_time;

@@ -44,7 +44,8 @@ pub(crate) const KEYS: &[Key] = &[
     ),
 ];
 
-fn idle_time(text: &str) -> Result<Duration, ValueError> {
+/// A time that is more than none.
+pub fn idle_time(text: &str) -> Result<Duration, ValueError> {
     time(text).and_then(|idle| if idle.is_zero() { Err(ValueError::Other("is no time at all")) } else { Ok(idle) })
 }
 

@@ -30,7 +30,7 @@ use gateway_api::apis::experimental::httproutes::HttpRoute;
 use gateway_api::apis::experimental::xbackendtrafficpolicies::XBackendTrafficPolicy;
 use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicy;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
-use genkan_policies::{GatewayParameters, RoutePolicy};
+use genkan_policies::{GatewayParameters, ListenerPolicy, RoutePolicy};
 use genkan_routing::name::ObjectRef;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::networking::v1::IngressClass;
@@ -240,6 +240,8 @@ kinds! {
     XBackend(XBackend) in x_backends, "XBackend", namespaced: true;
     /// genkan.dev/v1alpha1 GatewayParameters.
     GatewayParameters(GatewayParameters) in gateway_parameters, "GatewayParameters", namespaced: true;
+    /// genkan.dev/v1alpha1 ListenerPolicy.
+    ListenerPolicy(ListenerPolicy) in listener_policies, "ListenerPolicy", namespaced: true;
     /// genkan.dev/v1alpha1 RoutePolicy.
     RoutePolicy(RoutePolicy) in route_policies, "RoutePolicy", namespaced: true;
 }

@@ -4,7 +4,8 @@
 //! Every case also sees `golden/services.yaml`. Flags stand in the case's first lines as `#: --flag=value`, and the zone
 //! of topology-aware routing as `#: zone=value`. `#: record-addresses` is as in a cluster. Left out of
 //! the output is what says nothing: ids that repeat their key, empty texts and lists, settings that are as without any
-//! annotation and ConfigMap. Of a filter that is as without them only the name is left.
+//! annotation and ConfigMap. Of a filter that is as without them only the name is left, and of the settings of a listener
+//! what differs from those of the whole proxy.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
@@ -16,8 +17,9 @@ use genkan_controller::files;
 use genkan_controller::resources::{NamespacedName, Place, Resources};
 use genkan_controller::settings::Settings;
 use genkan_controller::translate::{Infrastructure, Translation, translate};
-use genkan_routing::model::ProxySettings;
+use genkan_routing::model::{ListenerSettings, ProxySettings};
 use genkan_routing::policy::body_limit::BodyLimit;
+use genkan_routing::policy::client::ClientSettings;
 use genkan_routing::policy::hsts::Hsts;
 use genkan_routing::policy::retry::Retry;
 use genkan_routing::policy::timeouts::Timeouts;
@@ -206,8 +208,34 @@ fn shown_model(translation: &Translation) -> Value {
         ("accessLog", true.into()),
         ("weight", 1.into()),
     ]);
+    let usual = BTreeMap::from([
+        ("client", serde_json::to_value(ClientSettings::default()).unwrap()),
+        ("settings", serde_json::to_value(ListenerSettings::default()).unwrap()),
+    ]);
+    keep_differences(&mut model["listeners"], &usual);
     leave_out(&mut model, &defaults);
     model
+}
+
+/// Reduces objects of these names to what is not as usual.
+fn keep_differences(value: &mut Value, usual: &BTreeMap<&str, Value>) {
+    fn differ(value: &mut Value, usual: &Value) {
+        let Some(fields) = value.as_object_mut() else { return };
+        fields.retain(|name, field| usual.get(name) != Some(field));
+        fields.iter_mut().for_each(|(name, field)| differ(field, &usual[name]));
+    }
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match usual.get(name.as_str()) {
+                    Some(usual) => differ(field, usual),
+                    None => keep_differences(field, usual),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| keep_differences(item, usual)),
+        _ => {}
+    }
 }
 
 /// Removes fields that have their default, that are empty, or that repeat the key of their object.

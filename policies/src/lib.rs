@@ -6,6 +6,7 @@
 mod attachment;
 mod gateway_parameters;
 mod ip_range;
+mod listener_policy;
 mod route_policy;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -17,6 +18,10 @@ pub use self::gateway_parameters::{
     ServiceTemplate,
 };
 pub use self::ip_range::{IpRange, IpRangeError};
+pub use self::listener_policy::{
+    AccessLogOptions, Believe, ClientLimits, ClientReception, ClientTimeouts, ForwardedOptions, Http2, ListenerPolicy,
+    ListenerPolicySpec, LogEscape, ProxyProtocol, StreamOptions, TlsOptions, TlsProtocol,
+};
 pub use self::route_policy::{
     AffinityKind, AffinitySettings, BodySizeSettings, CompressionSettings, ConnectionLimitSettings, HashBy,
     HashSettings, IpAccessSettings, LoadBalancingAlgorithm, LoadBalancingSettings, RateLimitSettings, RetryOn,
@@ -28,7 +33,7 @@ pub const GROUP: &str = "genkan.dev";
 
 /// The definitions of all kinds, in order of name.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![GatewayParameters::crd(), RoutePolicy::crd()]
+    vec![GatewayParameters::crd(), ListenerPolicy::crd(), RoutePolicy::crd()]
 }
 
 #[cfg(test)]

@@ -4,10 +4,13 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Change, any_change, any_model, any_request, host_text, identity, model_of};
-use genkan_routing::model::{Model, Section};
-use genkan_routing::name::{HostPattern, ListenerId, TableId};
-use genkan_routing::snapshot::{Handshake, Snapshot};
+use common::{Change, any_change, any_model, any_request, host_text, identity, model_of, path_match, prefix};
+use genkan_routing::model::{ListenerSettings, Model, Section};
+use genkan_routing::name::{CertificateId, HostPattern, ListenerId, TableId};
+use genkan_routing::policy::access_log::AccessLog;
+use genkan_routing::policy::tls::{TlsSettings, TlsVersion};
+use genkan_routing::snapshot::{Handshake, RequestView, Snapshot};
+use http::{HeaderMap, Method};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -97,6 +100,50 @@ proptest! {
             snapshot = patched;
         }
     }
+}
+
+#[test]
+fn settings_are_those_of_the_section_that_serves() {
+    let own = |format: &str| {
+        let access_log = AccessLog { format: format.to_owned(), ..AccessLog::default() };
+        Some(Arc::new(ListenerSettings { access_log, ..ListenerSettings::default() }))
+    };
+    let mut model = model_of([(HostPattern::parse_suffix("b.a.test").unwrap(), vec![path_match(prefix("/"), "r")])]);
+    let id = ListenerId::new("l0");
+    let name = HostPattern::parse_suffix("*.a.test").unwrap();
+    let listener = Arc::make_mut(model.listeners.get_mut(&id).unwrap());
+    // The table of the first section does not exist, so what is served there is the second's.
+    listener.sections = vec![
+        Section { settings: own("first"), ..Section::new(name.clone(), TableId::new("none")) },
+        Section { settings: own("second"), ..Section::new(name, TableId::new("t0")) },
+        Section::new(HostPattern::Any, TableId::new("t0")),
+    ];
+    let snapshot = Snapshot::compile(Arc::new(model));
+    let headers = HeaderMap::new();
+    let view = RequestView { host: "b.a.test", path: "/", query: None, method: &Method::GET, headers: &headers };
+    for matched in [snapshot.route(&id, &view), snapshot.route_by_search(&id, &view)] {
+        assert_eq!(matched.unwrap().settings.unwrap().access_log.format, "second");
+    }
+    assert_eq!(snapshot.settings(&id, "c.a.test").unwrap().access_log.format, "first");
+    assert!(snapshot.settings(&id, "b.test").is_none());
+}
+
+#[test]
+fn a_name_has_the_tls_settings_of_what_decides_its_handshake() {
+    let tls = |min_version| Arc::new(TlsSettings { min_version, ..TlsSettings::default() });
+    let pattern = |text| HostPattern::parse_suffix(text).unwrap();
+    let mut model = model_of([]);
+    let id = ListenerId::new("l0");
+    let listener = Arc::make_mut(model.listeners.get_mut(&id).unwrap());
+    let certificate = vec![CertificateId::new("c")];
+    listener.certificates = ["*.test", "a.test"].map(|name| (pattern(name), certificate.clone())).into();
+    listener.tls = [(pattern("*.test"), tls(TlsVersion::Tls13))].into();
+    let snapshot = Snapshot::compile(Arc::new(model));
+    let min = |name| snapshot.tls_settings(&id, name).map(|settings| settings.min_version);
+    assert_eq!(min(Some("B.test.")), Some(TlsVersion::Tls13));
+    assert_eq!(min(Some("a.test")), None, "a more specific name without any");
+    assert_eq!(min(Some("elsewhere")), None);
+    assert_eq!(min(None), None);
 }
 
 #[test]

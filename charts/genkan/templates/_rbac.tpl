@@ -55,7 +55,7 @@ Nodes are read for the status when it is written and nothing else gives an addre
   resources: [xbackends, xbackendtrafficpolicies]
   verbs: [get, list, watch]
 - apiGroups: [genkan.dev]
-  resources: [gatewayparameters, routepolicies]
+  resources: [gatewayparameters, listenerpolicies, routepolicies]
   verbs: [get, list, watch]
 {{- if include "genkan.gatewayServices" . }}
 {{- /* Services of Gateways and where they lead to. gateway-services.yaml sees to it that no others are touched. */}}
@@ -85,7 +85,7 @@ Nodes are read for the status when it is written and nothing else gives an addre
   resources: [xbackends/status, xbackendtrafficpolicies/status]
   verbs: [patch]
 - apiGroups: [genkan.dev]
-  resources: [routepolicies/status]
+  resources: [listenerpolicies/status, routepolicies/status]
   verbs: [patch]
 {{- end }}
 {{ include "genkan.rbac.events" . }}

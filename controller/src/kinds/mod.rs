@@ -71,6 +71,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     entry!(XBackendTrafficPolicy, GATEWAY_X, ["v1alpha1"], "xbackendtrafficpolicies", slimmed),
     entry!(XBackend, GATEWAY_X, ["v1alpha1"], "xbackends", own),
     entry!(GatewayParameters, OWN, ["v1alpha1"], "gatewayparameters", slimmed),
+    entry!(ListenerPolicy, OWN, ["v1alpha1"], "listenerpolicies", slimmed),
     entry!(RoutePolicy, OWN, ["v1alpha1"], "routepolicies", slimmed),
 ];
 

@@ -83,6 +83,24 @@ fn specs(kind: Kind) -> [Value; 2] {
             let pool = json!({"dynamic": ["192.0.2.0/28"], "reserved": ["192.0.2.16"]});
             [json!({"addresses": {"mode": "Pool", "pool": pool}}), json!({})]
         }
+        Kind::ListenerPolicy => {
+            let gateways =
+                json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "a", "sectionName": "l"}]);
+            let settings = json!({
+                "timeouts": {"header": "1s", "body": "1s", "keepAlive": "1s"},
+                "limits": {"connections": 5, "requestsPerConnection": 6, "headerBuffers": "4 8k", "headers": 7},
+                "proxyProtocol": "Required",
+                "http2": {"enabled": true, "maxConcurrentStreams": 5},
+                "tls": {"minVersion": "TLSv1.2", "maxVersion": "TLSv1.3", "ciphers": ["TLS_AES_128_GCM_SHA256"]},
+                "forwarded": {"trusted": ["10.0.0.0/8"], "believe": "Client", "header": "x-real-ip", "append": true},
+                "accessLog": {"enabled": true, "format": "$status", "streamFormat": "$status", "escape": "JSON"},
+                "streams": {"idle": "1m", "responses": 2},
+            });
+            [
+                json!({"targetRefs": gateways, "defaults": settings, "overrides": settings}),
+                json!({"targetRefs": gateways}),
+            ]
+        }
         Kind::RoutePolicy => {
             let routes =
                 json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a", "sectionName": "r"}]);

@@ -15,7 +15,7 @@ use gateway_api::apis::experimental::httproutes::HttpRoute;
 use gateway_api::apis::experimental::xbackendtrafficpolicies::XBackendTrafficPolicy;
 use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicy;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
-use genkan_policies::{GatewayParameters, RoutePolicy};
+use genkan_policies::{GatewayParameters, ListenerPolicy, RoutePolicy};
 use genkan_routing::name::HostPattern;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::networking::v1::IngressClass;
@@ -152,6 +152,8 @@ getters! {
     x_backend: XBackend, x_backends, XBackend;
     /// How Gateways get their addresses.
     gateway_parameters: GatewayParameters, gateway_parameters, GatewayParameters;
+    /// A ListenerPolicy.
+    listener_policy: ListenerPolicy, listener_policies, ListenerPolicy;
     /// A RoutePolicy.
     route_policy: RoutePolicy, route_policies, RoutePolicy;
 }

@@ -326,6 +326,7 @@ impl Kind {
                 | Self::BackendTlsPolicy
                 | Self::XBackendTrafficPolicy
                 | Self::XBackend
+                | Self::ListenerPolicy
                 | Self::RoutePolicy
         )
     }

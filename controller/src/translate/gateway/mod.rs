@@ -54,6 +54,7 @@ pub(super) mod hostname;
 mod hosts;
 pub mod infrastructure;
 mod listener;
+mod listener_policy;
 mod listener_sets;
 mod matches;
 mod mirror;
@@ -96,10 +97,11 @@ use self::gateway_status::Known;
 use self::gateways::GatewayOutcome;
 use self::hosts::Hosts;
 use self::infrastructure::Infrastructure;
+use self::listener_policy::ListenerPolicies;
 use self::listener_sets::SetOutcome;
 pub use self::parent::ParentKey;
 use self::policy::RoutePolicies;
-use self::ports::Parent;
+use self::ports::{Parent, Reception};
 use self::route::{RouteOutcome, Surroundings};
 use self::status::Wanted;
 use self::stream_route::StreamRouteOutcome;
@@ -138,6 +140,7 @@ pub struct GatewayFrontEnd {
     users: Users,
     backend_tls_policies: BackendTlsPolicies,
     policies: RoutePolicies,
+    listener_policies: ListenerPolicies,
     attached: Attached,
     statuses: BTreeMap<ParentKey, Arc<Contribution>>,
 }
@@ -159,7 +162,8 @@ impl GatewayFrontEnd {
         let any_set = self.update_sets(world, first, dirty, batch);
         let any_service = self.services != *services;
         self.services = Arc::clone(services);
-        let anything = first || any_gateway || any_set || any_service;
+        let any_policy = self.listener_policies.update(world, first, dirty) || dirty.contains(&Dependency::Config);
+        let anything = first || any_gateway || any_set || any_service || any_policy;
         if anything {
             self.arrange_ports(world, dirty, batch);
         }
@@ -169,6 +173,7 @@ impl GatewayFrontEnd {
         let filled = self.streams.refresh(batch);
         self.fill_listeners(anything, filled);
         self.update_statuses(anything, batch);
+        self.listener_policies.update_statuses(world, &self.parents, dirty, batch);
         self.hosts.refresh(|name| self.routes.get(name), batch);
         self.policies.update_statuses(world, &self.parents, dirty, batch);
         self.traffic_policies.update(world, first, dirty, batch);
@@ -185,6 +190,7 @@ impl GatewayFrontEnd {
             || self.traffic_policies.is_read(dependency)
             || self.stream_routes.is_read(dependency)
             || self.backend_tls_policies.is_read(dependency)
+            || self.listener_policies.is_read(dependency)
     }
 
     /// What the Gateways listen on. A listener that did not change keeps its pointer.
@@ -274,8 +280,10 @@ impl GatewayFrontEnd {
         };
         let plan = addressing::plan(&gateways, &known, world.settings);
         let sets = self.sets.units().filter_map(|name| Some((name, self.sets.get(name)?)));
-        let mut arrangement =
-            ports::arrange(&Family::all(&gateways, sets, &plan.gateways), &self.services, world.settings);
+        let proxy = world.config.map(|config| config.proxy.clone()).unwrap_or_default();
+        let reception = Reception { policies: &self.listener_policies, global: &proxy };
+        let families = Family::all(&gateways, sets, &plan.gateways);
+        let mut arrangement = ports::arrange(&families, &self.services, world.settings, reception);
         arrangement.problems.extend(plan.problems.iter().cloned());
         if *self.infrastructure != plan.infrastructure {
             self.infrastructure = Arc::new(plan.infrastructure.clone());
@@ -292,6 +300,7 @@ impl GatewayFrontEnd {
             }
         }
         self.parents = arrangement.parents;
+        self.listener_policies.settle(arrangement.effects, world, &self.parents, batch);
         self.arranged = arrangement.listeners.into_iter().map(|listener| (listener.id.clone(), listener)).collect();
         self.streams.arrange(arrangement.slots);
         self.beside_ingresses = arrangement

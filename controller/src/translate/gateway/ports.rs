@@ -5,6 +5,8 @@
 //! The ports of TCP and UDP services are the administrator's: no Gateway gets a part of them. Listeners on one port
 //! become one listener of the model with a section each.
 
+mod reception;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,12 +15,14 @@ use genkan_routing::model::{Certificate, ClientCertificate, Listener, Protocol};
 use genkan_routing::name::{HostPattern, ListenerId, ObjectRef, TableId};
 use genkan_routing::report::Problem;
 
+pub(crate) use self::reception::Reception;
 use super::addressing::Reach;
 use super::allowed::AllowedRoutes;
 use super::family::{Family, Taken};
 use super::findings::Findings;
 use super::gateways::{GatewayListener, Verdict};
 use super::listener;
+use super::listener_policy::Effects;
 use super::parent::ParentKey;
 use super::port::{self, Host, Port, Service, Wire};
 use super::protocol::ListenerProtocol;
@@ -44,6 +48,8 @@ pub(crate) struct Arrangement {
     pub(crate) certificates: Vec<Arc<Certificate>>,
     /// Conflicts across Gateways.
     pub(crate) problems: Vec<Problem>,
+    /// What ListenerPolicies do.
+    pub(crate) effects: Effects,
 }
 
 /// What routes need to know of a Gateway or ListenerSet.
@@ -98,6 +104,7 @@ pub(crate) fn arrange(
     families: &[Family<'_>],
     services: &BTreeSet<(Protocol, u16)>,
     settings: &Settings,
+    reception: Reception<'_>,
 ) -> Arrangement {
     let mut ports = Ports::new(settings, services);
     let mut arrangement = Arrangement::default();
@@ -129,7 +136,7 @@ pub(crate) fn arrange(
             arrangement.add(key, family, refused, &set.listeners, listeners, findings);
         }
     }
-    arrangement.finish(ports);
+    arrangement.finish(ports, reception);
     arrangement
 }
 
@@ -161,6 +168,8 @@ impl Arrangement {
                     hostname: listener.hostname.clone(),
                     certificates: listener.certificates.clone(),
                     origin: findings.origin(listener.field.clone()),
+                    settings: None,
+                    accept_proxy_protocol: false,
                 };
                 self.slots.insert(SlotKey { parent: key.clone(), listener: listener.name.clone() }, slot);
             }
@@ -177,15 +186,20 @@ impl Arrangement {
 
 impl Arrangement {
     /// Takes the ports as they are when all listeners have claimed.
-    fn finish(&mut self, ports: Ports<'_>) {
+    fn finish(&mut self, ports: Ports<'_>, reception: Reception<'_>) {
         let mut apart = BTreeMap::new();
+        let mut receiving = reception.begin(self);
         for port in ports.ports.into_values() {
             let id = port.id.clone();
-            let finished = port.finish();
+            let mut finished = port.finish();
+            if let Some(listener) = &mut finished.listener {
+                receiving.receive(listener, finished.beside_ingresses.is_some(), &mut self.slots);
+            }
             self.listeners.extend(finished.listener);
             self.beside_ingresses.extend(finished.beside_ingresses.map(|hostnames| (id.clone(), hostnames)));
             apart.insert(id, finished.apart);
         }
+        self.effects = receiving.into_effects();
         for listener in self.parents.values_mut().flat_map(|parent| &mut parent.listeners) {
             let is_tls = matches!(listener.protocol, Some(ListenerProtocol::Tls(_)));
             let of_port = listener.bound.as_ref().filter(|_| is_tls).and_then(|bound| apart.get(bound));

@@ -78,5 +78,7 @@ pub(crate) const BACKEND_NOT_FOUND: &str = "BackendNotFound";
 
 /// Policy `Accepted`: an older policy has the target.
 pub(crate) const CONFLICTED: &str = "Conflicted";
+/// ListenerPolicy `Accepted`: what it says of a port would change what others there get.
+pub(crate) const PORT_SHARED: &str = "PortShared";
 /// Policy `Accepted`: there is no such target.
 pub(crate) const TARGET_NOT_FOUND: &str = "TargetNotFound";

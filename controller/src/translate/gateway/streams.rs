@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use genkan_routing::model::{Certificate, Listener, SharedMap, Stream, Terminated};
+use genkan_routing::model::{Certificate, Listener, ListenerSettings, SharedMap, Stream, Terminated};
 use genkan_routing::name::{CertificateId, HostPattern, ListenerId, Origin};
 use genkan_routing::report::Problem;
 
@@ -52,6 +52,10 @@ pub(crate) struct Slot {
     pub(crate) certificates: Vec<Arc<Certificate>>,
     /// The listener in its object.
     pub(crate) origin: Origin,
+    /// Its settings, where they are not those of the whole proxy.
+    pub(crate) settings: Option<Arc<ListenerSettings>>,
+    /// Whether its connections begin with a PROXY header; TCP only.
+    pub(crate) accept_proxy_protocol: bool,
 }
 
 /// The candidates of all slots, and what each port holds.
@@ -214,7 +218,7 @@ impl Held {
 
     /// What the connections for a name of a slot follow.
     fn set(&mut self, slot: &Slot, host: &HostPattern, stream: Option<Arc<Stream>>) {
-        let Some(stream) = stream else { return self.forget(slot.protocol, host) };
+        let Some(stream) = stream.map(|stream| slot.dress(stream)) else { return self.forget(slot.protocol, host) };
         match slot.protocol {
             ListenerProtocol::Http | ListenerProtocol::Https => {}
             ListenerProtocol::Tcp | ListenerProtocol::Udp => self.stream = Some(stream),
@@ -232,6 +236,15 @@ impl Slot {
     fn without_route(&self, host: &HostPattern) -> Option<Arc<Stream>> {
         let is_tls = matches!(self.protocol, ListenerProtocol::Tls(_));
         (is_tls && self.hostname == *host).then(|| Arc::new(nowhere(self.origin.clone())))
+    }
+
+    /// A route's stream with what the listener says of it.
+    fn dress(&self, stream: Arc<Stream>) -> Arc<Stream> {
+        if self.settings.is_none() && !self.accept_proxy_protocol {
+            return stream;
+        }
+        let (settings, accept_proxy_protocol) = (self.settings.clone(), self.accept_proxy_protocol);
+        Arc::new(Stream { settings, accept_proxy_protocol, ..Stream::clone(&stream) })
     }
 
     /// The certificates that cover a name; without one, the first reference stands in.

@@ -5,3 +5,4 @@ mod establish;
 mod http1;
 pub(crate) mod support;
 mod tls;
+mod tls_settings;

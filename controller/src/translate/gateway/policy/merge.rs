@@ -9,60 +9,71 @@
 
 use std::sync::Arc;
 
-use super::settings::{Field, Settings, Value};
+use super::settings::Settings;
 use super::target::Target;
 use crate::resources::NamespacedName;
 use crate::translate::gateway::rank::RouteAge;
 
+/// What is said, field by field. Each is taken from one policy as a whole.
+pub(crate) trait Says {
+    /// The fields that there are.
+    type Field: Copy;
+    /// What may be said of one.
+    type Value;
+
+    /// What is said of a field.
+    fn get(&self, field: Self::Field) -> Option<&Self::Value>;
+}
+
 /// What a policy says, understood.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Policy {
+pub(crate) struct Policy<S = Settings> {
     /// Who counts among equals.
     pub(crate) age: RouteAge,
     /// What holds unless something more specific says otherwise.
-    pub(crate) defaults: Settings,
+    pub(crate) defaults: S,
     /// What holds whatever something more specific says.
-    pub(crate) overrides: Settings,
+    pub(crate) overrides: S,
 }
 
 /// A policy and its name.
-pub(crate) type Named = (NamespacedName, Arc<Policy>);
+pub(crate) type Named<S = Settings> = (NamespacedName, Arc<Policy<S>>);
 
 /// The policies of one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Level {
+pub(crate) struct Level<S = Settings> {
     /// What they target.
     pub(crate) target: Target,
     /// The oldest first.
-    pub(crate) policies: Vec<Named>,
+    pub(crate) policies: Vec<Named<S>>,
 }
 
 /// What one policy says at one level, in order of precedence among others.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Said<'a> {
+#[derive(Debug)]
+pub(crate) struct Said<'a, S = Settings> {
     /// The policy.
     pub(crate) policy: &'a NamespacedName,
     /// What it targets.
     pub(crate) target: &'a Target,
     /// Whether it overrides.
     pub(crate) overrides: bool,
-    settings: &'a Settings,
+    settings: &'a S,
 }
 
 /// Who says what holds, and who says otherwise in vain.
 #[derive(Debug)]
-pub(crate) struct Decided<'a> {
+pub(crate) struct Decided<'a, S: Says = Settings> {
     /// What holds.
-    pub(crate) value: &'a Value,
+    pub(crate) value: &'a S::Value,
     /// Who says so.
-    pub(crate) winner: Said<'a>,
+    pub(crate) winner: Said<'a, S>,
     /// Who says something in vain.
-    pub(crate) losers: Vec<Said<'a>>,
+    pub(crate) losers: Vec<Said<'a, S>>,
 }
 
 /// Everything that is said at these levels, from the Gateway's down to the Service's, in order of precedence.
-pub(crate) fn order<'a>(levels: impl DoubleEndedIterator<Item = &'a Level> + Clone) -> Vec<Said<'a>> {
-    let said = |level: &'a Level, overrides| {
+pub(crate) fn order<'a, S: 'a>(levels: impl DoubleEndedIterator<Item = &'a Level<S>> + Clone) -> Vec<Said<'a, S>> {
+    let said = |level: &'a Level<S>, overrides| {
         level.policies.iter().map(move |(name, policy)| Said {
             policy: name,
             target: &level.target,
@@ -75,18 +86,34 @@ pub(crate) fn order<'a>(levels: impl DoubleEndedIterator<Item = &'a Level> + Clo
 }
 
 /// Who counts for a field; `None` when nobody says anything of it.
-pub(crate) fn decide<'a>(said: &[Said<'a>], field: Field) -> Option<Decided<'a>> {
+pub(crate) fn decide<'a, S: Says>(said: &[Said<'a, S>], field: S::Field) -> Option<Decided<'a, S>> {
     let mut saying = said.iter().filter_map(|said| Some((*said, said.settings.get(field)?)));
     let (winner, value) = saying.next()?;
     Some(Decided { value, winner, losers: saying.map(|(said, _)| said).collect() })
 }
 
-impl Said<'_> {
+// Derived, they would ask the same of what is said.
+impl<S> Clone for Said<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Said<'_, S> {}
+
+impl<'a, S: Says> Said<'a, S> {
     /// Whether another says it of the same thing in the same way, so that only age decides.
     pub(crate) fn conflicts_with(&self, other: &Self) -> bool {
         self.overrides == other.overrides && self.target == other.target
     }
 
+    /// What it says of a field.
+    pub(crate) fn says(&self, field: S::Field) -> Option<&'a S::Value> {
+        self.settings.get(field)
+    }
+}
+
+impl Said<'_> {
     /// What sets it apart from all else that is said.
     pub(crate) fn id(&self) -> String {
         let part = if self.overrides { "overrides" } else { "defaults" };
@@ -100,6 +127,7 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
     use proptest::prelude::*;
 
+    use super::super::settings::{Field, Value};
     use super::*;
     use crate::resources::Kind;
 

@@ -14,10 +14,10 @@
 
 mod acts;
 mod apply;
-mod merge;
+pub(super) mod merge;
 mod settings;
 mod status;
-mod target;
+pub(super) mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

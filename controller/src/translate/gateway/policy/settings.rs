@@ -23,6 +23,7 @@ use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
 use genkan_routing::policy::retry::Retry;
 use ipnet::IpNet;
 
+use super::merge::Says;
 use crate::translate::gateway::affinity::{self, SessionOwner, SessionSpec};
 use crate::translate::gateway::findings::Findings;
 use crate::translate::gateway::reason::INVALID;
@@ -115,6 +116,15 @@ impl Field {
     }
 }
 
+impl Says for Settings {
+    type Field = Field;
+    type Value = Value;
+
+    fn get(&self, field: Field) -> Option<&Value> {
+        self.0.get(&field)
+    }
+}
+
 impl Settings {
     /// Reads `defaults` or `overrides`, which `part` names.
     pub(crate) fn read(part: &str, written: &RouteSettings, findings: &mut Findings) -> Self {
@@ -157,11 +167,6 @@ impl Settings {
                 }
             }
         }
-    }
-
-    /// What is said of a field.
-    pub(crate) fn get(&self, field: Field) -> Option<&Value> {
-        self.0.get(&field)
     }
 
     /// The fields of which something is said.

@@ -1,0 +1,209 @@
+//! ListenerPolicies: which of them act on what, and what becomes of them.
+//!
+//! ```text
+//!  ListenerPolicy --> settings (one unit each: what it says, judged) --> by target
+//!                                                                           |
+//!  ports, each with the listeners that are served there:                    v
+//!    levels (Gateway, listener, ListenerSet, listener) --> merge --> place: settings of the port, where all listeners
+//!                                                                      |    are covered, and of each listener
+//!  status (one unit each: its targets, and where it acts) <-- effects -+
+//! ```
+
+mod effects;
+mod place;
+mod settings;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use genkan_routing::report::Problem;
+
+pub(crate) use self::effects::Effects;
+pub(crate) use self::place::{At, Member, Placing};
+use self::settings::Settings;
+use super::changed_objects;
+use super::findings::Findings;
+use super::grant::GATEWAY_GROUP;
+use super::parent::ParentKey;
+use super::policy::merge::{Level, Named, Policy};
+use super::policy::target::{Kinds, Target};
+use super::ports::Parent;
+use super::rank::RouteAge;
+use super::reason::INVALID;
+use crate::resources::{Key, Kind, NamespacedName};
+use crate::translate::assembly::{Batch, Contribution};
+use crate::translate::memo::{Changed, Memo, Output};
+use crate::translate::reader::{Dependency, Dirty, Reader};
+use crate::translate::world::World;
+
+/// The kinds that a ListenerPolicy may target.
+const TARGETS: Kinds = &[(Kind::Gateway, GATEWAY_GROUP), (Kind::ListenerSet, GATEWAY_GROUP)];
+
+/// All policies.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerPolicies {
+    units: Memo<NamespacedName, PolicyOutcome>,
+    /// The oldest first.
+    by_target: BTreeMap<Target, Vec<Named<Settings>>>,
+    effects: Effects,
+    statuses: Memo<NamespacedName, Contribution>,
+}
+
+/// A policy, read.
+#[derive(Debug, PartialEq)]
+struct PolicyOutcome {
+    policy: Arc<Policy<Settings>>,
+    /// Its targets that may be targets, with their places in the policy.
+    targets: Vec<(usize, Target)>,
+    /// What is wrong with what it says.
+    problems: Vec<Problem>,
+}
+
+impl Output for PolicyOutcome {
+    fn share(&mut self, old: &Self) {
+        if self.policy == old.policy {
+            self.policy = Arc::clone(&old.policy);
+        }
+    }
+}
+
+impl ListenerPolicies {
+    /// Reads the policies that `dirty` meets (all of them when `first`). Returns whether any changed.
+    pub(crate) fn update(&mut self, world: &World<'_>, first: bool, dirty: &Dirty) -> bool {
+        let mut names = self.units.stale(dirty);
+        names.extend(changed(dirty));
+        if first {
+            names.extend(world.resources.listener_policies.keys().cloned());
+        }
+        let mut any = false;
+        for name in names {
+            let changed = self.units.refresh(&name, world.reader(), |reader| {
+                reader.is_watched(&name.namespace).then(|| read(&name, reader)).flatten()
+            });
+            if let Some(changed) = changed {
+                self.policy_changed(&name, &changed);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Takes what the policies do now, and says anew what became of all of them.
+    pub(crate) fn settle(
+        &mut self,
+        effects: Effects,
+        world: &World<'_>,
+        parents: &BTreeMap<ParentKey, Parent>,
+        batch: &mut Batch,
+    ) {
+        self.effects = effects;
+        let known = self.statuses.units().chain(self.units.units());
+        let names: BTreeSet<_> = known.cloned().collect();
+        self.tell(names, world, parents, batch);
+    }
+
+    /// Says anew what became of the policies that `dirty` meets: of their targets others may be, which are nobody's
+    /// parents.
+    pub(crate) fn update_statuses(
+        &mut self,
+        world: &World<'_>,
+        parents: &BTreeMap<ParentKey, Parent>,
+        dirty: &Dirty,
+        batch: &mut Batch,
+    ) {
+        let mut names = self.statuses.stale(dirty);
+        names.extend(changed(dirty));
+        self.tell(names, world, parents, batch);
+    }
+
+    fn tell(
+        &mut self,
+        names: BTreeSet<NamespacedName>,
+        world: &World<'_>,
+        parents: &BTreeMap<ParentKey, Parent>,
+        batch: &mut Batch,
+    ) {
+        let Self { units, effects, statuses, .. } = self;
+        for name in names {
+            batch.push(statuses.refresh(&name, world.reader(), |reader| {
+                let outcome = units.get(&name)?;
+                Some(status::read(&name, outcome, effects, parents, reader))
+            }));
+        }
+    }
+
+    /// Whether any unit read this.
+    pub(crate) fn is_read(&self, dependency: &Dependency) -> bool {
+        self.units.is_read(dependency) || self.statuses.is_read(dependency)
+    }
+
+    /// What is said of a listener: of its Gateway, of its ListenerSet, and of itself.
+    fn of_listener(&self, member: &Member) -> Vec<Level<Settings>> {
+        let whole = Target::parent(&member.parent);
+        let part = Target { section: Some(member.listener.clone()), ..whole.clone() };
+        let in_set = matches!(member.parent, ParentKey::ListenerSet(_));
+        let above = in_set.then(|| Target::whole(Kind::Gateway, member.gateway.clone()));
+        above.into_iter().chain([whole, part]).filter_map(|target| self.level(target)).collect()
+    }
+
+    fn level(&self, target: Target) -> Option<Level<Settings>> {
+        let policies = self.by_target.get(&target)?.clone();
+        Some(Level { target, policies })
+    }
+
+    /// Puts a policy to its targets.
+    fn policy_changed(&mut self, name: &NamespacedName, changed: &Changed<PolicyOutcome>) {
+        let targets = |outcome: &Option<Arc<PolicyOutcome>>| -> BTreeSet<Target> {
+            outcome.iter().flat_map(|outcome| &outcome.targets).map(|(_, target)| target.clone()).collect()
+        };
+        for target in targets(&changed.old) {
+            if let Some(policies) = self.by_target.get_mut(&target) {
+                policies.retain(|(known, _)| known != name);
+                if policies.is_empty() {
+                    self.by_target.remove(&target);
+                }
+            }
+        }
+        if let Some(outcome) = &changed.new {
+            for target in targets(&changed.new) {
+                let policies = self.by_target.entry(target).or_default();
+                policies.push((name.clone(), Arc::clone(&outcome.policy)));
+                policies.sort_by(|(_, one), (_, other)| one.age.cmp(&other.age));
+            }
+        }
+    }
+}
+
+/// The policies that changed.
+fn changed(dirty: &Dirty) -> impl Iterator<Item = NamespacedName> {
+    changed_objects(dirty).filter(|key| key.kind == Kind::ListenerPolicy).map(|key| key.name.clone())
+}
+
+/// Reads a policy; `None` when it does not exist.
+fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<PolicyOutcome> {
+    let written = reader.listener_policy(name)?;
+    let mut findings = Findings::new(Key { kind: Kind::ListenerPolicy, name: name.clone() }.object_ref());
+    let spec = &written.spec;
+    let mut targets = Vec::new();
+    for (index, target) in spec.target_refs.iter().enumerate() {
+        match Target::read(target, &name.namespace, TARGETS) {
+            Ok(target) => targets.push((index, target)),
+            Err(why) => {
+                let mend = "name a Gateway or ListenerSet";
+                findings.error(format!("spec.targetRefs[{index}]"), INVALID, why, mend);
+            }
+        }
+    }
+    let [defaults, overrides] =
+        [("defaults", &spec.defaults), ("overrides", &spec.overrides)].map(|(part, written)| {
+            written.as_ref().map(|written| Settings::read(part, written, &mut findings)).unwrap_or_default()
+        });
+    if spec.defaults.is_none() && spec.overrides.is_none() {
+        findings.error("spec", INVALID, "the policy says nothing", "write defaults or overrides");
+    }
+    let created = written.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let age = RouteAge::new(created, "ListenerPolicy", &name.namespace, &name.name);
+    let policy = Arc::new(Policy { age, defaults, overrides });
+    Some(PolicyOutcome { policy, targets, problems: findings.into_problems() })
+}
