@@ -21,7 +21,7 @@ pub(super) struct Part<'l> {
     /// What it wants.
     pub(super) listener: &'l Arc<Listener>,
     /// The hostnames of Gateway listeners, where there may be Ingresses beside them.
-    pub(super) hostnames: Option<&'l Arc<BTreeSet<HostPattern>>>,
+    pub(super) hostnames: Option<&'l Hostnames>,
 }
 
 /// The listeners as they were joined last.
@@ -30,9 +30,11 @@ pub(super) struct Joined(BTreeMap<Place, JoinedPort>);
 
 type Place = (Vec<IpAddr>, u16, Protocol);
 
+type Hostnames = Arc<BTreeSet<HostPattern>>;
+
 #[derive(Debug)]
 struct JoinedPort {
-    parts: Vec<(Arc<Listener>, Option<Arc<BTreeSet<HostPattern>>>)>,
+    parts: Vec<(Arc<Listener>, Option<Hostnames>)>,
     /// The hosts of the Ingresses.
     hosts: Option<Arc<Table>>,
     listener: Arc<Listener>,
