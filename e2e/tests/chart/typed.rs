@@ -1,7 +1,9 @@
 //! Whether an object is what its kind says: read as its type and written again, nothing of it may be missing. Types
 //! ignore fields that they do not know, so reading alone would not find a mistyped one.
 
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
@@ -25,6 +27,10 @@ const FOREIGN: [(&str, &str); 5] = [
 pub(crate) fn check(object: &Value) -> Result<(), String> {
     let text = |field: &str| object[field].as_str().unwrap_or_default();
     let read = match (text("apiVersion"), text("kind")) {
+        ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy") => through::<ValidatingAdmissionPolicy>,
+        ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding") => {
+            through::<ValidatingAdmissionPolicyBinding>
+        }
         ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration") => {
             through::<ValidatingWebhookConfiguration>
         }
