@@ -147,6 +147,8 @@ macro_rules! kinds {
             $($(#[$doc])* pub $field: BTreeMap<NamespacedName, Arc<$type>>,)*
             /// Kinds that the API server does not let us read. They count as empty.
             pub unreadable: BTreeSet<Kind>,
+            /// Routes whose newest version can't be read, though to what they attach can.
+            pub unreadable_routes: BTreeMap<Key, Unreadable>,
             /// Addresses of ExternalName Services' names, as DNS last gave them. Names that were asked for and have no
             /// address are present and empty.
             pub dns: BTreeMap<Arc<str>, Vec<IpAddr>>,
@@ -197,6 +199,16 @@ macro_rules! kinds {
             }
         }
     };
+}
+
+/// Why the newest version of a route can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// For people.
+    pub why: Arc<str>,
+    /// Whether an earlier version is there, which is served. Otherwise there is only what could be read: nothing of the
+    /// rules.
+    pub served: bool,
 }
 
 kinds! {

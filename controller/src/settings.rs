@@ -48,6 +48,8 @@ pub struct Settings {
     /// What is shown where no usable `default_ssl_certificate` is: made at start, see
     /// [`generate_fallback`](crate::certificate::generate_fallback). Without it such handshakes are refused.
     pub fallback_certificate: Option<Arc<Certificate>>,
+    /// `--watch-namespace`: nothing of other namespaces is read. `None`: of all.
+    pub watch_namespace: Option<Arc<str>>,
     /// `--watch-namespace-selector`: Ingresses, Gateways and routes of other namespaces are not served. `None`: of all.
     pub namespace_selector: Option<LabelSelector>,
     /// `--disable-catch-all` (false).
@@ -92,6 +94,7 @@ impl Default for Settings {
             default_backend_service: None,
             default_ssl_certificate: None,
             fallback_certificate: None,
+            watch_namespace: None,
             namespace_selector: None,
             disable_catch_all: false,
             disable_external_name: false,

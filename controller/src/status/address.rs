@@ -123,8 +123,10 @@ impl Publish {
                 while !addresses.is_closed() {
                     match within(PATIENCE, of_nodes(&client, &pod, internal)).await {
                         Ok(found) => {
+                            // At the start of a workload nobody is ready yet, and soon somebody is.
+                            let wait = if found.is_empty() { RETRY.min(every) } else { every };
                             set(found);
-                            sleep(every).await;
+                            sleep(wait).await;
                         }
                         Err(error) => {
                             tracing::debug!(error, "the addresses of our nodes can't be read");

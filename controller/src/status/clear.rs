@@ -48,7 +48,7 @@ async fn remove(client: &Client, name: &NamespacedName, state: &IngressState) ->
     let request = Request::patch(path)
         .header(CONTENT_TYPE, "application/json-patch+json")
         .body(removal(state).to_string().into_bytes())
-        .map_err(|error| Failure { code: 0, error: error.to_string() })?;
+        .map_err(|error| Failure { code: 0, error: error.to_string(), retry_after: None })?;
     match timeout(WRITE_TIME, client.request::<Ingress>(request)).await {
         Ok(Ok(_)) => Ok(()),
         // 422: a test of the patch did not hold.

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::time::Duration;
+
+use tokio::task::JoinError;
 
 use crate::trouble::{self, Trouble};
 
@@ -11,6 +14,8 @@ pub(super) struct Failure {
     /// The HTTP status; 0 when there was no answer.
     pub(super) code: u16,
     pub(super) error: String,
+    /// When to come again, if the API server said so.
+    pub(super) retry_after: Option<Duration>,
 }
 
 /// Objects that differ from what they are to be and whose last write failed, and by which HTTP status.
@@ -25,13 +30,28 @@ pub(super) struct Failing<K> {
 impl Failure {
     /// The API server did not answer in time.
     pub(super) fn silent() -> Self {
-        Self { code: 0, error: "the API server does not answer".to_owned() }
+        Self { code: 0, error: "the API server does not answer".to_owned(), retry_after: None }
+    }
+
+    /// The write broke off by a defect of ours.
+    pub(super) fn broken(error: &JoinError) -> Self {
+        Self { code: 0, error: error.to_string(), retry_after: None }
+    }
+
+    /// Whether the API server has too much to do: then it would refuse others as well.
+    pub(super) fn is_refusal_of_all(&self) -> bool {
+        matches!(self.code, 429 | 503)
     }
 }
 
 impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
-        Self { code: trouble::status(&error), error: error.to_string() }
+        let seconds = match &error {
+            kube::Error::Api(status) => status.details.as_ref().map_or(0, |details| details.retry_after_seconds),
+            _ => 0,
+        };
+        let retry_after = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
+        Self { code: trouble::status(&error), error: error.to_string(), retry_after }
     }
 }
 
@@ -47,7 +67,7 @@ impl<K: Ord + Clone + Display> Failing<K> {
     }
 
     /// What fails for one object fails for thousands, a missing right for example: it is told once.
-    pub(super) fn failed(&mut self, object: &K, Failure { code, error }: Failure) {
+    pub(super) fn failed(&mut self, object: &K, Failure { code, error, .. }: Failure) {
         let news = !self.objects.values().any(|known| *known == code);
         self.objects.insert(object.clone(), code);
         let count = self.objects.len();

@@ -37,7 +37,8 @@ use self::ask::{ANSWER_TIME, fetch};
 pub use self::client::{Access, connect};
 pub use self::health::Health;
 pub use self::scope::{Scope, Scopes};
-pub use self::seen::SeenStatus;
+pub(crate) use self::seen::STATUS_MANAGER;
+pub use self::seen::{Kept, SeenStatus};
 use self::store::Store;
 pub use self::store::{Address, Facts};
 use self::stream::{Event, Message, Stream, Teller, Times};
@@ -173,6 +174,11 @@ impl Watch {
     /// What is known of an object besides what is translated.
     pub fn facts(&self, key: &Key) -> Option<&Facts> {
         self.store.facts(key)
+    }
+
+    /// The objects of which [`Facts`] are known, also those that the cache brought.
+    pub fn known(&self) -> impl Iterator<Item = &Key> {
+        self.store.known()
     }
 
     /// Objects that could not be read.

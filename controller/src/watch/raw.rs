@@ -10,6 +10,7 @@ use kube::core::DynamicResourceScope;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::seen::STATUS_MANAGER;
 use crate::resources::{Key, Kind};
 
 /// An object of any kind.
@@ -17,6 +18,8 @@ use crate::resources::{Key, Kind};
 pub(super) struct RawObject {
     /// Of its metadata what says who it is.
     metadata: ObjectMeta,
+    /// Whether we wrote any of its status.
+    marked: bool,
     /// All of it.
     value: Value,
 }
@@ -31,6 +34,11 @@ impl RawObject {
     /// `metadata.uid`; empty when there is none.
     pub(super) fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// Whether we wrote any of its status.
+    pub(super) fn is_marked(&self) -> bool {
+        self.marked
     }
 
     /// All of it.
@@ -59,11 +67,14 @@ impl From<Value> for RawObject {
             resource_version: text("resourceVersion"),
             ..ObjectMeta::default()
         };
-        // Often the larger part of an object, and nobody reads it.
-        if let Some(metadata) = metadata {
-            metadata.remove("managedFields");
-        }
-        Self { metadata: identity, value }
+        // Often the larger part of an object, and nobody reads it but for this.
+        let managers = metadata.and_then(|metadata| metadata.remove("managedFields"));
+        let ours = |entry: &Value| {
+            entry.get("manager").and_then(Value::as_str) == Some(STATUS_MANAGER)
+                && entry.get("subresource").and_then(Value::as_str) == Some("status")
+        };
+        let marked = managers.as_ref().and_then(Value::as_array).is_some_and(|entries| entries.iter().any(ours));
+        Self { metadata: identity, marked, value }
     }
 }
 
@@ -117,7 +128,12 @@ mod tests {
         assert_eq!(object.key(Kind::Secret), Key::new(Kind::Secret, "n", "a"));
         assert_eq!(object.key(Kind::Namespace), Key::new(Kind::Namespace, "", "a"));
         assert!(object.value()["metadata"].get("managedFields").is_none());
-        assert!(!format!("{object:?}").contains("c2VjcmV0"));
+        assert!(!object.is_marked() && !format!("{object:?}").contains("c2VjcmV0"));
+        let marked = |manager, subresource| {
+            let fields = json!([{"manager": "kubectl"}, {"manager": manager, "subresource": subresource}]);
+            raw(json!({"metadata": {"name": "a", "managedFields": fields}})).is_marked()
+        };
+        assert!(marked(STATUS_MANAGER, "status") && !marked(STATUS_MANAGER, "scale") && !marked("other", "status"));
         for odd in [json!(5), json!({"metadata": 7}), json!({"metadata": {"name": 1}}), json!([])] {
             assert_eq!(raw(odd).key(Kind::Secret).name.name.as_ref(), "");
         }

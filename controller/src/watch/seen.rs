@@ -25,11 +25,27 @@ pub struct SeenStatus {
     /// Equal for statuses in which we say the same, whenever we said it and in whatever order; 0 when we say nothing. Two
     /// that differ are taken for the same once in 2^64 times.
     pub digest: u64,
-    /// Entries of other controllers, in their order.
-    pub foreign: Box<[Value]>,
+    /// Entries of other controllers as JSON, in their order. There may be thousands, and most are never written.
+    pub foreign: Box<[Box<str>]>,
+    /// Whether we wrote any of the object's status.
+    pub marked: bool,
+    /// What is there that stays while nobody knows better.
+    pub kept: Option<Box<Kept>>,
     /// When our conditions came to be as they are, in seconds since 1970; sorted.
     since: Box<[(u64, i64)]>,
 }
+
+/// What a status says that a controller finds out only some time after it began. Until then it stays.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kept {
+    /// The addresses of a Gateway: type and value.
+    pub addresses: Vec<(String, String)>,
+    /// `SupportedVersion` of a class: whether it holds, and the message.
+    pub supported_version: Option<(bool, String)>,
+}
+
+/// Under which name we write statuses. Of what has no `controllerName` in its status, this tells what is ours.
+pub(crate) const STATUS_MANAGER: &str = "genkan-gateway-controller";
 
 /// The lists of several controllers, and the field that tells their entries apart.
 const LISTS: [(&str, &str); 2] = [("parents", "parentRef"), ("ancestors", "ancestorRef")];
@@ -59,12 +75,14 @@ impl SeenStatus {
                     let place = place(entry, reference);
                     parts.push(hash(&(place, conditions(entry, place, &mut since))));
                 } else {
-                    foreign.push(entry.clone());
+                    foreign.push(entry.to_string().into_boxed_str());
                 }
             }
         }
         let addresses: Vec<_> = items(status, "addresses").map(|at| (text(at, "type"), text(at, "value"))).collect();
-        let features = sorted(items(status, "supportedFeatures").map(|feature| text(feature, "name")));
+        // Older releases have names only.
+        let feature = |feature: &'_ Value| feature.as_str().unwrap_or_else(|| text(feature, "name")).to_owned();
+        let features = sorted(items(status, "supportedFeatures").map(feature));
         let sets = number(status, "attachedListenerSets");
         if !(own.is_empty() && addresses.is_empty() && features.is_empty() && sets.is_none()) {
             parts.push(hash(&(own, addresses, features, sets)));
@@ -72,7 +90,19 @@ impl SeenStatus {
         parts.sort_unstable();
         since.sort_unstable();
         let digest = if parts.is_empty() { 0 } else { hash(&parts) };
-        Self { version: Arc::default(), digest, foreign: foreign.into(), since: since.into() }
+        Self {
+            version: Arc::default(),
+            digest,
+            foreign: foreign.into(),
+            marked: false,
+            kept: Kept::of(status).map(Box::new),
+            since: since.into(),
+        }
+    }
+
+    /// The same in this version of the object, with a word about whether we wrote any of it.
+    pub fn at(self, version: &str, marked: bool) -> Self {
+        Self { version: version.into(), marked, ..self }
     }
 
     /// Adds to the conditions of a status of ours which generation of the object they are about, and since when they are
@@ -103,6 +133,18 @@ impl SeenStatus {
                 fields.insert("lastTransitionTime".to_owned(), since.into());
             }
         }
+    }
+}
+
+impl Kept {
+    fn of(status: &Value) -> Option<Self> {
+        let owned = |at: &Value| (text(at, "type").to_owned(), text(at, "value").to_owned());
+        let addresses: Vec<_> = items(status, "addresses").map(owned).collect();
+        let name = CondKind::SupportedVersion.as_str();
+        let told = items(status, "conditions").find(|condition| text(condition, "type") == name);
+        let supported_version =
+            told.map(|condition| (text(condition, "status") == "True", text(condition, "message").to_owned()));
+        (!addresses.is_empty() || supported_version.is_some()).then_some(Self { addresses, supported_version })
     }
 }
 

@@ -18,7 +18,7 @@ use super::scope::Scope;
 use super::seen::SeenStatus;
 use super::stream::Event;
 use crate::kinds::{self, display};
-use crate::resources::{Key, Kind, NamespacedName, Resources, Shown};
+use crate::resources::{Key, Kind, NamespacedName, Resources, Shown, Unreadable};
 use crate::translate::Change;
 
 /// What is known of an object besides what is translated: for writing its status and Events about it.
@@ -102,6 +102,11 @@ impl Store {
 
     pub(super) fn facts(&self, key: &Key) -> Option<&Facts> {
         self.facts.get(key)
+    }
+
+    /// The objects of which facts are known.
+    pub(super) fn known(&self) -> impl Iterator<Item = &Key> {
+        self.facts.keys()
     }
 
     pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
@@ -197,6 +202,9 @@ impl Store {
                 update.problems_changed |= self.problems.remove(&key).is_some();
                 // The same key, made of the names that the object holds.
                 let key = Key::of(&object);
+                if self.resources.unreadable_routes.remove(&key).is_some() {
+                    update.changes.insert(Change::Object(key.clone()));
+                }
                 let facts_changed = self.note_facts(&key, raw, update);
                 if key.kind == Kind::Gateway {
                     self.resources.shown.insert(key.name.clone(), Shown::read(raw.value()));
@@ -212,8 +220,15 @@ impl Store {
             }
             Err(error) => {
                 let (message, mend) = entry.explain(&error);
-                let origin = Origin::new(key.object_ref(), display(&error.path));
-                let stays = if self.resources.contains(&key) { "; its last good version stays in service" } else { "" };
+                let field = display(&error.path);
+                let served = match self.resources.unreadable_routes.get(&key) {
+                    Some(unreadable) => unreadable.served,
+                    None => self.resources.contains(&key),
+                };
+                let stays = if served { "; its last good version stays in service" } else { "" };
+                let why = format!("{field}: {message}{stays}");
+                self.note_unreadable(&key, raw, Unreadable { why: why.into(), served }, update);
+                let origin = Origin::new(key.object_ref(), field);
                 let problem = Problem::error(origin, "InvalidObject", format!("{message}{stays}")).with_mend(mend);
                 update.problems_changed |= self.problems.insert(key, problem.clone()).as_ref() != Some(&problem);
             }
@@ -230,7 +245,31 @@ impl Store {
         if key.kind == Kind::Gateway {
             self.resources.shown.remove(&key.name);
         }
+        self.resources.unreadable_routes.remove(key);
         if self.resources.remove(key) {
+            update.changes.insert(Change::Object(key.clone()));
+        }
+    }
+
+    /// Takes what can be read of a route whose rules can't: a word that is new to an enumeration is to be told in its
+    /// status, at what it attaches to.
+    fn note_unreadable(&mut self, key: &Key, raw: &RawObject, unreadable: Unreadable, update: &mut Update) {
+        if !matches!(key.kind, Kind::HttpRoute | Kind::GrpcRoute) {
+            return;
+        }
+        if !unreadable.served {
+            let mut value = raw.value().clone();
+            if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
+                spec.remove("rules");
+            }
+            let Ok((rest, _)) = (kinds::entry(key.kind).decode)(&value) else { return };
+            if self.resources.set(key.name.clone(), rest) {
+                update.changes.insert(Change::Object(key.clone()));
+            }
+        }
+        self.note_facts(key, raw, update);
+        if self.resources.unreadable_routes.get(key) != Some(&unreadable) {
+            self.resources.unreadable_routes.insert(key.clone(), unreadable);
             update.changes.insert(Change::Object(key.clone()));
         }
     }
@@ -244,7 +283,11 @@ impl Store {
         let published = published.filter(|_| key.kind == Kind::Ingress).and_then(Value::as_array);
         let published = self.share(published.into_iter().flatten().filter_map(Address::read).collect());
         let generation = raw.value().pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
-        let status = || Arc::new(SeenStatus::read(raw.value(), &self.controller));
+        let status = || {
+            let mut status = SeenStatus::read(raw.value(), &self.controller);
+            status.marked = raw.is_marked();
+            Arc::new(status)
+        };
         let status = key.kind.has_status().then(status);
         let facts = Facts { uid: raw.uid().into(), generation, published, status };
         let changed = self.facts.get(key) != Some(&facts);
@@ -444,6 +487,38 @@ mod tests {
         let update = told.tell(Kind::Gateway, vec![gateway(json!([]))]);
         assert!(update.problems_changed);
         assert_eq!(told.store.problems().count(), 0);
+    }
+
+    #[test]
+    fn a_route_with_a_word_that_is_new_is_kept_without_its_rules() {
+        let mut told = Told::new(Kind::HttpRoute);
+        let route = |generation: i64, filter: &str| {
+            let metadata = json!({"namespace": "default", "name": "r", "uid": "u", "generation": generation});
+            let rules = json!([{"filters": [{"type": filter, "requestHeaderModifier": {}}]}]);
+            let spec = json!({"parentRefs": [{"name": "edge"}], "rules": rules});
+            Event::Applied(raw(json!({"metadata": metadata, "spec": spec})))
+        };
+        let key = key(Kind::HttpRoute, "r");
+        let unreadable = |told: &Told| told.store.resources.unreadable_routes.get(&key).cloned();
+        let update = told.tell(Kind::HttpRoute, vec![route(1, "Teleport")]);
+        assert_eq!(update.changes.len(), 1);
+        let kept = told.store.resources.http_routes.values().next().unwrap();
+        assert_eq!((kept.spec.rules.is_none(), &*kept.spec.parent_refs.as_ref().unwrap()[0].name), (true, "edge"));
+        let why = unreadable(&told).unwrap();
+        assert!(!why.served && why.why.starts_with("spec.rules[0].filters[0].type: "), "{}", why.why);
+        assert_eq!(told.store.facts(&key).unwrap().generation, 1);
+        // Another word of this kind does not make it one that was served.
+        told.tell(Kind::HttpRoute, vec![route(2, "Beam")]);
+        assert!(!unreadable(&told).unwrap().served);
+        told.tell(Kind::HttpRoute, vec![route(3, "RequestHeaderModifier")]);
+        assert_eq!(unreadable(&told), None);
+        let update = told.tell(Kind::HttpRoute, vec![route(4, "Teleport")]);
+        assert_eq!(update.changes.len(), 1);
+        assert!(unreadable(&told).unwrap().served);
+        assert!(told.store.resources.http_routes.values().next().unwrap().spec.rules.is_some());
+        assert_eq!(told.store.facts(&key).unwrap().generation, 4);
+        told.tell(Kind::HttpRoute, vec![Event::Listing, Event::Listed]);
+        assert_eq!((unreadable(&told), told.store.resources.http_routes.len()), (None, 0));
     }
 
     #[test]

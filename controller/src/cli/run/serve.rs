@@ -12,6 +12,7 @@ use genkan_proxy::config::ProxyConfig;
 use genkan_proxy::{Proxy, Published};
 use genkan_routing::report::{Problem, Report, Severity};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
 use super::measure;
 use super::source::{Source, touches};
@@ -24,6 +25,11 @@ use crate::resources::Kind;
 use crate::settings::Settings;
 use crate::status::Bound;
 use crate::translate::Change;
+
+/// How soon a port that can't be bound is tried again.
+const REBIND: Duration = Duration::from_secs(1);
+/// It is tried at least so often.
+const LONGEST_REBIND: Duration = Duration::from_secs(30);
 
 /// What serving needs to know besides its source.
 pub(super) struct Serve {
@@ -63,9 +69,11 @@ impl Serve {
         greet(&server);
         let mut drained: Option<Drain> = None;
         loop {
+            let rebind = server.rebind.filter(|_| drained.is_none()).map(|(at, _)| at);
             // While it drains, changes are still followed: running connections send further requests, and backends go.
             tokio::select! {
                 changes = server.source.changed(&server.control) => server.changed(changes).await,
+                () = time_of(rebind) => server.rebind(),
                 answer = server.resolver.next() => {
                     let change = answer.apply(server.source.resources_mut());
                     server.changed(change.into_iter().collect()).await;
@@ -99,6 +107,14 @@ type Drain = Pin<Box<dyn Future<Output = usize>>>;
 async fn end_of(drain: &mut Option<Drain>) -> usize {
     match drain {
         Some(drain) => drain.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a time, if there is one.
+async fn time_of(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }
@@ -137,6 +153,8 @@ pub(super) struct Server<S> {
     admin: Arc<AdminState>,
     /// How many tables were published.
     generation: u64,
+    /// When ports that can't be bound are tried again, and the wait after that.
+    rebind: Option<(Instant, Duration)>,
     /// Whether the ports are closed, or about to be.
     draining: bool,
     /// What `problems` was made of: of translation, of the source, of names.
@@ -220,6 +238,7 @@ impl<S: Source> Server<S> {
             proxy,
             admin,
             generation: 0,
+            rebind: None,
             draining: false,
             // No source begins there.
             told: (Arc::default(), u64::MAX, Vec::new()),
@@ -249,11 +268,28 @@ impl<S: Source> Server<S> {
         self.tell_statuses();
     }
 
+    /// Tries them again: an address may be on this host by now, and a port given up by whoever had it.
+    fn rebind(&mut self) {
+        self.publish();
+        self.tell_statuses();
+    }
+
+    /// Plans the next attempt. Each waits twice as long as the one before.
+    fn plan_rebind(&mut self) {
+        let wait = self.rebind.map_or(REBIND, |(_, wait)| wait);
+        let failed = !self.published.failed.is_empty();
+        self.rebind = failed.then(|| (Instant::now() + wait, (wait * 2).min(LONGEST_REBIND)));
+    }
+
     fn publish(&mut self) {
-        self.published = self.proxy.publish(self.control.snapshot().clone());
+        let before = std::mem::replace(&mut self.published, self.proxy.publish(self.control.snapshot().clone()));
         for (listener, error) in &self.published.failed {
-            tracing::error!(%listener, %error, "a port can't be used: its listener is not served");
+            let known = before.failed.iter().any(|(other, _)| other == listener);
+            if !known {
+                tracing::error!(%listener, %error, "a port can't be used: its listener is not served");
+            }
         }
+        self.plan_rebind();
         let bound = bound(&self.published);
         // Whoever drains has closed its ports: that is no news about Gateways, which other replicas serve.
         if !self.draining && *self.bound != bound {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use genkan_routing::name::ListenerId;
 use serde_json::{Value, json};
 
-use super::version::Installed;
+use super::version::{Features, Installed, supported};
 use crate::translate::Statuses;
 use crate::translate::gateway::status::{
     ClassStatus, Cond, CondKind, GatewayAddress, GatewayStatus, ListenerStatus, MAX_ANCESTORS, Wanted,
 };
-use crate::watch::Address;
+use crate::watch::{Address, SeenStatus};
 
 /// How many parents a route's status can have; an XBackend's as well.
 const MAX_PARENTS: usize = 32;
@@ -37,7 +37,7 @@ pub(super) struct Surroundings {
     pub(super) addresses: Option<BTreeSet<Address>>,
     /// The nodes that our Pods run on; `None` while they are not known.
     pub(super) nodes: Option<BTreeSet<Address>>,
-    /// Which version of the API is installed; `None` while it is not known.
+    /// Which version of the API is installed; `None` while it is not known. Then nothing is written of classes.
     pub(super) installed: Option<Installed>,
 }
 
@@ -50,11 +50,14 @@ pub(super) struct Finished {
     pub(super) list: Option<&'static str>,
 }
 
-/// Finishes a status. `foreign`: how many entries other controllers have in its list, which is of a limited length.
-pub(super) fn finish(wanted: &Wanted, around: &Surroundings, controller: &str, foreign: usize) -> Finished {
+/// Finishes a status; `None` while what it needs is not known. `seen` is what is there: entries of other controllers are
+/// in the same list, which is of a limited length, and what is not known yet stays as it is.
+pub(super) fn finish(wanted: &Wanted, around: &Surroundings, controller: &str, seen: &SeenStatus) -> Option<Finished> {
+    let foreign = seen.foreign.len();
     let (status, list) = match wanted {
-        Wanted::Class(status) => (value(&class(status.clone(), around)), None),
-        Wanted::Gateway(status) => (value(&gateway(status.clone(), around)), None),
+        Wanted::Class(status) => (class(status, around.installed.as_ref()?, seen), None),
+        Wanted::Gateway(status) => (value(&gateway(status.clone(), around, seen)), None),
+        Wanted::Withdrawn { .. } => (value(wanted), None),
         Wanted::ListenerSet(status) => {
             let mut status = status.clone();
             program(&mut status.listeners, &mut status.conditions, &around.bound);
@@ -67,7 +70,7 @@ pub(super) fn finish(wanted: &Wanted, around: &Surroundings, controller: &str, f
             (entries(wanted, "ancestors", controller, MAX_ANCESTORS.saturating_sub(foreign)), Some("ancestors"))
         }
     };
-    Finished { status, list }
+    Some(Finished { status, list })
 }
 
 /// All statuses for whoever wants to see them, by object. What is not served by a cluster has no more than this: who the
@@ -106,28 +109,39 @@ fn entries(wanted: &Wanted, list: &str, controller: &str, room: usize) -> Value 
     status
 }
 
-fn class(mut status: ClassStatus, around: &Surroundings) -> ClassStatus {
-    let about_version = |condition: &Cond| condition.kind == CondKind::SupportedVersion;
-    match &around.installed {
-        // Nobody can say it: then it is not said.
-        None => status.conditions.retain(|condition| !about_version(condition)),
-        Some(installed) => {
-            for condition in status.conditions.iter_mut().filter(|condition| about_version(condition)) {
-                *condition = installed.condition();
-            }
+fn class(status: &ClassStatus, installed: &Installed, seen: &SeenStatus) -> Value {
+    let mut status = status.clone();
+    // Who may not ask leaves it to those who may: they have the same name.
+    let kept = || {
+        let (known, message) = seen.kept.as_ref()?.supported_version.clone()?;
+        Some(supported(known, message))
+    };
+    let version = installed.condition().or_else(kept);
+    status.conditions.retain(|condition| condition.kind != CondKind::SupportedVersion);
+    status.conditions.extend(version);
+    let mut finished = value(&status);
+    if let Some(fields) = finished.as_object_mut() {
+        match installed.features() {
+            Features::Objects => {}
+            Features::Names => drop(fields.insert("supportedFeatures".to_owned(), json!(status.supported_features))),
+            Features::Undeclared => drop(fields.remove("supportedFeatures")),
         }
     }
-    status
+    finished
 }
 
-fn gateway(mut status: GatewayStatus, around: &Surroundings) -> GatewayStatus {
+fn gateway(mut status: GatewayStatus, around: &Surroundings, seen: &SeenStatus) -> GatewayStatus {
     let elsewhere = match (status.shared_addresses, status.node_addresses) {
         (true, _) => Some(&around.addresses),
         (_, true) => Some(&around.nodes),
         (false, false) => None,
     };
     if let Some(addresses) = elsewhere {
-        status.addresses.extend(addresses.iter().flatten().map(shared));
+        match addresses {
+            Some(addresses) => status.addresses.extend(addresses.iter().map(shared)),
+            // To take them away for a moment would send clients away: names in DNS follow them.
+            None => status.addresses.extend(seen.kept.iter().flat_map(|kept| &kept.addresses).map(kept)),
+        }
         if status.addresses.is_empty() {
             unprogram(&mut status.conditions, "AddressNotAssigned", "where the controller is reached is not known");
         }
@@ -142,6 +156,10 @@ fn shared(address: &Address) -> GatewayAddress {
         Address::Ip(ip) => GatewayAddress { kind: "IPAddress".into(), value: ip.clone() },
         Address::Hostname(hostname) => GatewayAddress { kind: "Hostname".into(), value: hostname.clone() },
     }
+}
+
+fn kept((kind, value): &(String, String)) -> GatewayAddress {
+    GatewayAddress { kind: kind.clone().into(), value: value.clone() }
 }
 
 /// Listeners whose ports are not bound are not programmed, nor is who has no other.
@@ -207,9 +225,13 @@ mod tests {
         Surroundings { bound: Arc::new(bound), addresses, nodes: None, installed: None }
     }
 
+    fn finished(wanted: &Wanted, around: &Surroundings, seen: &Value) -> Value {
+        finish(wanted, around, OURS, &SeenStatus::of(seen, OURS)).unwrap().status
+    }
+
     /// The reasons of `Programmed`: of the Gateway, and of its listeners.
     fn reasons(wanted: &Wanted, around: &Surroundings) -> Vec<String> {
-        let status = finish(wanted, around, OURS, 0).status;
+        let status = finished(wanted, around, &json!({}));
         let reason = |owner: &Value| owner["conditions"][0]["reason"].as_str().unwrap().to_owned();
         let listeners = status["listeners"].as_array().unwrap().iter().map(reason);
         [reason(&status)].into_iter().chain(listeners).collect()
@@ -229,11 +251,11 @@ mod tests {
 
     #[test]
     fn shared_addresses_are_those_of_the_controller() {
-        let status = finish(&wanted(&["a"]), &around(&["a"], &[]), OURS, 0).status;
+        let status = finished(&wanted(&["a"]), &around(&["a"], &[]), &json!({}));
         assert_eq!(status["addresses"], json!([{"type": "IPAddress", "value": "10.0.0.1"}]));
         let nodes = (1..40).map(|node| Address::Ip(format!("10.0.0.{node}"))).collect();
         let many = Surroundings { addresses: Some(nodes), ..around(&["a"], &[]) };
-        let status = finish(&wanted(&["a"]), &many, OURS, 0).status;
+        let status = finished(&wanted(&["a"]), &many, &json!({}));
         assert_eq!(status["addresses"].as_array().unwrap().len(), MAX_ADDRESSES);
     }
 
@@ -243,10 +265,21 @@ mod tests {
         let at_nodes = Wanted::Gateway(GatewayStatus { shared_addresses: false, node_addresses: true, ..status });
         let nodes = Some(BTreeSet::from([Address::Ip("10.0.0.7".to_owned())]));
         let around = Surroundings { nodes, ..around(&["a"], &[]) };
-        let status = finish(&at_nodes, &around, OURS, 0).status;
+        let status = finished(&at_nodes, &around, &json!({}));
         assert_eq!(status["addresses"], json!([{"type": "IPAddress", "value": "10.0.0.7"}]));
         let unknown = Surroundings { nodes: None, ..around };
         assert_eq!(reasons(&at_nodes, &unknown), ["AddressNotAssigned", "Programmed"]);
+    }
+
+    #[test]
+    fn addresses_stay_while_nobody_knows_better() {
+        let there = json!({"addresses": [{"type": "IPAddress", "value": "10.9.9.9"}]});
+        let unknown = Surroundings { addresses: None, ..around(&["a"], &[]) };
+        let status = finished(&wanted(&["a"]), &unknown, &there);
+        assert_eq!((&status["addresses"], &status["conditions"][0]["status"]), (&there["addresses"], &json!("True")));
+        let none = Surroundings { addresses: Some(BTreeSet::new()), ..unknown };
+        let status = finished(&wanted(&["a"]), &none, &there);
+        assert_eq!((&status["addresses"], &status["conditions"][0]["status"]), (&json!([]), &json!("False")));
     }
 
     #[test]
@@ -254,24 +287,48 @@ mod tests {
         let parent_ref = ParentReference::gateway("infra".into(), "edge".into());
         let parents = vec![ParentStatus { parent_ref, conditions: Vec::new() }; 3];
         let wanted = Wanted::Route { parents };
+        let other = json!({"parentRef": {"name": "x"}, "controllerName": "other.test/x", "conditions": []});
         for (foreign, ours) in [(0, 3), (30, 2), (32, 0), (40, 0)] {
-            let finished = finish(&wanted, &Surroundings::default(), OURS, foreign);
-            assert_eq!(finished.status["parents"].as_array().unwrap().len(), ours);
+            let there = json!({"parents": vec![other.clone(); foreign]});
+            let status = finished(&wanted, &Surroundings::default(), &there);
+            assert_eq!(status["parents"].as_array().unwrap().len(), ours);
         }
-        let finished = finish(&wanted, &Surroundings::default(), OURS, 0);
+        let finished = finish(&wanted, &Surroundings::default(), OURS, &SeenStatus::default()).unwrap();
         assert_eq!((finished.list, &finished.status["parents"][0]["controllerName"]), (Some("parents"), &json!(OURS)));
+    }
+
+    fn class_wanted() -> Wanted {
+        let conditions = vec![Cond::holds(CondKind::SupportedVersion, "SupportedVersion", "")];
+        Wanted::Class(ClassStatus { conditions, supported_features: &["Gateway", "HTTPRoute"] })
+    }
+
+    fn installed(installed: Installed) -> Surroundings {
+        Surroundings { installed: Some(installed), ..Surroundings::default() }
     }
 
     #[test]
     fn a_version_is_told_only_when_it_is_known() {
-        let conditions = vec![Cond::holds(CondKind::SupportedVersion, "SupportedVersion", "")];
-        let wanted = Wanted::Class(ClassStatus { conditions, supported_features: &[] });
-        let told = |installed| {
-            let around = Surroundings { installed, ..Surroundings::default() };
-            finish(&wanted, &around, OURS, 0).status["conditions"].as_array().unwrap().clone()
+        let seen = SeenStatus::default();
+        assert_eq!(finish(&class_wanted(), &Surroundings::default(), OURS, &seen), None);
+        let told =
+            |at: Installed, there: Value| finished(&class_wanted(), &installed(at), &there)["conditions"].clone();
+        assert_eq!(told(Installed::read(Some("v1.6.3")), json!({}))[0]["status"], "True");
+        assert_eq!(told(Installed::read(Some("v0.8.1")), json!({}))[0]["status"], "False");
+        assert_eq!(told(Installed::untold(), json!({})), json!([]));
+        // Another installation of our name may ask.
+        let there = json!({"conditions": [{"type": "SupportedVersion", "status": "True", "message": "v1.6.0"}]});
+        let kept = told(Installed::untold(), there);
+        assert_eq!((&kept[0]["status"], &kept[0]["message"]), (&json!("True"), &json!("v1.6.0")));
+    }
+
+    #[test]
+    fn features_are_said_as_far_as_the_installed_release_knows_them() {
+        let said = |features: Features| {
+            let around = installed(Installed::read(Some("v1.3.0")).with_features(features));
+            finished(&class_wanted(), &around, &json!({})).get("supportedFeatures").cloned()
         };
-        assert!(told(None).is_empty());
-        assert_eq!(told(Some(Installed::read(Some("v1.6.3"))))[0]["status"], "True");
-        assert_eq!(told(Some(Installed::read(Some("v0.8.1"))))[0]["status"], "False");
+        assert_eq!(said(Features::Objects), Some(json!([{"name": "Gateway"}, {"name": "HTTPRoute"}])));
+        assert_eq!(said(Features::Names), Some(json!(["Gateway", "HTTPRoute"])));
+        assert_eq!(said(Features::Undeclared), None);
     }
 }

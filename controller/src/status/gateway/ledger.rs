@@ -13,13 +13,18 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::finish::{Finished, Surroundings, finish};
+use super::queue::{Queue, Urgency};
 use crate::resources::{Key, Kind};
 use crate::translate::Statuses;
-use crate::translate::gateway::status::Wanted;
-use crate::watch::SeenStatus;
+use crate::translate::gateway::status::{Cond, CondKind, Wanted};
+use crate::watch::{Kept, SeenStatus};
 
 /// An object is not written again sooner: while a thousand routes come, their Gateway counts them once in a while.
 const PACE: Duration = Duration::from_millis(100);
+/// Nor, when it was written again and again, sooner than this.
+const SLOW_PACE: Duration = Duration::from_millis(400);
+/// What was not written for so long is written at the quick pace again.
+const REST: Duration = Duration::from_secs(1);
 /// What was overwritten, or failed, is written again after this time, and after twice as much every time after that.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// But not later than this.
@@ -48,8 +53,8 @@ pub(super) struct Ledger {
     entries: FxHashMap<Key, Entry>,
     statuses: Arc<Statuses>,
     around: Surroundings,
-    /// Those that differ and may be written, the most urgent first.
-    queue: BTreeSet<(Urgency, Key)>,
+    /// Those that differ and may be written.
+    queue: Queue,
     /// Those that differ and may be written later.
     later: BTreeSet<(Instant, Key)>,
     writing: FxHashSet<Key>,
@@ -62,12 +67,14 @@ pub(super) struct Ledger {
 pub(super) struct Write {
     pub(super) key: Key,
     pub(super) uid: Arc<str>,
-    /// The version that the written lists follow from, if there are any.
-    pub(super) version: Option<Arc<str>>,
+    /// The version that it follows from.
+    pub(super) basis: Arc<str>,
+    /// Whether others write into the same list: then nobody may have written since.
+    pub(super) shared: bool,
     /// The whole status.
     pub(super) status: Value,
     /// What we say in it.
-    digest: u64,
+    pub(super) digest: u64,
     /// Which note it follows from.
     note: u64,
 }
@@ -81,17 +88,10 @@ pub(super) enum Outcome {
     Gone,
     /// Somebody wrote the object since, or it is another one.
     Outdated,
+    /// The release that is installed does not know a field of it.
+    Undeclared,
     /// It failed.
     Failed,
-}
-
-/// In which order statuses are written: that of a Gateway is waited for by people and machines, and says how many routes
-/// there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Urgency {
-    Gateways,
-    Policies,
-    Routes,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +104,18 @@ struct Entry {
     /// When it is in [`Ledger::later`].
     due: Option<Instant>,
     last: Option<Last>,
+    refused: Option<Refused>,
+    /// It is ours no longer, and what is wanted says so. Of the generation when it ceased to be: what was written since
+    /// may have made it another controller's.
+    leaving: Option<i64>,
+}
+
+/// A version onto which nothing can be written: there is a newer one, which is still to be seen.
+#[derive(Clone, Debug)]
+struct Refused {
+    version: Arc<str>,
+    at: Instant,
+    times: u32,
 }
 
 /// The last attempt to write.
@@ -115,16 +127,8 @@ struct Last {
     again: u32,
     /// How often it failed in a row.
     failed: u32,
-}
-
-impl Urgency {
-    fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::GatewayClass | Kind::Gateway | Kind::ListenerSet => Self::Gateways,
-            Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute => Self::Routes,
-            _ => Self::Policies,
-        }
-    }
+    /// How often something was written shortly after the time before.
+    heat: u32,
 }
 
 impl Ledger {
@@ -136,7 +140,7 @@ impl Ledger {
             entries: FxHashMap::default(),
             statuses: Arc::default(),
             around: Surroundings::default(),
-            queue: BTreeSet::new(),
+            queue: Queue::default(),
             later: BTreeSet::new(),
             writing: FxHashSet::default(),
             notes: 0,
@@ -147,18 +151,22 @@ impl Ledger {
     pub(super) fn note(&mut self, key: &Key, seen: Option<SeenObject>, now: Instant) {
         self.notes += 1;
         let entry = self.entries.entry(key.clone()).or_default();
-        let basis = |seen: &SeenObject| (seen.generation, seen.status.foreign.len());
+        fn basis(seen: &SeenObject) -> (i64, usize, Option<&Kept>) {
+            (seen.generation, seen.status.foreign.len(), seen.status.kept.as_deref())
+        }
         if entry.seen.as_ref().map(basis) != seen.as_ref().map(basis) {
             entry.digest = None;
         }
         if entry.seen.as_ref().map(|seen| &seen.uid) != seen.as_ref().map(|seen| &seen.uid) {
-            entry.last = None;
+            (entry.last, entry.refused) = (None, None);
         }
         (entry.seen, entry.note) = (seen, self.notes);
+        entry.check_leaving(key.kind);
         self.look_at(key, now);
     }
 
-    /// Says what statuses are to say. What is in it no more is let alone.
+    /// Says what statuses are to say. Of what is in it no more, what we wrote is taken back. What never was in it is let
+    /// alone.
     pub(super) fn want(&mut self, statuses: Arc<Statuses>, now: Instant) {
         let before = std::mem::replace(&mut self.statuses, statuses.clone());
         for (key, old, new) in before.objects.unshared(&statuses.objects) {
@@ -166,7 +174,11 @@ impl Ledger {
                 continue;
             }
             let entry = self.entries.entry(key.clone()).or_default();
-            (entry.wanted, entry.digest) = (new.cloned(), None);
+            entry.digest = None;
+            match new {
+                Some(new) => (entry.wanted, entry.leaving) = (Some(new.clone()), None),
+                None => entry.leave(key.kind),
+            }
             self.look_at(key, now);
         }
     }
@@ -216,6 +228,11 @@ impl Ledger {
         }
     }
 
+    /// Whether something could be written now.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.leading && !self.queue.is_empty()
+    }
+
     /// When [`Self::wake`] is to be called.
     pub(super) fn due(&self) -> Option<Instant> {
         self.later.first().map(|(due, _)| *due)
@@ -226,19 +243,20 @@ impl Ledger {
         if !self.leading || self.writing.len() >= at_once {
             return None;
         }
-        let (_, key) = self.queue.pop_first()?;
+        let key = self.queue.pop()?;
         // Only what differs is ever queued.
         let entry = self.entries.get(&key)?;
         let (seen, wanted) = (entry.seen.as_ref()?, entry.wanted.as_ref()?);
-        let foreign = &seen.status.foreign;
-        let Finished { mut status, list } = finish(wanted, &self.around, &self.controller, foreign.len());
+        let Finished { mut status, list } = finish(wanted, &self.around, &self.controller, &seen.status)?;
         seen.status.stamp(&mut status, seen.generation, time);
         let digest = SeenStatus::of(&status, &self.controller).digest;
         if let Some(entries) = list.and_then(|list| status.get_mut(list)).and_then(Value::as_array_mut) {
-            entries.splice(0..0, foreign.iter().cloned());
+            // They were JSON before.
+            let foreign = seen.status.foreign.iter().filter_map(|entry| serde_json::from_str(entry).ok());
+            entries.splice(0..0, foreign);
         }
-        let version = list.map(|_| seen.status.version.clone());
-        let write = Write { uid: seen.uid.clone(), version, status, digest, note: entry.note, key };
+        let (uid, basis) = (seen.uid.clone(), seen.status.version.clone());
+        let write = Write { uid, basis, shared: list.is_some(), status, digest, note: entry.note, key };
         self.writing.insert(write.key.clone());
         Some(write)
     }
@@ -252,7 +270,8 @@ impl Ledger {
             return false;
         };
         let before = entry.last.filter(|last| last.digest == write.digest && now < last.at + FORGET);
-        let mut last = Last { digest: write.digest, at: now, again: 0, failed: 0 };
+        let heat = entry.last.filter(|last| now < last.at + REST).map_or(0, |last| last.heat.saturating_add(1));
+        let mut last = Last { digest: write.digest, at: now, again: 0, failed: 0, heat };
         match outcome {
             // More will be noted, or was; if not, it is looked at when everything is.
             Outcome::Gone => return false,
@@ -262,13 +281,21 @@ impl Ledger {
                 if entry.note == write.note {
                     seen.status = Arc::new(status);
                 }
+                if entry.leaving.take().is_some() {
+                    entry.wanted = None;
+                }
             }
-            // The newer version was noted already: onto that it is written at once.
-            Outcome::Outdated if write.version.as_ref().is_some_and(|version| seen.status.version != *version) => {
+            // Nothing failed: onto the newer version, which may have been noted already, it is written at once.
+            Outcome::Outdated => {
+                if seen.status.version == write.basis {
+                    let again = entry.refused.as_ref().filter(|refused| refused.version == write.basis);
+                    let times = again.map_or(0, |refused| refused.times.saturating_add(1));
+                    entry.refused = Some(Refused { version: write.basis.clone(), at: now, times });
+                }
                 self.look_at(&write.key, now);
                 return false;
             }
-            Outcome::Outdated | Outcome::Failed => {
+            Outcome::Undeclared | Outcome::Failed => {
                 let failed = entry.last.map_or(0, |last| last.failed);
                 (last.again, last.failed) = (before.map_or(0, |last| last.again), failed.saturating_add(1));
             }
@@ -282,59 +309,107 @@ impl Ledger {
     pub(super) fn differs(&self, key: &Key) -> bool {
         self.entries.get(key).is_some_and(|entry| {
             let seen = entry.seen.as_ref().map(|seen| seen.status.digest);
-            entry.wanted.is_some() && seen.is_some() && seen != entry.digest
+            entry.wanted.is_some() && seen.is_some() && entry.digest.is_some() && seen != entry.digest
         })
     }
 
     /// Queues an object if it differs.
     fn look_at(&mut self, key: &Key, now: Instant) {
-        let urgency = Urgency::of(key.kind);
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let place = (urgency, key.clone());
-        self.queue.remove(&place);
+        let Some(entry) = self.entries.get_mut(key) else { return self.queue.remove(key) };
         if let Some(due) = entry.due.take() {
             self.later.remove(&(due, key.clone()));
         }
-        let (Some(seen), Some(wanted)) = (&entry.seen, &entry.wanted) else {
-            if entry.seen.is_none() && entry.wanted.is_none() {
-                self.entries.remove(key);
-            }
-            return;
-        };
-        if !self.leading {
-            return;
+        if entry.seen.is_none() && entry.wanted.is_none() {
+            self.entries.remove(key);
+            return self.queue.remove(key);
         }
-        let digest = *entry.digest.get_or_insert_with(|| digest(wanted, seen, &self.around, &self.controller));
         // When the write that runs has ended, it is looked at again.
-        if seen.status.digest == digest || self.writing.contains(key) {
-            return;
+        if !self.leading || self.writing.contains(key) {
+            return self.queue.remove(key);
         }
-        match entry.last.map(|last| last.next(digest)) {
+        match entry.time_of(&self.around, &self.controller) {
+            None => self.queue.remove(key),
             // Two controllers of one name would write against each other as fast as the API server can.
-            Some(next) if next > now => {
+            Some(Some(next)) if next > now => {
+                self.queue.remove(key);
                 entry.due = Some(next);
                 self.later.insert((next, key.clone()));
             }
-            _ => drop(self.queue.insert(place)),
+            Some(_) => self.queue.push(key),
         }
     }
 }
 
-/// What the status of an object is to say.
-fn digest(wanted: &Wanted, seen: &SeenObject, around: &Surroundings, controller: &str) -> u64 {
-    let mut status = finish(wanted, around, controller, seen.status.foreign.len()).status;
+impl Entry {
+    /// When it may be written, `Some(None)` being at once; `None` when there is nothing to write.
+    fn time_of(&mut self, around: &Surroundings, controller: &str) -> Option<Option<Instant>> {
+        let (seen, wanted) = (self.seen.as_ref()?, self.wanted.as_ref()?);
+        // It would be another controller's.
+        if matches!(**wanted, Wanted::Withdrawn { .. }) && !seen.status.marked {
+            return None;
+        }
+        if self.digest.is_none() {
+            self.digest = digest(wanted, seen, around, controller);
+        }
+        let digest = self.digest.filter(|digest| *digest != seen.status.digest)?;
+        let refused = self.refused.as_ref().filter(|refused| refused.version == seen.status.version);
+        let refused = refused.map(|refused| refused.at + growing(refused.times));
+        Some(refused.max(self.last.map(|last| last.next(digest))))
+    }
+
+    /// It is ours no more: what we wrote is to be taken back, if we did.
+    fn leave(&mut self, kind: Kind) {
+        let seen = self.seen.as_ref().filter(|seen| seen.status.digest != 0);
+        let nothing = seen.and_then(|seen| Some((seen.generation, nothing(kind)?)));
+        (self.leaving, self.wanted) = nothing.map(|(at, wanted)| (at, Arc::new(wanted))).unzip();
+    }
+
+    /// Looks whether what is taken back is still what it was.
+    fn check_leaving(&mut self, kind: Kind) {
+        let Some(at) = self.leaving else { return };
+        // Entries of lists bear our name. What else there is may be another controller's by now.
+        let same = self.seen.as_ref().is_some_and(|seen| {
+            seen.status.digest != 0 && (seen.generation == at || Urgency::of(kind) != Urgency::Gateways)
+        });
+        if !same {
+            (self.leaving, self.wanted) = (None, None);
+        }
+    }
+}
+
+/// What the status of an object says that we say nothing of any more. A class has another controller only as another one.
+fn nothing(kind: Kind) -> Option<Wanted> {
+    Some(match Urgency::of(kind) {
+        Urgency::Routes => Wanted::Route { parents: Vec::new() },
+        Urgency::Policies if kind == Kind::XBackend => Wanted::XBackend { parents: Vec::new() },
+        Urgency::Policies => Wanted::Policy { ancestors: Vec::new() },
+        Urgency::Gateways if kind == Kind::GatewayClass => return None,
+        Urgency::Gateways => {
+            let gone = |kind| Cond::fails(kind, "Pending", "the controller does not look at this namespace any more");
+            Wanted::Withdrawn { conditions: [CondKind::Accepted, CondKind::Programmed].map(gone).to_vec() }
+        }
+    })
+}
+
+/// What the status of an object is to say, if that is known.
+fn digest(wanted: &Wanted, seen: &SeenObject, around: &Surroundings, controller: &str) -> Option<u64> {
+    let mut status = finish(wanted, around, controller, &seen.status)?.status;
     seen.status.stamp(&mut status, seen.generation, 0);
-    SeenStatus::of(&status, controller).digest
+    Some(SeenStatus::of(&status, controller).digest)
+}
+
+/// The wait after so many times before.
+fn growing(times: u32) -> Duration {
+    PATIENCE.saturating_mul(1 << times.min(10)).min(LONGEST)
 }
 
 impl Last {
     /// When something may be written again.
     fn next(&self, digest: u64) -> Instant {
-        let times = |count: u32| PATIENCE.saturating_mul(1 << count.min(10)).min(LONGEST);
         let wait = match self.failed {
-            0 if self.digest == digest => times(self.again),
-            0 => PACE,
-            failed => times(failed - 1),
+            0 if self.digest == digest => growing(self.again),
+            0 => PACE.saturating_mul(1 << self.heat.min(10)).min(SLOW_PACE),
+            failed => growing(failed - 1),
         };
         self.at + wait
     }

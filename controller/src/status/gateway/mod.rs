@@ -14,6 +14,8 @@
 
 mod finish;
 mod ledger;
+mod pace;
+mod queue;
 mod version;
 mod write;
 mod writer;

@@ -1,19 +1,20 @@
 //! The writer of statuses of Gateway API: only while leading, only what differs, what is most urgent first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, interval_at, sleep_until};
 
 use super::super::failing::{Failing, Failure};
 use super::finish::{Bound, Surroundings};
 use super::ledger::{Ledger, Outcome, SeenObject, Write};
-use super::version::{self, Installed};
+use super::pace::Pace;
+use super::version::{self, Features, Installed};
 use super::write::Pen;
 use crate::resources::Key;
 use crate::translate::Statuses;
@@ -83,7 +84,10 @@ impl GatewayStatusWriter {
             nodes,
             leading,
             installed,
+            undeclared: false,
+            pace: Pace::new(Instant::now()),
             writes: JoinSet::new(),
+            running: HashMap::new(),
             failing,
             contested: false,
         };
@@ -119,7 +123,12 @@ struct Writer {
     nodes: Reached,
     leading: watch::Receiver<bool>,
     installed: watch::Receiver<Option<Installed>>,
-    writes: JoinSet<(Write, Result<Outcome, Failure>)>,
+    /// Whether what is installed does not know the features of classes, though it could not be asked.
+    undeclared: bool,
+    pace: Pace,
+    writes: JoinSet<Result<Outcome, Failure>>,
+    /// What is written by each of them.
+    running: HashMap<Id, Write>,
     failing: Failing<Key>,
     /// Whether it was told that somebody else writes the same statuses.
     contested: bool,
@@ -132,12 +141,13 @@ impl Writer {
         self.lead();
         loop {
             self.write();
+            let held = self.ledger.is_waiting().then(|| self.pace.next()).filter(|next| *next > Instant::now());
             let due = self.ledger.due();
             tokio::select! {
                 note = notes.recv() => match note {
                     Some(Note::News(news)) => self.take(news),
                     Some(Note::End(done)) => {
-                        self.writes.shutdown().await;
+                        self.abandon().await;
                         // Whoever asked may have given up.
                         let _ = done.send(());
                         return;
@@ -146,20 +156,20 @@ impl Writer {
                 },
                 Ok(()) = self.addresses.changed() => self.surround(None),
                 Ok(()) = self.nodes.changed() => self.surround(None),
-                Ok(()) = self.installed.changed() => self.surround(None),
+                Ok(()) = self.installed.changed() => {
+                    self.undeclared = false;
+                    self.surround(None);
+                }
                 Ok(()) = self.leading.changed() => {
                     if !*self.leading.borrow() {
-                        self.writes.shutdown().await;
+                        self.abandon().await;
                     }
                     self.lead();
                 }
                 _ = ticks.tick() => self.ledger.look_at_all(Instant::now()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.ledger.wake(Instant::now()),
-                Some(ended) = self.writes.join_next() => {
-                    if let Ok((write, outcome)) = ended {
-                        self.written(&write, outcome);
-                    }
-                }
+                () = sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => {}
+                Some(ended) = self.writes.join_next_with_id() => self.ended(ended),
             }
         }
     }
@@ -180,6 +190,10 @@ impl Writer {
         let addresses = self.addresses.borrow_and_update().clone();
         let nodes = self.nodes.borrow_and_update().clone();
         let installed = self.installed.borrow_and_update().clone();
+        let installed = match self.undeclared {
+            true => installed.map(|installed| installed.with_features(Features::Undeclared)),
+            false => installed,
+        };
         self.ledger.surround(Surroundings { bound, addresses, nodes, installed }, Instant::now());
     }
 
@@ -195,13 +209,31 @@ impl Writer {
         if !*self.leading.borrow() {
             return;
         }
-        let time = Timestamp::now().as_second();
-        while let Some(write) = self.ledger.next(AT_ONCE, time) {
-            let pen = self.pen.clone();
-            self.writes.spawn(async move {
-                let outcome = pen.write(&write).await;
-                (write, outcome)
-            });
+        let (time, now) = (Timestamp::now().as_second(), Instant::now());
+        while self.pace.next() <= now
+            && let Some(write) = self.ledger.next(AT_ONCE, time)
+        {
+            self.pace.spend(now);
+            let (pen, running) = (self.pen.clone(), write.clone());
+            let task = self.writes.spawn(async move { pen.write(&write).await });
+            self.running.insert(task.id(), running);
+        }
+    }
+
+    /// Ends all writes that run.
+    async fn abandon(&mut self) {
+        self.writes.shutdown().await;
+        self.running.clear();
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Result<Outcome, Failure>), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok(ended) => ended,
+            // It would be under way for ever.
+            Err(error) => (error.id(), Err(Failure::broken(&error))),
+        };
+        if let Some(write) = self.running.remove(&id) {
+            self.written(&write, outcome);
         }
     }
 
@@ -210,11 +242,19 @@ impl Writer {
             Ok(outcome) => (outcome, None),
             Err(failure) => (Outcome::Failed, Some(failure)),
         };
+        if let Some(failure) = failure.as_ref().filter(|failure| failure.is_refusal_of_all()) {
+            self.pace.rest(failure.retry_after, Instant::now());
+        }
+        let undeclared = outcome == Outcome::Undeclared;
         let contested = self.ledger.done(write, outcome, Instant::now());
         // It may have been noted since that it is gone, or has what was written though no answer came.
         match failure.filter(|_| self.ledger.differs(&write.key)) {
             Some(failure) => self.failing.failed(&write.key, failure),
             None => self.failing.mended(&write.key),
+        }
+        if undeclared && !std::mem::replace(&mut self.undeclared, true) {
+            tracing::info!("the Gateway API that is installed has no supportedFeatures of classes: they are left out");
+            self.surround(None);
         }
         if contested && !std::mem::replace(&mut self.contested, true) {
             tracing::warn!(

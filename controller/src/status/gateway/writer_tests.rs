@@ -7,7 +7,9 @@ use tokio::time::timeout;
 use super::*;
 use crate::fake_api::{Asked, client, failure};
 use crate::resources::Kind;
-use crate::translate::gateway::status::{ClassStatus, Cond, CondKind, ParentReference, ParentStatus, Wanted};
+use crate::translate::gateway::status::{
+    ClassStatus, Cond, CondKind, GatewayStatus, ListenerStatus, ParentReference, ParentStatus, Wanted,
+};
 use crate::watch::SeenStatus;
 
 const OURS: &str = "genkan.dev/gateway-controller";
@@ -41,7 +43,7 @@ fn start() -> Bench {
     });
     let (lead, leading) = watch::channel(true);
     let addresses = [watch::channel(None).1, watch::channel(None).1];
-    let (_, installed) = watch::channel(None);
+    let (_, installed) = watch::channel(Some(Installed::read(Some("v1.6.3"))));
     Bench {
         writer: GatewayStatusWriter::with_version(client, OURS.into(), addresses, leading, installed),
         writes,
@@ -198,6 +200,129 @@ async fn an_object_that_is_gone_is_no_trouble() {
     assert!(line.contains("HTTP status 500"), "{line}");
     bench.tell(&[], vec![(route("b"), None)]);
     assert_eq!(trouble(&bench, false).await, None);
+}
+
+#[tokio::test]
+async fn what_another_controller_left_in_a_gateway_goes_and_what_it_alone_says_stays() {
+    let mut bench = start();
+    let key = Key::new(Kind::Gateway, "infra", "edge");
+    let conditions = || vec![Cond::holds(CondKind::Accepted, "Accepted", "")];
+    let listener = ListenerStatus {
+        name: "web".into(),
+        supported_kinds: Vec::new(),
+        attached_routes: 1,
+        conditions: conditions(),
+        bound: Vec::new(),
+    };
+    let wanted = Wanted::Gateway(GatewayStatus {
+        addresses: Vec::new(),
+        shared_addresses: false,
+        node_addresses: false,
+        conditions: conditions(),
+        listeners: vec![listener],
+        attached_listener_sets: None,
+    });
+    let mut objects = SharedMap::default();
+    objects.insert(key.clone(), Arc::new(wanted));
+    let statuses = Arc::new(Statuses { objects });
+    bench.writer.tell(News { seen: vec![(key, seen("u", "7", &json!({})))], statuses, bound: Arc::default() });
+    let Pending { asked, answer } = bench.next().await;
+    // The lists have entries by name: those of another owner stay.
+    let mut there = asked.body.clone();
+    there["metadata"]["resourceVersion"] = json!("8");
+    let theirs = |kind: &str| json!({"type": kind, "status": "True", "reason": "Old", "message": ""});
+    let status = &mut there["status"];
+    status["conditions"].as_array_mut().unwrap().extend([theirs("OverlappingTLSConfig"), theirs("other.test/Checked")]);
+    let web = &mut status["listeners"][0]["conditions"];
+    web.as_array_mut().unwrap().push(theirs("other.test/Seen"));
+    status["listeners"].as_array_mut().unwrap().push(json!({"name": "old", "conditions": [theirs("Programmed")]}));
+    status["attachedListenerSets"] = json!(0);
+    answer.send((200, there.clone())).unwrap();
+    let Pending { asked: second, answer } = bench.next().await;
+    assert_eq!(second.body["metadata"], json!({"uid": "u", "resourceVersion": "8"}), "nothing newer is lost");
+    let status = &second.body["status"];
+    let types = |owner: &Value| -> Vec<_> {
+        owner["conditions"].as_array().unwrap().iter().map(|condition| condition["type"].clone()).collect()
+    };
+    assert_eq!(types(status), ["Accepted", "other.test/Checked"]);
+    assert_eq!(types(&status["listeners"][0]), ["Accepted", "other.test/Seen"]);
+    assert_eq!(status["listeners"].as_array().unwrap().len(), 1);
+    assert_eq!(status.get("attachedListenerSets"), Some(&Value::Null));
+    there["status"] = status.clone();
+    there["metadata"]["resourceVersion"] = json!("9");
+    answer.send((200, there)).unwrap();
+    // Nothing more is to be said about it.
+    bench.tell(&["a"], vec![(route("a"), seen("v", "1", &json!({})))]);
+    assert_eq!(bench.next().await.asked.body["metadata"]["name"], "a");
+}
+
+#[tokio::test]
+async fn a_class_of_a_release_without_features_is_written_without_them() {
+    let mut bench = start();
+    let key = Key::new(Kind::GatewayClass, "", "genkan");
+    let conditions = vec![Cond::holds(CondKind::Accepted, "Accepted", "")];
+    let wanted = Wanted::Class(ClassStatus { conditions, supported_features: &["Gateway"] });
+    let mut objects = SharedMap::default();
+    objects.insert(key.clone(), Arc::new(wanted));
+    let statuses = Arc::new(Statuses { objects });
+    bench.writer.tell(News { seen: vec![(key, seen("u", "7", &json!({})))], statuses, bound: Arc::default() });
+    let Pending { asked, answer } = bench.next().await;
+    assert!(asked.body["status"].get("supportedFeatures").is_some());
+    let message = "failed to create typed patch object: .status.supportedFeatures: field not declared in schema";
+    let refusal = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 500,
+        "reason": "InternalError", "message": message});
+    answer.send((500, refusal)).unwrap();
+    let Pending { asked, .. } = bench.next().await;
+    assert_eq!(asked.body["status"].get("supportedFeatures"), None);
+    assert_eq!(asked.body["status"]["conditions"][0]["type"], "Accepted");
+    assert_eq!(bench.writer.trouble().line(), None);
+}
+
+#[tokio::test]
+async fn a_write_that_breaks_off_is_made_again() {
+    let broke = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (sender, mut writes) = mpsc::unbounded_channel();
+    let client = client(move |asked| {
+        let (broke, sender) = (broke.clone(), sender.clone());
+        async move {
+            if asked.method == "GET" {
+                return failure(403);
+            }
+            assert!(broke.swap(true, std::sync::atomic::Ordering::Relaxed), "the first one panics");
+            let answer = applied(&asked, "2");
+            sender.send(asked).unwrap();
+            answer
+        }
+    });
+    let (_lead, leading) = watch::channel(true);
+    let addresses = [watch::channel(None).1, watch::channel(None).1];
+    let (_, installed) = watch::channel(None);
+    let writer = GatewayStatusWriter::with_version(client, OURS.into(), addresses, leading, installed);
+    writer.tell(News {
+        seen: vec![(route("a"), seen("u", "1", &json!({})))],
+        statuses: statuses(&["a"]),
+        bound: Arc::default(),
+    });
+    let asked = timeout(Duration::from_secs(10), writes.recv()).await.expect("it is written after all").unwrap();
+    assert_eq!(asked.body["metadata"]["name"], "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_asks_for_patience_gets_it() {
+    let mut bench = start();
+    bench.tell(&["a"], vec![(route("a"), seen("u", "1", &json!({})))]);
+    let first = bench.next().await;
+    let (_, mut refusal) = failure(429);
+    refusal["details"] = json!({"retryAfterSeconds": 9});
+    let began = Instant::now();
+    first.answer.send((429, refusal)).unwrap();
+    while bench.writer.trouble().line().is_none() {
+        tokio::task::yield_now().await;
+    }
+    // Of other objects as well.
+    bench.tell(&["a", "b"], vec![(route("b"), seen("v", "1", &json!({})))]);
+    bench.next().await;
+    assert!(began.elapsed() >= Duration::from_secs(9), "{:?}", began.elapsed());
 }
 
 /// Waits until there is trouble, or none.

@@ -269,7 +269,7 @@ impl Writer {
     fn written(&mut self, object: Object, act: Act, outcome: Result<(), Failure>, now: Instant) {
         self.under_way.remove(&object);
         let pace = self.paces.entry(object.clone()).or_insert_with(|| Pace::new(object.at_once(), now));
-        let failed = outcome.err().map(|Failure { code, error }| {
+        let failed = outcome.err().map(|Failure { code, error, .. }| {
             if pace.failed().is_none_or(|(_, known)| known != code) {
                 let (what, name) = match &object {
                     Object::Service(name) => ("the Service", name),
@@ -322,7 +322,7 @@ async fn perform(client: &Client, object: &Object, act: &Act) -> Result<(), Fail
     match timeout(WRITE_TIME, asked).await {
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(()),
         Ok(outcome) => Ok(outcome?),
-        Err(_) => Err(Failure { code: 0, error: "the API server does not answer".to_owned() }),
+        Err(_) => Err(Failure::silent()),
     }
 }
 

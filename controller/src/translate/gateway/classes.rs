@@ -11,10 +11,15 @@ use crate::resources::{Key, Kind, NamespacedName};
 use crate::translate::assembly::Contribution;
 use crate::translate::reader::Reader;
 
-/// Reads a class; `None` when it does not exist or is another controller's.
+/// Reads a class; `None` when it does not exist or is another controller's, or its parameters can't be seen from here:
+/// then another installation of our name speaks about it.
 pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Contribution> {
     let class = reader.gateway_class(name)?;
     if class.spec.controller_name != reader.settings().gateway_controller_name {
+        return None;
+    }
+    let parameters = class.spec.parameters_ref.as_ref().and_then(|reference| reference.namespace.as_deref());
+    if parameters.is_some_and(|namespace| !parameters::in_scope(namespace, reader)) {
         return None;
     }
     let (accepted, source) = match parameters::of_class(class, reader) {

@@ -129,8 +129,18 @@ fn check_kind(group: &str, kind: &str) -> Result<(), InvalidParameters> {
     Err(InvalidParameters::new(message, format!("name a GatewayParameters of group {GROUP}, or remove parametersRef")))
 }
 
+/// Whether objects of a namespace are read at all.
+pub(crate) fn in_scope(namespace: &str, reader: &Reader<'_>) -> bool {
+    reader.settings().watch_namespace.as_deref().is_none_or(|watched| watched == namespace)
+}
+
 /// What an object says about addresses, if anything.
 fn find<'a>(name: &NamespacedName, reader: &Reader<'a>) -> Result<Option<&'a Addresses>, InvalidParameters> {
+    if !in_scope(&name.namespace, reader) {
+        let message =
+            format!("GatewayParameters {name} is outside of the namespace that is watched (--watch-namespace)");
+        return Err(InvalidParameters::new(message, "move it there, or watch all namespaces"));
+    }
     match reader.gateway_parameters(name) {
         Some(parameters) => Ok(parameters.spec.addresses.as_ref()),
         None if reader.can_read(Kind::GatewayParameters) => {

@@ -50,6 +50,12 @@ pub enum Wanted {
         /// `status.parents`.
         parents: Vec<ParentStatus>,
     },
+    /// Of a Gateway or ListenerSet that may have been ours and that nothing is served of any more. It is said only where
+    /// the status is ours by now.
+    Withdrawn {
+        /// What is true of it.
+        conditions: Vec<Cond>,
+    },
 }
 
 /// How many ancestors a policy can have; the API wants that no entry is added beyond, and that the policy does not count
@@ -247,7 +253,7 @@ impl CondKind {
         }
     }
 
-    /// Whether we ever write a condition of this type.
+    /// Whether conditions of this type are ours to write. Where an object becomes ours they are what we say.
     pub fn is_known(name: &str) -> bool {
         Self::ALL.iter().any(|kind| kind.as_str() == name)
     }

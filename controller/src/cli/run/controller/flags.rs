@@ -38,7 +38,7 @@ pub(super) struct ClusterFlags {
     #[arg(long, value_name = "SELECTOR")]
     pub(super) watch_namespace_selector: Option<LabelSelector>,
 
-    /// Service whose addresses Ingresses get as their status
+    /// Service whose addresses Ingresses, and Gateways without addresses of their own, get as their status
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced_name,
         conflicts_with = "publish_status_address")]
     pub(super) publish_service: Option<NamespacedName>,
@@ -52,7 +52,7 @@ pub(super) struct ClusterFlags {
     #[arg(long, value_name = "FIRST-LAST", value_parser = port_range, default_value = "20000-29999")]
     gateway_target_ports: RangeInclusive<u16>,
 
-    /// Addresses that Ingresses get as their status, several with commas
+    /// Addresses that Ingresses, and Gateways without addresses of their own, get as their status, several with commas
     #[arg(long, value_name = "IP|HOSTNAME", value_delimiter = ',')]
     publish_status_address: Vec<String>,
 
@@ -62,7 +62,7 @@ pub(super) struct ClusterFlags {
         default_value = "false", action = ArgAction::Set)]
     report_node_internal_ip_address: bool,
 
-    /// Write the status of Ingresses
+    /// Write the status of Ingresses and of the objects of Gateway API
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         value_parser = boolean,
         default_value = "true", action = ArgAction::Set)]

@@ -100,6 +100,7 @@ impl Controller {
 
     fn settings(&self) -> Settings {
         let mut settings = self.translate.cluster_settings();
+        settings.watch_namespace = self.cluster.watch_namespace.as_deref().map(Into::into);
         settings.namespace_selector = self.cluster.watch_namespace_selector.clone();
         settings.target_ports = self.cluster.target_ports();
         settings

@@ -262,6 +262,8 @@ impl Source for Cluster {
         names.iter().for_each(|name| self.tell_status(name, control));
         self.tell_infrastructure(control, &BTreeSet::new());
         self.facts.clear();
+        // What the cache held came without news, and stays without if it is as it was.
+        self.gateway_facts.extend(self.watch.known().filter(|key| key.kind.has_status()).cloned());
     }
 
     async fn changed(&mut self, control: &Control) -> BTreeSet<Change> {
@@ -329,6 +331,10 @@ impl Source for Cluster {
     }
 
     fn served(&mut self, control: &Control, bound: &Arc<Bound>) {
+        // A leader would write what follows from the cache and from the first lists that came.
+        if !self.watch.is_listed() {
+            return;
+        }
         let keys = std::mem::take(&mut self.gateway_facts);
         let Some(writer) = &self.writing.gateway_status else { return };
         let now = (control.statuses().clone(), bound.clone());
