@@ -133,6 +133,7 @@ fn settings(text: &str) -> Settings {
                 settings.target_ports = Some(first.parse().unwrap()..=last.parse().unwrap());
             }
             "record-addresses" => settings.record_addresses = value == "true",
+            "--watch-namespace" => settings.watch_namespace = Some(value.into()),
             "--default-backend-service" => settings.default_backend_service = name(value),
             "--default-ssl-certificate" => settings.default_ssl_certificate = name(value),
             "--bind-address" => settings.bind_addresses = vec![value.parse().unwrap()],
@@ -187,8 +188,13 @@ fn shown_condition(condition: &Value) -> Option<String> {
     let (kind, reason, message) = (text("type"), text("reason"), text("message"));
     let good = (text("status") == "True") != matches!(kind, "Conflicted" | "PartiallyInvalid");
     match text("status") {
-        // Whom a policy concerns is told there.
-        "True" if kind == reason && !message.starts_with("the policy acts on") => Some(kind.to_owned()),
+        // Whom a policy concerns is told there, and what does not act.
+        "True"
+            if kind == reason
+                && !["the policy acts on", "not all is as it is written"].iter().any(|it| message.contains(it)) =>
+        {
+            Some(kind.to_owned())
+        }
         "False" if good => None,
         "True" => Some(format!("{kind} ({reason}): {message}")),
         _ => Some(format!("not {kind} ({reason}): {message}")),

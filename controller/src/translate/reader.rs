@@ -27,7 +27,7 @@ use super::world::World;
 use crate::authorities::{self, AuthoritiesError};
 use crate::resources::{
     AuthoritiesOutcome, CertificateOutcome, EndpointSlice, Ingress, Key, Kind, ListenerSet, NamespacedName, Place,
-    Resources, Secret, SecretError, Service, StreamRoute, XBackend,
+    Resources, Secret, SecretError, Service, StreamRoute, Unreadable, XBackend,
 };
 use crate::settings::Settings;
 
@@ -54,8 +54,8 @@ pub enum Dependency {
     IngressTls(HostPattern),
     /// What routes may attach to at a Gateway or ListenerSet: its listeners as they stand beside all others.
     Parent(ParentKey),
-    /// Through which Gateways a Service gets requests.
-    Users(NamespacedName),
+    /// Through which Gateways a Service or an XBackend gets requests.
+    Users(Key),
     /// Who answers what no Ingress matches.
     IngressDefaultBackend,
 }
@@ -183,6 +183,12 @@ impl<'a> Reader<'a> {
     pub fn can_read(&self, kind: Kind) -> bool {
         self.note(Dependency::Readable(kind));
         !self.world.resources.unreadable.contains(&kind)
+    }
+
+    /// Why the newest version of a route can't be read, if so.
+    pub fn unreadable(&self, route: &Key) -> Option<&'a Unreadable> {
+        self.note(Dependency::Object(route.clone()));
+        self.world.resources.unreadable_routes.get(route)
     }
 
     /// Records a dependency of something that is not read through this reader.

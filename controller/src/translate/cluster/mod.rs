@@ -3,7 +3,7 @@
 
 mod endpoints;
 mod external_name;
-mod protocol;
+pub(crate) mod protocol;
 mod topology;
 
 use std::fmt;

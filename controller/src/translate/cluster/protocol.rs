@@ -19,6 +19,17 @@ pub(super) fn of_port(
     })
 }
 
+/// Whether requests can be sent in a protocol.
+pub(crate) fn is_of_requests(word: &str) -> bool {
+    of_word(word).is_some()
+}
+
+/// Whether gRPC can: all of those but WebSocket.
+pub(crate) fn is_of_calls(word: &str) -> bool {
+    is_of_requests(word)
+        && !matches!(&*word.to_ascii_lowercase(), "ws" | "wss" | "kubernetes.io/ws" | "kubernetes.io/wss")
+}
+
 fn of_word(protocol: &str) -> Option<Transport> {
     let unverified = || Some(UpstreamTls::UNVERIFIED);
     // Written in either case, as names of protocols in URIs are.
@@ -51,5 +62,10 @@ mod tests {
             assert_eq!((transport.version, transport.tls.is_some()), (version, tls), "{word}");
         }
         assert_eq!(of_word("mysql"), None);
+        for (word, requests, calls) in
+            [("http", true, true), ("H2C", true, true), ("wss", true, false), ("mysql", false, false)]
+        {
+            assert_eq!((is_of_requests(word), is_of_calls(word)), (requests, calls), "{word}");
+        }
     }
 }

@@ -97,6 +97,10 @@ pub(crate) fn affinity(
     findings: &mut Findings,
 ) -> Arc<Affinity> {
     let lifetime = timing::duration(spec.absolute, &format!("{field}.absoluteTimeout"), findings);
+    if spec.absolute.is_some_and(|text| timing::is_zero(text)) {
+        let message = "a session of no time would be none; it has no end instead";
+        findings.warning(format!("{field}.absoluteTimeout"), UNSUPPORTED_VALUE, message, "leave it out");
+    }
     if spec.idle.is_some() {
         let message = "idleTimeout does not act: how long a session was idle is not known to every replica";
         findings.warning(format!("{field}.idleTimeout"), UNSUPPORTED_VALUE, message, "write absoluteTimeout instead");

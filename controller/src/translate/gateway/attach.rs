@@ -31,6 +31,8 @@ pub(crate) struct ParentOutcome {
     pub(crate) ours: bool,
     /// Where the route is attached.
     pub(crate) attached: Result<Vec<Attachment>, Refused>,
+    /// Whether the route is accepted where it is attached: that is for its rules to say.
+    pub(crate) accepted: bool,
 }
 
 /// Why a route is not attached to a parent: its `Accepted` condition there.
@@ -86,7 +88,7 @@ pub(crate) fn attach(
             found.map_err(|refusal| refusal.tell(&field, &key, findings))
         });
         let ours = parents.get(&key).is_some_and(|parent| parent.refused != Some(GATEWAY_CLASS_NOT_FOUND));
-        outcomes.push(ParentOutcome { index, reference: reference.clone(), ours, attached });
+        outcomes.push(ParentOutcome { index, reference: reference.clone(), ours, attached, accepted: true });
     }
     outcomes
 }

@@ -51,9 +51,11 @@ impl Attached {
     }
 }
 
-/// The listeners that a route is attached to. Two parentRefs may lead to the same one: that is one route.
+/// The listeners that a route is attached to and accepted at (`attachedRoutes` counts no other). Two parentRefs may lead to
+/// the same one: that is one route.
 fn listeners(parents: &[ParentOutcome]) -> BTreeSet<(&ParentKey, &Arc<str>)> {
-    let attached = parents.iter().filter_map(|parent| parent.attached.as_ref().ok()).flatten();
+    let accepted = parents.iter().filter(|parent| parent.accepted);
+    let attached = accepted.filter_map(|parent| parent.attached.as_ref().ok()).flatten();
     attached.map(|attachment| (&attachment.parent, &attachment.listener)).collect()
 }
 
@@ -77,7 +79,7 @@ mod tests {
         };
         let reference = ParentReference::gateway("infra".into(), gateway.into());
         let attached = Ok(listeners.iter().map(attachment).collect());
-        ParentOutcome { index: 0, reference, ours: true, attached }
+        ParentOutcome { index: 0, reference, ours: true, attached, accepted: true }
     }
 
     #[test]
@@ -95,6 +97,19 @@ mod tests {
         assert!(attached.take_touched().is_empty());
         attached.route_changed(&[parent("b", &["web"])], &[]);
         attached.route_changed(&[parent("a", &["web"])], &[]);
+        assert!(attached.counts.is_empty());
+    }
+
+    #[test]
+    fn a_route_that_is_not_accepted_does_not_count() {
+        let mut attached = Attached::default();
+        let sound = [parent("a", &["web"])];
+        let broken = [ParentOutcome { accepted: false, ..parent("a", &["web"]) }];
+        attached.route_changed(&[], &broken);
+        assert_eq!(attached.count(&name("a"), "web"), 0);
+        attached.route_changed(&broken, &sound);
+        assert_eq!(attached.count(&name("a"), "web"), 1);
+        attached.route_changed(&sound, &broken);
         assert!(attached.counts.is_empty());
     }
 }

@@ -11,11 +11,11 @@ use super::filter_spec::FilterSpec;
 use super::filters::{self, Place};
 use super::findings::Findings;
 use super::grant::{GATEWAY_GROUP, GrantFrom, GrantTo, permits};
-use super::reason::{BACKEND_NOT_FOUND, INVALID_KIND, REF_NOT_PERMITTED, UNSUPPORTED_VALUE};
+use super::reason::{BACKEND_NOT_FOUND, INVALID_KIND, REF_NOT_PERMITTED, UNSUPPORTED_PROTOCOL, UNSUPPORTED_VALUE};
 use super::x_backend;
-use crate::resources::{NamespacedName, Service};
+use crate::resources::{Key, NamespacedName, Service};
 use crate::translate::assembly::ClusterWant;
-use crate::translate::cluster::{ClusterSpec, Usage};
+use crate::translate::cluster::{ClusterSpec, Usage, protocol};
 use crate::translate::reader::Reader;
 
 /// The highest weight (`BackendRef.weight`).
@@ -50,6 +50,8 @@ pub(crate) struct Backends {
     pub(crate) unresolved: Option<&'static str>,
     /// The first reason why a backend is not served as written though its reference is sound.
     pub(crate) broken: Option<&'static str>,
+    /// XBackends that get nothing, as what they ask for can't be done: their status tells it.
+    pub(crate) idle: Vec<Key>,
 }
 
 /// Why a backend is invalid: the reason of the condition, what is wrong, and the mend.
@@ -81,6 +83,13 @@ macro_rules! backend_spec {
 
 backend_spec!(HttpRouteRulesBackendRefs, GrpcRouteRulesBackendRefs);
 
+impl Backends {
+    /// Whether no request gets to any of them.
+    pub(crate) fn are_all_invalid(&self) -> bool {
+        self.backends.iter().all(|backend| matches!(backend.target, Target::Invalid { .. }))
+    }
+}
+
 impl Invalid {
     pub(super) fn reference(reason: &'static str, message: String, mend: impl Into<String>) -> Self {
         Self { unresolved: Some(reason), reason, message, mend: mend.into() }
@@ -101,6 +110,7 @@ pub(crate) fn resolve_all(
     for (index, spec) in specs.iter().enumerate() {
         let field = format!("{field}.backendRefs[{index}]");
         let weight = spec.weight.unwrap_or(1);
+        filters::tell_repeated(&spec.filters, &field, findings);
         let backend = check_weight(weight)
             .and_then(|()| parse_filters(&spec.filters, prefix))
             .and_then(|filters| Ok((resolve(spec.reference, kind, route, reader)?, filters)));
@@ -114,6 +124,10 @@ pub(crate) fn resolve_all(
                 match invalid.unresolved {
                     Some(reason) => resolved.unresolved = resolved.unresolved.or(Some(reason)),
                     None => resolved.broken = resolved.broken.or(Some(invalid.reason)),
+                }
+                // What no grant opens is none of the route's business.
+                if invalid.reason != REF_NOT_PERMITTED {
+                    resolved.idle.extend(x_backend::named(&spec.reference, route));
                 }
                 let message = format!("{}; its share of requests is answered with 500", invalid.message);
                 findings.error(field, invalid.reason, message, invalid.mend);
@@ -153,7 +167,7 @@ pub(super) fn resolve(
 ) -> Result<ClusterSpec, Invalid> {
     let group = reference.group.unwrap_or_default();
     let kind = reference.kind.unwrap_or("Service");
-    let is_x_backend = group == x_backend::GROUP && kind == x_backend::KIND;
+    let is_x_backend = x_backend::named(&reference, route).is_some();
     if !is_x_backend && (!group.is_empty() || kind != "Service") {
         let name = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         return Err(Invalid::reference(INVALID_KIND, format!("a backend can't be of kind {name}"), "name a Service"));
@@ -192,6 +206,7 @@ pub(super) fn resolve(
         let mend = format!("its ports are {}", ports_of(service).collect::<Vec<_>>().join(", "));
         return Err(Invalid::reference(BACKEND_NOT_FOUND, message, mend));
     }
+    check_protocol(&name, service, port, route_kind)?;
     let usage = match route_kind {
         RouteKind::Http => Usage::Http,
         RouteKind::Grpc => Usage::Grpc,
@@ -208,6 +223,24 @@ fn has_port(service: &Service, number: i32, route_kind: RouteKind) -> bool {
     let carries = |protocol: Option<&str>| protocol.unwrap_or("TCP") == wanted;
     let listed = service.ports.iter().any(|port| port.port == number && carries(port.protocol.as_deref()));
     service.external_name.is_some() || listed
+}
+
+/// Whether a route can send what it has in the protocol of a Service's port. Streams are passed on whatever they are.
+fn check_protocol(name: &NamespacedName, service: &Service, port: i32, kind: RouteKind) -> Result<(), Invalid> {
+    let port = service.ports.iter().find(|listed| listed.port == port);
+    let Some(word) = port.and_then(|port| port.app_protocol.as_deref()) else { return Ok(()) };
+    let can = match kind {
+        RouteKind::Http => protocol::is_of_requests(word),
+        RouteKind::Grpc => protocol::is_of_calls(word),
+        RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => true,
+    };
+    if can {
+        return Ok(());
+    }
+    let kind = kind.as_str();
+    let message = format!("the appProtocol of Service {name} is {word}, which routes of kind {kind} can't be sent in");
+    let mend = "write http, https, kubernetes.io/h2c or kubernetes.io/ws, or leave appProtocol out";
+    Err(Invalid::reference(UNSUPPORTED_PROTOCOL, message, mend))
 }
 
 fn ports_of(service: &Service) -> impl Iterator<Item = String> {

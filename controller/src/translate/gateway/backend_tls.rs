@@ -6,7 +6,6 @@
 //! says what its endpoints speak, and on what TLS carried that ended here; other bytes are passed on as they came. One that is broken wins as well: then nothing is sent to
 //! the endpoints, as nobody knows whom to trust.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gateway_api::apis::standard::backendtlspolicies::{
@@ -18,14 +17,15 @@ use genkan_routing::model::{Authority, SubjectAltName, Trust, UpstreamTls, Verif
 use genkan_routing::name::HostPattern;
 use k8s_openapi::api::core::v1::ServicePort;
 
+use super::ancestors::Ancestors;
 use super::findings::Findings;
 use super::gateways::Refusal;
 use super::hostname;
 use super::reason::{
-    ACCEPTED, CONFLICTED, INVALID, INVALID_CA_CERTIFICATE_REF, INVALID_KIND, NO_VALID_CA_CERTIFICATE, RESOLVED_REFS,
+    CONFLICTED, INVALID, INVALID_CA_CERTIFICATE_REF, INVALID_KIND, NO_VALID_CA_CERTIFICATE, RESOLVED_REFS,
     TARGET_NOT_FOUND, UNSUPPORTED_VALUE,
 };
-use super::status::{AncestorStatus, Cond, CondKind, MAX_ANCESTORS, ParentReference, Wanted};
+use super::status::{Cond, CondKind, Wanted};
 use super::users::Users;
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::translate::assembly::{Batch, Contribution};
@@ -142,34 +142,23 @@ fn read(name: &NamespacedName, users: &Users, reader: &Reader<'_>) -> Option<Con
     let policy = reader.backend_tls_policy(name)?;
     let mut findings = findings(name);
     let parsed = parse(name, policy, reader, &mut findings);
-    let (mut gateways, mut idle) = (BTreeSet::new(), None);
+    let mut ancestors = Ancestors::default();
     for (index, target) in policy.spec.target_refs.iter().enumerate() {
-        let refusal = check_target(name, target, &format!("spec.targetRefs[{index}]"), reader, &mut findings);
-        idle = idle.or(refusal);
+        let idle = check_target(name, target, &format!("spec.targetRefs[{index}]"), reader, &mut findings);
         if is_service(target) {
             let service = NamespacedName::new(name.namespace.clone(), target.name.as_str());
-            gateways.extend(users.of(&service, reader).cloned());
+            ancestors.add(users.of(&Key { kind: Kind::Service, name: service }, reader), idle.as_ref());
         }
     }
-    if gateways.len() > MAX_ANCESTORS {
-        let message = format!(
-            "{} Gateways use it and a status has room for {MAX_ANCESTORS}; it acts at the others as well",
-            gateways.len()
-        );
-        findings.warning("status.ancestors", UNSUPPORTED_VALUE, message, "");
-    }
-    let conditions = [
-        condition(CondKind::Accepted, ACCEPTED, "the policy acts", idle.or(parsed.refused)),
-        condition(CondKind::ResolvedRefs, RESOLVED_REFS, "all references are resolved", parsed.unresolved),
-    ];
-    let ancestor = |gateway: NamespacedName| AncestorStatus {
-        ancestor_ref: ParentReference::gateway(gateway.namespace, gateway.name),
-        conditions: conditions.to_vec(),
-    };
-    let ancestors = gateways.into_iter().take(MAX_ANCESTORS).map(ancestor).collect();
+    ancestors.check(&mut findings);
+    let problems = findings.into_problems();
+    let unresolved = parsed.unresolved.as_ref().map(|refusal| refusal.reason);
+    let notes: Vec<_> = problems.iter().filter(|problem| Some(problem.reason) != unresolved).collect();
+    let resolved = condition(CondKind::ResolvedRefs, RESOLVED_REFS, "all references are resolved", parsed.unresolved);
+    let ancestors = ancestors.status(parsed.refused.as_ref(), &notes, &[resolved]);
     let key = Key { kind: Kind::BackendTlsPolicy, name: name.clone() };
     let statuses = vec![(key, Arc::new(Wanted::Policy { ancestors }))];
-    Some(Contribution { problems: findings.into_problems(), statuses, ..Contribution::default() })
+    Some(Contribution { problems, statuses, ..Contribution::default() })
 }
 
 fn condition(kind: CondKind, reason: &'static str, message: &'static str, failed: Option<Refusal>) -> Cond {

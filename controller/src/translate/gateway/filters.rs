@@ -3,6 +3,7 @@
 //! A filter is never skipped: what is not understood or not supported is an error, and the caller lets the rule (or the
 //! backend's share of it) answer 500.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use genkan_routing::model::Filter;
@@ -16,6 +17,7 @@ use http::{HeaderName, HeaderValue};
 use super::cors::{self, CorsError};
 use super::external_auth;
 use super::filter_spec::{ExtensionSpec, FilterSpec, HeaderSpec, MirrorSpec, PathSpec, RedirectSpec, RewriteSpec};
+use super::findings::Findings;
 use super::policy;
 use super::reason::{INCOMPATIBLE_FILTERS, UNSUPPORTED_VALUE};
 use crate::resources::Kind;
@@ -50,6 +52,9 @@ pub(crate) enum FilterError {
     /// A header that can't be changed so.
     #[error("{0:?} is not valid as {1} of a header")]
     Header(String, &'static str),
+    /// The API calls such a filter invalid.
+    #[error("several actions change the header {0}")]
+    HeaderTwice(HeaderName),
     /// A hostname that is none.
     #[error("{0:?} is not a hostname")]
     Hostname(String),
@@ -189,18 +194,36 @@ fn parse_headers(spec: &HeaderSpec<'_>) -> Result<HeaderOps, FilterError> {
         let mut fields: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(list.len());
         for (text, content) in list {
             let name = name(text)?;
-            // Of entries with one name only the first counts (`HTTPHeader.name`).
+            // Of entries of one list with one name only the first counts (`HTTPHeader.name`).
             if !fields.iter().any(|(present, _)| *present == name) {
                 fields.push((name, value(content)?));
             }
         }
         Ok(fields)
     };
-    Ok(HeaderOps {
-        remove: spec.remove.iter().map(|text| name(text)).collect::<Result<_, _>>()?,
-        set: fields(&spec.set)?,
-        add: fields(&spec.add)?,
-    })
+    let remove: Vec<_> = spec.remove.iter().map(|text| name(text)).collect::<Result<_, _>>()?;
+    let ops = HeaderOps { remove, set: fields(&spec.set)?, add: fields(&spec.add)? };
+    let mut changed = ops.set.iter().chain(&ops.add).map(|(name, _)| name).chain(&ops.remove);
+    let mut seen = BTreeSet::new();
+    match changed.find(|name| !seen.insert(name.as_str())) {
+        Some(name) => Err(FilterError::HeaderTwice(name.clone())),
+        None => Ok(ops),
+    }
+}
+
+/// Tells of entries that do not count, as an earlier one of the same list has the name. `field`: whose filters they are.
+pub(crate) fn tell_repeated(specs: &[FilterSpec<'_>], field: &str, findings: &mut Findings) {
+    for (index, spec) in specs.iter().enumerate() {
+        let (FilterSpec::RequestHeaders(headers) | FilterSpec::ResponseHeaders(headers)) = spec else { continue };
+        for list in [&headers.set, &headers.add] {
+            let mut seen = BTreeSet::new();
+            for (name, _) in list.iter().filter(|(name, _)| !seen.insert(name.to_ascii_lowercase())) {
+                let message = format!("the header {name} is there twice; only the first entry counts");
+                let mend = "write several values in one entry, with commas";
+                findings.warning(format!("{field}.filters[{index}]"), UNSUPPORTED_VALUE, message, mend);
+            }
+        }
+    }
 }
 
 fn parse_rewrite(spec: &RewriteSpec<'_>, place: Place) -> Result<Rewrite, FilterError> {
@@ -339,6 +362,18 @@ mod tests {
         let ops = parse_headers(&spec).unwrap();
         let set: Vec<_> = ops.set.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         assert_eq!(set, [("x-a", "1"), ("x-b", "3")]);
+    }
+
+    #[test]
+    fn one_header_has_one_action() {
+        let remove = &["x-a".to_owned()];
+        for spec in [
+            HeaderSpec { set: vec![("X-A", "1")], remove, ..HeaderSpec::default() },
+            HeaderSpec { set: vec![("X-A", "1")], add: vec![("x-a", "2")], ..HeaderSpec::default() },
+            HeaderSpec { add: vec![("X-A", "1")], remove, ..HeaderSpec::default() },
+        ] {
+            assert!(matches!(parse_headers(&spec), Err(FilterError::HeaderTwice(_))));
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::parent::ParentKey;
 use super::protocol::ListenerProtocol;
 use super::rank::RouteAge;
 use super::reason::{GATEWAY_CLASS_NOT_FOUND, INVALID_PARAMETERS, NO_VALID_CA_CERTIFICATE, UNSUPPORTED_ADDRESS};
+use super::unused;
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::translate::assembly::Contribution;
 use crate::translate::memo::Output;
@@ -163,6 +164,7 @@ pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Gateway
                 outcome.listeners = listener::read_all(&owner, specs, &frontend, reader, &mut findings);
                 outcome.client = client_certificate::read(name, gateway, reader, &mut findings);
                 listener::find_conflicts(&mut outcome.listeners, &mut findings);
+                unused::check(gateway, &outcome, reader.settings().record_addresses, &mut findings);
             }
         }
     }

@@ -66,7 +66,8 @@ pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<SetOutc
             let message = format!("Gateway {parent} does not exist; the listeners are not served");
             findings.error("spec.parentRef", NO_MATCHING_PARENT, message, "create the Gateway, or name another");
         }
-        Some(gateway) if !gateways::is_ours(gateway, reader) => return None,
+        // Nothing is said about it, and it may be ours later.
+        Some(gateway) if !gateways::is_ours(gateway, reader) => {}
         Some(gateway) => {
             allowed = is_allowed(gateway, &parent, &name.namespace, reader);
             if allowed {

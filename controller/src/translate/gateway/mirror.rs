@@ -25,8 +25,8 @@ pub(crate) struct Mirrors {
     pub(crate) clusters: Vec<ClusterWant>,
     /// The first reason of the route's `ResolvedRefs`, when it is false.
     pub(crate) unresolved: Option<&'static str>,
-    /// Why a reference is sound and leads nowhere all the same.
-    pub(crate) broken: Option<&'static str>,
+    /// Whether a reference is sound and leads nowhere all the same.
+    pub(crate) broken: bool,
 }
 
 /// Resolves the mirrors among the filters of a rule whose field is `field`.
@@ -52,7 +52,7 @@ pub(crate) fn resolve_all(
             Err(invalid) => {
                 match invalid.unresolved {
                     Some(reason) => mirrors.unresolved = mirrors.unresolved.or(Some(reason)),
-                    None => mirrors.broken = mirrors.broken.or(Some(invalid.reason)),
+                    None => mirrors.broken = true,
                 }
                 let message = format!("{}; nothing is mirrored there", invalid.message);
                 findings.error(field, invalid.reason, message, invalid.mend);

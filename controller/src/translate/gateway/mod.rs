@@ -30,6 +30,7 @@ mod addresses;
 mod addressing;
 mod affinity;
 mod allowed;
+mod ancestors;
 mod attach;
 mod attached;
 mod backend;
@@ -58,6 +59,7 @@ mod listener_policy;
 mod listener_sets;
 mod matches;
 mod mirror;
+mod notes;
 mod parameters;
 mod parent;
 mod policy;
@@ -77,9 +79,11 @@ mod streams;
 mod target_ports;
 mod timing;
 pub(super) mod traffic_policy;
+mod unused;
 mod users;
 mod variants;
 mod x_backend;
+mod x_backend_status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -108,6 +112,7 @@ use self::stream_route::StreamRouteOutcome;
 use self::streams::Streams;
 use self::traffic_policy::TrafficPolicies;
 use self::users::Users;
+use self::x_backend_status::XBackends;
 use super::assembly::{Batch, Contribution};
 use super::memo::{Changed, Memo};
 use super::reader::{Dependency, Dirty};
@@ -141,6 +146,7 @@ pub struct GatewayFrontEnd {
     backend_tls_policies: BackendTlsPolicies,
     policies: RoutePolicies,
     listener_policies: ListenerPolicies,
+    x_backends: XBackends,
     attached: Attached,
     statuses: BTreeMap<ParentKey, Arc<Contribution>>,
 }
@@ -176,8 +182,9 @@ impl GatewayFrontEnd {
         self.listener_policies.update_statuses(world, &self.parents, dirty, batch);
         self.hosts.refresh(|name| self.routes.get(name), batch);
         self.policies.update_statuses(world, &self.parents, dirty, batch);
-        self.traffic_policies.update(world, first, dirty, batch);
+        self.traffic_policies.update(world, &self.users, first, dirty, batch);
         self.backend_tls_policies.update(world, &self.users, first, dirty, batch);
+        self.x_backends.update(world, &self.users, first, dirty, batch);
     }
 
     /// Whether any unit read this.
@@ -191,6 +198,7 @@ impl GatewayFrontEnd {
             || self.stream_routes.is_read(dependency)
             || self.backend_tls_policies.is_read(dependency)
             || self.listener_policies.is_read(dependency)
+            || self.x_backends.is_read(dependency)
     }
 
     /// What the Gateways listen on. A listener that did not change keeps its pointer.
@@ -413,6 +421,8 @@ impl GatewayFrontEnd {
         let mut keys = self.attached.take_touched();
         if anything {
             keys.extend(self.statuses.keys().chain(self.parents.keys()).cloned());
+            // Those without a Gateway are nobody's parents.
+            keys.extend(self.sets.units().cloned().map(ParentKey::ListenerSet));
         }
         if keys.is_empty() {
             return;
@@ -436,12 +446,16 @@ impl GatewayFrontEnd {
 
     /// The status of what has listeners.
     fn status(&self, key: &ParentKey) -> Option<(Key, Wanted)> {
-        let parent = self.parents.get(key)?;
         let (kind, gateway) = match key {
             ParentKey::Gateway(name) => (Kind::Gateway, name),
             ParentKey::ListenerSet(name) => (Kind::ListenerSet, &self.sets.get(name)?.gateway),
         };
         let object = Key { kind, name: key.name().clone() };
+        let Some(parent) = self.parents.get(key) else {
+            let is_orphan = kind == Kind::ListenerSet && self.gateways.get(gateway).is_none();
+            return is_orphan
+                .then(|| (object, gateway_status::withdrawn("the Gateway does not exist; nothing is served")));
+        };
         let (outcome, addressing) = (self.gateways.get(gateway)?, self.plan.gateways.get(gateway)?);
         let set = match key {
             ParentKey::Gateway(_) => None,
@@ -451,11 +465,13 @@ impl GatewayFrontEnd {
         let conflicts = self.ports.iter().flat_map(|ports| &ports.problems);
         let reference = object.object_ref();
         let is_about = |problem: &&Problem| problem.origin.object == reference;
-        let problems: Vec<_> = told.problems.iter().chain(conflicts.filter(is_about)).collect();
-        let known = Known { key, outcome, parent, attached: &self.attached, addressing, problems: &problems };
+        let problems: Vec<_> = told.problems.iter().chain(conflicts).filter(is_about).collect();
+        let of_gateway = &outcome.contribution.problems;
+        let (attached, problems) = (&self.attached, &problems);
+        let known = Known { key, outcome, parent, attached, addressing, problems, of_gateway };
         let wanted = match set {
-            Some(set) => Wanted::ListenerSet(gateway_status::of_set(&known, set)?),
-            None => Wanted::Gateway(gateway_status::status(&known, self.attached_sets(gateway))?),
+            Some(set) => gateway_status::of_set(&known, set),
+            None => gateway_status::status(&known, self.attached_sets(gateway))?,
         };
         Some((object, wanted))
     }

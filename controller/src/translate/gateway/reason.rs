@@ -12,6 +12,8 @@ pub(crate) const NO_CONFLICTS: &str = "NoConflicts";
 pub(crate) const SUPPORTED_VERSION: &str = "SupportedVersion";
 /// Gateway `Accepted`: some listener can't be served; true unless none can.
 pub(crate) const LISTENERS_NOT_VALID: &str = "ListenersNotValid";
+/// Gateway `ResolvedRefs`: the one of a listener is false.
+pub(crate) const LISTENERS_NOT_RESOLVED: &str = "ListenersNotResolved";
 /// Gateway `InsecureFrontendValidationMode` is true.
 pub(crate) const CONFIGURATION_CHANGED: &str = "ConfigurationChanged";
 /// Route `Accepted`: the parent is not accepted itself.
@@ -21,7 +23,9 @@ pub(crate) const PENDING: &str = "Pending";
 pub(crate) const NOT_ALLOWED: &str = "NotAllowed";
 /// ListenerSet `Accepted`: the Gateway is not accepted itself.
 pub(crate) const PARENT_NOT_ACCEPTED: &str = "ParentNotAccepted";
-/// Listener `Accepted`: the protocol is not served.
+/// ListenerSet `Programmed`: the Gateway is not programmed itself.
+pub(crate) const PARENT_NOT_PROGRAMMED: &str = "ParentNotProgrammed";
+/// Listener `Accepted`, route `ResolvedRefs`: the protocol is not served, or not spoken.
 pub(crate) const UNSUPPORTED_PROTOCOL: &str = "UnsupportedProtocol";
 /// Listener `Conflicted`: another listener has the port with another protocol.
 pub(crate) const PROTOCOL_CONFLICT: &str = "ProtocolConflict";

@@ -44,6 +44,8 @@ pub(crate) struct RouteOutcome {
     pub(crate) gateways: BTreeSet<NamespacedName>,
     /// What policies do there.
     pub(crate) acts: Acts,
+    /// Backends that get nothing of it, as what they ask for can't be done.
+    pub(crate) idle: BTreeSet<Key>,
     /// Rules, clusters and problems.
     pub(crate) contribution: Arc<Contribution>,
 }
@@ -137,7 +139,10 @@ pub(crate) fn read(key: &Key, surroundings: &Surroundings<'_>, reader: &Reader<'
     check_parents(&spec, &mut findings);
     let candidate = Candidate { kind: spec.kind, name: &key.name, hostnames: spec.hostnames, parents: &spec.parents };
     let mut parents = attach::attach(&candidate, surroundings.parents, reader, &mut findings);
-    let hosts = hosts(&parents);
+    let unreadable = reader.unreadable(key);
+    // Of a route that was never readable nothing but its parents is known.
+    let is_known = unreadable.is_none_or(|unreadable| unreadable.served);
+    let hosts = if is_known { hosts(&parents) } else { BTreeSet::new() };
     yield_to_winners(&mut parents, surroundings.winner, &mut findings);
     let name = &key.name;
     let age = RouteAge::new(spec.created.map(|time| time.0), spec.kind.as_str(), &name.namespace, &name.name);
@@ -145,8 +150,9 @@ pub(crate) fn read(key: &Key, surroundings: &Surroundings<'_>, reader: &Reader<'
     let gateways = known.map(|parent| parent.gateway.clone()).collect();
     let mut outcome = RouteOutcome { parents, age, hosts, gateways, ..RouteOutcome::default() };
     let mut contribution = Contribution::default();
-    let mut faults = Faults { rules: spec.rules.len(), ..Faults::default() };
-    if !outcome.parents.is_empty() {
+    let why = unreadable.map(|unreadable| unreadable.why.clone());
+    let mut faults = Faults { rules: spec.rules.len(), unreadable: why, ..Faults::default() };
+    if !outcome.parents.is_empty() && is_known {
         let (matches, drafts) = read_rules(&spec, key, &outcome.age, &mut faults, reader, &mut findings);
         let making = Making { route: key, uid: spec.uid, matches, drafts, policies: surroundings.policies };
         let places = places(&outcome, surroundings);
@@ -159,9 +165,9 @@ pub(crate) fn read(key: &Key, surroundings: &Surroundings<'_>, reader: &Reader<'
         }
     }
     contribution.problems = findings.into_problems();
-    let parents = route_status::parents(&outcome.parents, &faults, &contribution.problems);
+    let parents = route_status::parents(&mut outcome.parents, &faults, &contribution.problems);
     contribution.statuses = vec![(key.clone(), Arc::new(Wanted::Route { parents }))];
-    outcome.contribution = Arc::new(contribution);
+    (outcome.contribution, outcome.idle) = (Arc::new(contribution), faults.idle);
     Some(outcome)
 }
 

@@ -166,8 +166,10 @@ impl RuleContext<'_> {
                 .filter_map(|(at, spec)| Some(grpc(at, grpc_match::parse(spec, &id, &field(at), findings)?)))
                 .collect(),
         };
-        if found.len() < self.spec.matches.len() {
-            faults.breaks(self.index, UNSUPPORTED_VALUE);
+        match found.len() {
+            0 => faults.breaks(self.index, UNSUPPORTED_VALUE),
+            sound if sound < self.spec.matches.len() => faults.lessens(self.index),
+            _ => {}
         }
         found
     }
@@ -178,17 +180,21 @@ impl RuleContext<'_> {
         let prefix = spec.matches.are_prefixes();
         let mut resolved = backend::resolve_all(&spec.backends, kind, route, prefix, &self.field, reader, findings);
         faults.unresolved = faults.unresolved.or(resolved.unresolved);
-        if let Some(reason) = resolved.broken {
-            faults.breaks(self.index, reason);
+        match resolved.broken {
+            Some(reason) if resolved.are_all_invalid() => faults.breaks(self.index, reason),
+            Some(_) => faults.lessens(self.index),
+            None => {}
         }
+        faults.idle.extend(resolved.idle.drain(..));
         let labels = self.labels(&resolved);
         self.check_backends(&mut resolved, findings);
+        filters::tell_repeated(&spec.filters, &self.field, findings);
         let filters = match filters::parse_all(&spec.filters, Place::Rule { prefix }) {
             Ok(mut filters) => {
                 let mirrors = mirror::resolve_all(&spec.filters, kind, route, &self.field, reader, findings);
                 faults.unresolved = faults.unresolved.or(mirrors.unresolved);
-                if let Some(reason) = mirrors.broken {
-                    faults.breaks(self.index, reason);
+                if mirrors.broken {
+                    faults.lessens(self.index);
                 }
                 filters.extend(mirrors.filters);
                 resolved.clusters.extend(mirrors.clusters);

@@ -21,7 +21,7 @@ use super::route_status::{self, Faults};
 use super::status::Wanted;
 use super::streams::{Place, SlotKey};
 use super::traffic_policy::{self, TrafficPolicy};
-use super::users::Use;
+use super::users::{self, Use};
 use crate::resources::{BackendReference, Key, Kind, NamespacedName, Resources, StreamRoute, StreamRule};
 use crate::translate::assembly::{ClusterWant, Contribution};
 use crate::translate::cluster::{ClusterSpec, Shown, Usage};
@@ -88,7 +88,7 @@ pub(crate) fn read(
         let message = "no Gateway is a default one; the route is attached to its parentRefs only";
         findings.warning("spec.useDefaultGateways", UNSUPPORTED_VALUE, message, "name the Gateway in parentRefs");
     }
-    let outcomes = attach::attach(&candidate, parents, reader, &mut findings);
+    let mut outcomes = attach::attach(&candidate, parents, reader, &mut findings);
     let created = route.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let age = RouteAge::new(created, kind.as_str(), &key.name.namespace, &key.name.name);
     let sources = sources(&outcomes, parents, &mut findings);
@@ -99,7 +99,7 @@ pub(crate) fn read(
         resolved.read(&route.spec.rules, kind, key, reader, &mut findings);
     }
     let problems = findings.into_problems();
-    let parents = route_status::parents(&outcomes, &resolved.faults, &problems);
+    let parents = route_status::parents(&mut outcomes, &resolved.faults, &problems);
     let uses = resolved.uses(&sources);
     let streams: Vec<_> = resolved.streams(Origin::new(key.object_ref(), "spec.rules[0]")).collect();
     let stream_of =
@@ -223,6 +223,8 @@ struct Resolved {
     forms: Vec<(Form, Vec<StreamBackend>)>,
     clusters: Vec<ClusterWant>,
     faults: Faults,
+    /// The first reason why a backend gets nothing though its reference is sound.
+    broken: Option<&'static str>,
 }
 
 impl Resolved {
@@ -233,6 +235,14 @@ impl Resolved {
         for (index, reference) in references.iter().enumerate() {
             let field = format!("spec.rules[0].backendRefs[{index}]");
             self.read_reference(reference, kind, key, &field, reader, findings);
+        }
+        let is_dead = |backend: &StreamBackend| matches!(backend.target, Target::Invalid { .. });
+        match self.broken {
+            Some(reason) if self.forms.iter().all(|(_, backends)| backends.iter().all(is_dead)) => {
+                self.faults.breaks(0, reason);
+            }
+            Some(_) => self.faults.lessens(0),
+            None => {}
         }
         if references.iter().all(|reference| reference.weight == Some(0)) {
             let all = if kind == RouteKind::Udp { "datagrams are dropped" } else { "connections are closed" };
@@ -259,7 +269,7 @@ impl Resolved {
         let resolved = backend::check_weight(weight)
             .and_then(|()| backend::resolve(Reference::from(reference), kind, &key.name, reader));
         let weight = u32::try_from(weight).unwrap_or(1);
-        let Self { forms, clusters, faults } = self;
+        let Self { forms, clusters, faults, broken } = self;
         let mut refuse = |invalid: Invalid| {
             let share = match kind {
                 RouteKind::Udp => "its share of datagrams is dropped",
@@ -267,7 +277,7 @@ impl Resolved {
             };
             match invalid.unresolved {
                 Some(reason) => faults.unresolved = faults.unresolved.or(Some(reason)),
-                None => faults.breaks(0, invalid.reason),
+                None => *broken = broken.or(Some(invalid.reason)),
             }
             findings.error(field, invalid.reason, format!("{}; {share}", invalid.message), invalid.mend);
             Target::Invalid { reason: invalid.message }
@@ -310,16 +320,16 @@ impl Resolved {
         })
     }
 
-    /// Which Services get what TLS carried, through which Gateways.
+    /// Which Services get what TLS carried, and which XBackends anything, through which Gateways.
     fn uses(&self, sources: &BTreeMap<Place, Source>) -> BTreeSet<Use> {
-        let opened = sources.values().filter(|source| matches!(source.form, Form::Opened(_)));
-        let gateways: BTreeSet<_> = opened.map(|source| &source.gateway).collect();
-        let wanted = self.clusters.iter().filter(|want| want.spec.usage == Usage::Opened);
-        let services: BTreeSet<_> = wanted.filter_map(|want| want.spec.service_name()).collect();
-        services
-            .iter()
-            .flat_map(|service| gateways.iter().map(|gateway| (service.clone(), (*gateway).clone())))
-            .collect()
+        let mut uses = BTreeSet::new();
+        for source in sources.values() {
+            let opened = matches!(source.form, Form::Opened(_));
+            let counts = |spec: &ClusterSpec| spec.external.is_some() || (opened && spec.usage == Usage::Opened);
+            let wanted = self.clusters.iter().map(|want| &want.spec).filter(|spec| counts(spec));
+            uses.extend(wanted.map(|spec| (users::backend(spec), source.gateway.clone())));
+        }
+        uses
     }
 }
 

@@ -9,6 +9,9 @@ use genkan_routing::policy::timeouts::Timeouts;
 use super::findings::Findings;
 use super::reason::UNSUPPORTED_VALUE;
 
+/// As good as no time-out, and what every timer takes.
+const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The time-outs of a rule. A value that is not understood is reported and falls back to the default.
 pub(crate) fn timeouts(spec: Option<&HttpRouteRulesTimeouts>, field: &str, findings: &mut Findings) -> Timeouts {
     let mut timeouts = Timeouts::default();
@@ -20,6 +23,13 @@ pub(crate) fn timeouts(spec: Option<&HttpRouteRulesTimeouts>, field: &str, findi
     {
         let message = "backendRequest is longer than request, which ends the request first";
         findings.warning(format!("{field}.backendRequest"), UNSUPPORTED_VALUE, message, "make it shorter than request");
+    }
+    let is_none = |text: Option<&String>| text.is_some_and(|text| is_zero(text));
+    // Who wants no limit of the whole wants none between two reads.
+    if timeouts.backend_request.max(timeouts.request).is_none()
+        && (is_none(spec.request.as_ref()) || is_none(spec.backend_request.as_ref()))
+    {
+        timeouts.read = NO_LIMIT;
     }
     outlast(&mut timeouts);
     timeouts
@@ -82,6 +92,11 @@ pub(crate) fn duration(text: Option<&String>, field: &str, findings: &mut Findin
     }
 }
 
+/// Whether a text says that there is no time at all.
+pub(crate) fn is_zero(text: &str) -> bool {
+    parse_duration(text) == Ok(None)
+}
+
 /// A duration of GEP-2257; zero turns a time-out off.
 pub(crate) fn parse_duration(text: &str) -> Result<Option<Duration>, String> {
     let duration: gateway_api::Duration = text.parse().map_err(|_| format!("{text:?} is not a duration"))?;
@@ -116,7 +131,12 @@ mod tests {
 
     #[test]
     fn zero_is_no_timeout() {
-        assert_eq!(timeouts_of(Some("0s"), Some("0h")), (Timeouts::default(), 0));
+        let none = Timeouts { read: NO_LIMIT, ..Timeouts::default() };
+        assert_eq!(timeouts_of(Some("0s"), Some("0h")), (none.clone(), 0));
+        assert_eq!(timeouts_of(Some("0s"), None), (none, 0));
+        // Where one of them is a limit, that is the limit.
+        let (timeouts, problems) = timeouts_of(Some("0s"), Some("5s"));
+        assert_eq!((timeouts.request, timeouts.read, problems), (None, Timeouts::default().read, 0));
     }
 
     #[test]

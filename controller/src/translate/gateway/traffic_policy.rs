@@ -13,9 +13,13 @@ use genkan_routing::policy::affinity::Affinity;
 use genkan_routing::policy::retry_budget::RetryBudget;
 
 use super::affinity::{self, SessionOwner, SessionSpec};
+use super::ancestors::Ancestors;
 use super::findings::Findings;
+use super::gateways::Refusal;
 use super::reason::{CONFLICTED, INVALID, TARGET_NOT_FOUND, UNSUPPORTED_VALUE};
+use super::status::Wanted;
 use super::timing;
+use super::users::Users;
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::translate::assembly::{Batch, Contribution};
 use crate::translate::memo::Memo;
@@ -37,7 +41,7 @@ pub(crate) struct TrafficPolicies(Memo<NamespacedName, Contribution>);
 
 impl TrafficPolicies {
     /// Redoes the units that `dirty` meets (all of them when `first`), and adds their changes to `batch`.
-    pub(crate) fn update(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) {
+    pub(crate) fn update(&mut self, world: &World<'_>, users: &Users, first: bool, dirty: &Dirty, batch: &mut Batch) {
         let mut names = self.0.stale(dirty);
         names.extend(super::changed_objects(dirty).filter_map(|key| {
             let is_policy = key.kind == Kind::XBackendTrafficPolicy;
@@ -48,7 +52,7 @@ impl TrafficPolicies {
         }
         for name in names {
             batch.push(self.0.refresh(&name, world.reader(), |reader| {
-                reader.is_watched(&name.namespace).then(|| read(&name, reader)).flatten()
+                reader.is_watched(&name.namespace).then(|| read(&name, users, reader)).flatten()
             }));
         }
     }
@@ -67,15 +71,25 @@ pub(crate) fn of_service(service: &NamespacedName, reader: &Reader<'_>) -> Traff
     }
 }
 
-/// Tells what of a policy does not act; `None` when it does not exist.
-fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Contribution> {
+/// Says what became of a policy; `None` when it does not exist.
+fn read(name: &NamespacedName, users: &Users, reader: &Reader<'_>) -> Option<Contribution> {
     let policy = reader.x_backend_traffic_policy(name)?;
     let mut findings = findings(name);
     parse(name, policy, &mut findings);
+    let mut ancestors = Ancestors::default();
     for (index, target) in policy.spec.target_refs.iter().enumerate() {
-        check_target(name, target, &format!("spec.targetRefs[{index}]"), reader, &mut findings);
+        let idle = check_target(name, target, &format!("spec.targetRefs[{index}]"), reader, &mut findings);
+        if is_service(target) {
+            let service = NamespacedName::new(name.namespace.clone(), target.name.as_str());
+            ancestors.add(users.of(&Key { kind: Kind::Service, name: service }, reader), idle.as_ref());
+        }
     }
-    Some(Contribution { problems: findings.into_problems(), ..Contribution::default() })
+    ancestors.check(&mut findings);
+    let problems = findings.into_problems();
+    let ancestors = ancestors.status(None, &problems.iter().collect::<Vec<_>>(), &[]);
+    let key = Key { kind: Kind::XBackendTrafficPolicy, name: name.clone() };
+    let statuses = vec![(key, Arc::new(Wanted::Policy { ancestors }))];
+    Some(Contribution { problems, statuses, ..Contribution::default() })
 }
 
 fn findings(name: &NamespacedName) -> Findings {
@@ -102,26 +116,29 @@ fn is_service(target: &XBackendTrafficPolicyTargetRefs) -> bool {
     target.group.is_empty() && target.kind == "Service"
 }
 
+/// Why the policy does not act on what it targets.
 fn check_target(
     name: &NamespacedName,
     target: &XBackendTrafficPolicyTargetRefs,
     field: &str,
     reader: &Reader<'_>,
     findings: &mut Findings,
-) {
+) -> Option<Refusal> {
+    let mut refuse = |reason, message: String, mend: &str| {
+        findings.error(field, reason, message.clone(), mend);
+        Some(Refusal { reason, message })
+    };
     if !is_service(target) {
         let message = format!("the policy does not act on {} {}", target.kind, target.name);
-        return findings.error(field, INVALID, message, "name a Service");
+        return refuse(INVALID, message, "name a Service");
     }
     let service = NamespacedName::new(name.namespace.clone(), target.name.as_str());
     if reader.service(&service).is_none() {
-        let message = format!("Service {service} does not exist");
-        return findings.error(field, TARGET_NOT_FOUND, message, "create it, or name another");
+        return refuse(TARGET_NOT_FOUND, format!("Service {service} does not exist"), "create it, or name another");
     }
-    if let Some((winner, _)) = acting(&service, reader).filter(|(winner, _)| *winner != name) {
-        let message = format!("XBackendTrafficPolicy {winner} is older and acts on Service {service} instead");
-        findings.error(field, CONFLICTED, message, "join both into one policy");
-    }
+    let (winner, _) = acting(&service, reader).filter(|(winner, _)| *winner != name)?;
+    let message = format!("XBackendTrafficPolicy {winner} is older and acts on Service {service} instead");
+    refuse(CONFLICTED, message, "join both into one policy")
 }
 
 fn parse(name: &NamespacedName, policy: &XBackendTrafficPolicy, findings: &mut Findings) -> TrafficPolicy {
@@ -164,7 +181,13 @@ fn budget(spec: &XBackendTrafficPolicyRetryConstraint, findings: &mut Findings) 
 }
 
 fn interval(text: Option<&String>, part: &str, findings: &mut Findings) -> Option<Duration> {
-    timing::duration(text, &format!("spec.retryConstraint.{part}.interval"), findings)
+    let field = format!("spec.retryConstraint.{part}.interval");
+    let interval = timing::duration(text, &field, findings);
+    if interval.is_none() && text.is_some_and(|text| timing::is_zero(text)) {
+        let message = "nothing can be counted in no time; the default is used";
+        findings.warning(field, UNSUPPORTED_VALUE, message, "write 1s or more");
+    }
+    interval
 }
 
 fn bad(field: &str, message: String, mend: &str, findings: &mut Findings) {

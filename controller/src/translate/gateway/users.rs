@@ -1,27 +1,28 @@
-//! Users: through which Gateways a Service gets requests, or what TLS carried that ended there. Counted as routes come and go, never by looking at all of
-//! them.
+//! Users: through which Gateways a Service or an XBackend gets requests, or what TLS carried that ended there. Counted as
+//! routes come and go, never by looking at all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::route::RouteOutcome;
-use crate::resources::NamespacedName;
+use crate::resources::{Key, Kind, NamespacedName};
+use crate::translate::cluster::ClusterSpec;
 use crate::translate::reader::{Dependency, Dirty, Reader};
 
-/// A Service and a Gateway through which it gets something.
-pub(crate) type Use = (NamespacedName, NamespacedName);
+/// A Service or an XBackend, and a Gateway through which it gets something.
+pub(crate) type Use = (Key, NamespacedName);
 
-/// By Service: its Gateways, and how many routes of each lead there.
+/// By Service or XBackend: its Gateways, and how many routes of each lead there.
 #[derive(Debug, Default)]
-pub(crate) struct Users(BTreeMap<NamespacedName, BTreeMap<NamespacedName, usize>>);
+pub(crate) struct Users(BTreeMap<Key, BTreeMap<NamespacedName, usize>>);
 
 impl Users {
-    /// The Gateways through which a Service gets requests.
-    pub(crate) fn of(&self, service: &NamespacedName, reader: &Reader<'_>) -> impl Iterator<Item = &NamespacedName> {
+    /// The Gateways through which a Service or an XBackend gets requests.
+    pub(crate) fn of(&self, service: &Key, reader: &Reader<'_>) -> impl Iterator<Item = &NamespacedName> {
         reader.note(Dependency::Users(service.clone()));
         self.0.get(service).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// Follows the change of a route. Services that got or lost a Gateway become dirty.
+    /// Follows the change of a route. What got or lost a Gateway becomes dirty.
     pub(crate) fn route_changed(&mut self, old: &BTreeSet<Use>, new: &BTreeSet<Use>, dirty: &mut Dirty) {
         for (service, gateway) in new.difference(old) {
             let count = self.0.entry(service.clone()).or_default().entry(gateway.clone()).or_default();
@@ -45,11 +46,17 @@ impl Users {
     }
 }
 
-/// Which Services get requests of a route, and through which Gateways.
+/// What gets requests of a route, and through which Gateways.
 pub(crate) fn uses(route: Option<&RouteOutcome>) -> BTreeSet<Use> {
     let Some(route) = route else { return BTreeSet::new() };
-    let services: BTreeSet<_> =
-        route.contribution.clusters.iter().filter_map(|want| want.spec.service_name()).collect();
-    let pairs = |service: NamespacedName| route.gateways.iter().map(move |gateway| (service.clone(), gateway.clone()));
-    services.into_iter().flat_map(pairs).collect()
+    let wanted = route.contribution.clusters.iter().map(|want| backend(&want.spec));
+    let backends: BTreeSet<_> = wanted.chain(route.idle.iter().cloned()).collect();
+    let pairs = |backend: Key| route.gateways.iter().map(move |gateway| (backend.clone(), gateway.clone()));
+    backends.into_iter().flat_map(pairs).collect()
+}
+
+/// What a cluster leads to.
+pub(crate) fn backend(spec: &ClusterSpec) -> Key {
+    let kind = if spec.external.is_some() { Kind::XBackend } else { Kind::Service };
+    Key { kind, name: NamespacedName::new(spec.service.namespace.clone(), spec.service.name.clone()) }
 }

@@ -10,9 +10,9 @@ use genkan_routing::model::{HttpVersion, UpstreamTls, Verify};
 use genkan_routing::name::Hostname;
 
 use super::allowed::RouteKind;
-use super::backend::Invalid;
+use super::backend::{Invalid, Reference};
 use super::reason::{BACKEND_NOT_FOUND, INVALID, UNSUPPORTED_PROTOCOL, UNSUPPORTED_VALUE};
-use crate::resources::{NamespacedName, XBackend, XBackendSpec, XBackendTls};
+use crate::resources::{Key, Kind, NamespacedName, XBackend, XBackendSpec, XBackendTls};
 use crate::translate::cluster::{ClusterSpec, Transport, Usage};
 use crate::translate::reader::Reader;
 
@@ -20,6 +20,16 @@ use crate::translate::reader::Reader;
 pub(super) const GROUP: &str = "gateway.networking.x-k8s.io";
 /// The kind.
 pub(super) const KIND: &str = "XBackend";
+
+/// The XBackend that a reference of a route names, if it names one.
+pub(super) fn named(reference: &Reference<'_>, route: &NamespacedName) -> Option<Key> {
+    if (reference.group, reference.kind) != (Some(GROUP), Some(KIND)) {
+        return None;
+    }
+    let namespace = reference.namespace.filter(|namespace| !namespace.is_empty());
+    let namespace = namespace.map_or_else(|| route.namespace.clone(), Arc::from);
+    Some(Key { kind: Kind::XBackend, name: NamespacedName::new(namespace, reference.name) })
+}
 
 /// The cluster of a backend that is referred to with this port, or with none.
 pub(super) fn resolve(
@@ -42,6 +52,13 @@ pub(super) fn resolve(
         external: Some(external),
         ..ClusterSpec::new(name.namespace.clone(), name.name.clone(), number.to_string())
     })
+}
+
+/// Whether any route could use a backend.
+pub(super) fn check(name: &NamespacedName, backend: &XBackend) -> Result<(), Invalid> {
+    number(name, backend, None)?;
+    hostname(name, &backend.spec)?;
+    backend.spec.tls.as_ref().map_or(Ok(None), |tls| tls_of(name, tls)).map(drop)
 }
 
 fn number(name: &NamespacedName, backend: &XBackend, wanted: Option<i32>) -> Result<u16, Invalid> {
