@@ -48,6 +48,23 @@ fn tls(genkan: &Genkan, name: &str) -> Option<TlsStream> {
 }
 
 #[test]
+fn a_port_that_somebody_gives_up_is_taken() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = taken.local_addr().unwrap();
+    let genkan = Genkan::serve(CLASS.trim_end_matches("---\n"));
+    let listener = format!("{{ name: tcp, port: {}, protocol: TCP }}", address.port());
+    let text = [gateway(&[listener]), service("tcp", &[tcp_echo("ours ")]), route("TCPRoute", "tcp", &[], "tcp")];
+    genkan.write("gate.yaml", &text.concat().replacen(CLASS, "", 1));
+    let told = || genkan.admin_get("/statuses").1.contains("can't be bound");
+    genkan.wait_until("the status tells that the port is taken", told);
+    drop(taken);
+    // Nothing else changes.
+    let ours = || TcpStream::connect(address).is_ok_and(|mut stream| hear(&mut stream, "ours ") == "ours ");
+    genkan.wait_until("the port is ours", ours);
+    genkan.wait_until("the status tells it", || !told());
+}
+
+#[test]
 fn connections_and_datagrams_go_where_their_routes_lead() {
     let (tcp, udp) = (free_address(), free_address());
     let (ours, theirs) = (Pair::new(&["opened.test"]), Pair::new(&["passed.test"]));

@@ -11,6 +11,7 @@ mod end;
 mod external_dns;
 mod flows;
 mod gateway_edits;
+mod gateway_status;
 mod gateways;
 mod leader;
 mod peers;
