@@ -26,6 +26,8 @@ pub struct Options {
     pub environment: Vec<(String, String)>,
     /// Whether to return before it is ready.
     pub unready: bool,
+    /// Whether to listen on every address, as without `--bind-address`.
+    pub everywhere: bool,
 }
 
 impl Options {
@@ -106,7 +108,8 @@ impl Genkan {
     fn start(command: &[&str], folder: TempDir, options: Options) -> Self {
         let (http, https, admin) = (free_address(), free_address(), free_address());
         let own = [["--bind-address", "127.0.0.1"], ["--workers", "2"]];
-        let given = |flag: &str| options.arguments.iter().any(|argument| argument == flag);
+        let everywhere = |flag: &str| options.everywhere && flag == "--bind-address";
+        let given = |flag: &str| everywhere(flag) || options.arguments.iter().any(|argument| argument == flag);
         let mut child = Command::new(binary())
             .args(command)
             .envs(options.environment.iter().map(|(name, value)| (name, value)))

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use genkan_e2e::genkan::free_address;
+use genkan_e2e::genkan::{Options, free_address};
 use genkan_e2e::http1::{self, Client};
 use genkan_e2e::manifests::service;
 use genkan_e2e::{Echo, Genkan};
@@ -93,4 +93,30 @@ fn what_changes_at_one_gateway_leaves_the_connections_of_another_alone() {
     genkan.write("manifests.yaml", &text(&[]));
     genkan.wait_until("the Gateway goes", || !answers((addresses[1], other).into()));
     assert_eq!(kept.get("a.test", "/").unwrap().status, 200);
+}
+
+#[test]
+fn at_the_address_of_a_gateway_nothing_else_is_served_also_without_bind_address() {
+    let (own, shared) = (Echo::start("own"), Echo::start("shared"));
+    let (addresses, port) = (pool(3), free_address().port());
+    let ingress = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: { name: shared }\n\
+                   spec: { defaultBackend: { service: { name: shared, port: { number: 80 } } } }\n---\n";
+    let text = |gateways: &str| {
+        let services = service("own", &[own.address()]) + &service("shared", &[shared.address()]);
+        class(addresses) + &services + ingress + gateways
+    };
+    let with = text(&gateway("own", addresses[0], &[port]));
+    let options = Options { everywhere: true, ..Options::default() };
+    let genkan = Genkan::serve_with(&[("manifests.yaml", &with)], options);
+    let at = |address: IpAddr| SocketAddr::from((address, genkan.http().port()));
+    assert_eq!(served((addresses[0], port).into()), "own");
+    assert_eq!(served(genkan.http()), "shared");
+    // An address of the pool that nobody has is one of the machine's.
+    assert_eq!(served(at(addresses[1])), "shared");
+    let refused = |address| Client::connect(at(address)).is_ok_and(|mut client| client.get("a.test", "/").is_err());
+    assert!(refused(addresses[0]));
+    // It is free again with the Gateway.
+    genkan.write("manifests.yaml", &text(""));
+    genkan.wait_until("the Gateway goes", || !refused(addresses[0]));
+    assert_eq!(served(at(addresses[0])), "shared");
 }
