@@ -86,6 +86,45 @@ fn requests_under_way_are_limited() {
 }
 
 #[test]
+fn requests_of_a_service_are_limited_whoever_sends_them() {
+    let echo = Echo::start("web");
+    let limit = |max: u32| {
+        policy(
+            "web",
+            "group: \"\", kind: Service, name: web",
+            &format!("defaults: {{ circuitBreaking: {{ maxRequests: {max} }} }}"),
+        )
+    };
+    let genkan = serve(&[echo.address()], &limit(1));
+    let mut busy = Client::connect(genkan.http()).unwrap();
+    busy.send("GET", "web.test", "/delay/600000", &[], b"").unwrap();
+    genkan.wait_until("the first request", || status(&genkan) == 503);
+    say(&genkan, &limit(2), "a higher limit", || status(&genkan) == 200);
+}
+
+#[test]
+fn endpoints_that_fail_are_passed_over() {
+    let (good, bad) = (Echo::start("good"), free_address());
+    let passive = |failures: u32| {
+        defaults(&format!(
+            "healthCheck: {{ passive: {{ failures: {failures}, time: 1h }} }}, retries: {{ attempts: 0 }}"
+        ))
+    };
+    let genkan = serve(&[good.address(), bad], &passive(3));
+    let failed = (0..20).filter(|_| status(&genkan) != 200).count();
+    assert_eq!(failed, 3);
+    let active = "healthCheck: { active: { type: HTTP, http: { path: /status/404 }, interval: 10ms } }";
+    say(&genkan, &defaults("retries: { attempts: 0 }"), "no check", || (0..4).any(|_| status(&genkan) != 200));
+    let asked = active.replace("/status/404", "/");
+    say(&genkan, &defaults(&format!("{asked}, retries: {{ attempts: 0 }}")), "checks", || {
+        (0..20).all(|_| status(&genkan) == 200)
+    });
+    // Where all are unhealthy none is passed over.
+    let requests = |genkan: &Genkan| (0..20).any(|_| status(genkan) != 200);
+    say(&genkan, &defaults(&format!("{active}, retries: {{ attempts: 0 }}")), "all fail", || requests(&genkan));
+}
+
+#[test]
 fn bodies_are_limited() {
     let echo = Echo::start("web");
     let genkan = serve(&[echo.address()], &defaults("bodySize: { max: \"10\" }"));

@@ -5,6 +5,7 @@
 
 mod attachment;
 mod gateway_parameters;
+mod health;
 mod ip_range;
 mod listener_policy;
 mod route_policy;
@@ -16,6 +17,10 @@ pub use self::attachment::{PolicyAncestor, PolicyAncestorStatus, PolicyCondition
 pub use self::gateway_parameters::{
     AddressMode, AddressPool, Addresses, ExternalTrafficPolicy, GatewayParameters, GatewayParametersSpec, ServiceKind,
     ServiceTemplate,
+};
+pub use self::health::{
+    ActiveHealthSettings, CircuitBreakingSettings, GrpcHealthSettings, HealthCheckSettings, HealthCheckType,
+    HttpHealthSettings, PassiveHealthSettings,
 };
 pub use self::ip_range::{IpRange, IpRangeError};
 pub use self::listener_policy::{

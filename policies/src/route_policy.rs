@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attachment::{PolicyStatus, PolicyTarget};
+use crate::health::{CircuitBreakingSettings, HealthCheckSettings};
 
 /// What is done with the requests of the targets. Of one field several policies may say something: first count overrides,
 /// those of a Gateway before those of a listener, ListenerSet, route, rule and Service; then defaults, those of a
@@ -86,6 +87,12 @@ pub struct RouteSettings {
     /// How an endpoint of a Service is chosen; in turn, without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_balancing: Option<LoadBalancingSettings>,
+    /// Which endpoints of a Service are passed over because they fail; none, without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheckSettings>,
+    /// How many requests a Service's endpoints may have under way; any number, without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaking: Option<CircuitBreakingSettings>,
     /// When a request is sent to another endpoint. What the route itself says in retry counts more than a default, and less
     /// than an override.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 /// How the health of a cluster's endpoints is known. When every endpoint fails none is passed over: what is wrong then
 /// is rather the check, or what all of them depend on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
     /// By what becomes of requests.
@@ -23,7 +23,7 @@ pub struct Health {
 }
 
 /// Passes over an endpoint for a while when requests to it fail one after the other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PassiveHealth {
     /// So many failures in a row, of all clients together.
@@ -38,7 +38,7 @@ pub struct PassiveHealth {
 }
 
 /// Asks every endpoint again and again. One that is new counts as healthy until it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActiveHealth {
     /// What is asked.
@@ -56,7 +56,7 @@ pub struct ActiveHealth {
 }
 
 /// What an endpoint is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Probe {
     /// For a connection. With TLS only the TCP connection is made.
@@ -71,7 +71,7 @@ pub enum Probe {
 }
 
 /// A `GET`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpProbe {
     /// The path, with a query.
@@ -86,7 +86,7 @@ pub struct HttpProbe {
 
 /// The most that a cluster's endpoints have to do at a time, in this process. What is over it is answered with 503 at
 /// once, so that a slow backend is not buried in what waits for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CircuitBreaker {
     /// Requests under way at all endpoints together; `None` is without limit.

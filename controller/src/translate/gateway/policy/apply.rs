@@ -75,12 +75,7 @@ pub(crate) fn apply(subject: Subject<'_>, levels: &[&Level], policies: &RoutePol
     set_timing(forward, subject.own, &said, noting);
     let said: Vec<_> = services.iter().map(|service| order(levels.iter().copied().chain(service))).collect();
     for (spec, said) in subject.clusters.iter_mut().zip(&said) {
-        if let Some(decided) = decide(said, Field::LoadBalancing) {
-            noting.decided(Field::LoadBalancing, &decided);
-            if let Value::LoadBalancing(balance) = decided.value {
-                spec.load_balance = balance.clone();
-            }
-        }
+        set_endpoints(spec, said, noting);
     }
     let owner = SessionOwner { id: subject.rule.id.as_str(), uid: subject.uid, path_of_match: true };
     let decided: Vec<_> = said.iter().map(|said| decide(said, Field::Affinity)).collect();
@@ -107,11 +102,31 @@ fn add_filters(rule: &mut Rule, said: &[Said<'_>], noting: &mut Noting<'_>) {
                 let reason = format!("RoutePolicy {}: {why}", decided.winner.policy);
                 filters.push(Filter::Deny(Deny { status: 503, reason }));
             }
-            Value::Timeouts(_) | Value::Affinity(_) | Value::LoadBalancing(_) | Value::Retries(_) => {}
+            Value::Timeouts(_)
+            | Value::Affinity(_)
+            | Value::LoadBalancing(_)
+            | Value::HealthCheck(_)
+            | Value::CircuitBreaking(_)
+            | Value::Retries(_) => {}
         }
     }
     if !filters.is_empty() {
         rule.filters = Filters::sorted(rule.filters.iter().cloned().chain(filters).collect());
+    }
+}
+
+/// What is said of a Service's endpoints.
+fn set_endpoints(spec: &mut ClusterSpec, said: &[Said<'_>], noting: &mut Noting<'_>) {
+    for field in [Field::LoadBalancing, Field::HealthCheck, Field::CircuitBreaking] {
+        let Some(decided) = decide(said, field) else { continue };
+        noting.decided(field, &decided);
+        let id: Arc<str> = decided.winner.id().into();
+        match decided.value {
+            Value::LoadBalancing(balance) => spec.load_balance = balance.clone(),
+            Value::HealthCheck(health) => spec.health = health.clone().map(|health| (id, health)),
+            Value::CircuitBreaking(breaker) => spec.circuit_breaker = breaker.map(|breaker| (id, breaker)),
+            _ => {}
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod acts;
 mod apply;
+mod health;
 pub(super) mod merge;
 mod settings;
 mod status;

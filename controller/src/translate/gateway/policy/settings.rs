@@ -18,11 +18,13 @@ use genkan_policies::{
 use genkan_routing::name::ObjectRef;
 use genkan_routing::policy::body_limit::BodyLimit;
 use genkan_routing::policy::compression::Compression;
+use genkan_routing::policy::health::{CircuitBreaker, Health};
 use genkan_routing::policy::ip_access::IpAccess;
 use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
 use genkan_routing::policy::retry::Retry;
 use ipnet::IpNet;
 
+use super::health;
 use super::merge::Says;
 use crate::translate::gateway::affinity::{self, SessionOwner, SessionSpec};
 use crate::translate::gateway::findings::Findings;
@@ -40,6 +42,8 @@ pub(crate) enum Field {
     IpAccess,
     Affinity,
     LoadBalancing,
+    HealthCheck,
+    CircuitBreaking,
     Retries,
 }
 
@@ -67,6 +71,10 @@ pub(crate) enum Value {
     /// `None` keeps nobody. The sessions belong to what it acts on, so that it is completed there.
     Affinity(Option<Arc<AffinitySettings>>),
     LoadBalancing(LoadBalance),
+    /// `None` passes over nobody.
+    HealthCheck(Option<Arc<Health>>),
+    /// `None` is without limit.
+    CircuitBreaking(Option<CircuitBreaker>),
     Retries(Arc<Retry>),
     /// It can't be understood, and without it somebody would get in who should not.
     Closed(String),
@@ -87,7 +95,7 @@ pub(crate) struct Limits {
 pub(crate) struct Settings(BTreeMap<Field, Value>);
 
 /// The part of a field that is broken, and why.
-type Broken = (&'static str, String);
+pub(super) type Broken = (&'static str, String);
 
 impl Field {
     /// As the policy writes it.
@@ -101,6 +109,8 @@ impl Field {
             Self::IpAccess => "ipAccess",
             Self::Affinity => "affinity",
             Self::LoadBalancing => "loadBalancing",
+            Self::HealthCheck => "healthCheck",
+            Self::CircuitBreaking => "circuitBreaking",
             Self::Retries => "retries",
         }
     }
@@ -112,7 +122,7 @@ impl Field {
 
     /// Whether it says something about endpoints, so that a Service may have it.
     pub(crate) fn is_of_services(self) -> bool {
-        matches!(self, Self::Affinity | Self::LoadBalancing)
+        matches!(self, Self::Affinity | Self::LoadBalancing | Self::HealthCheck | Self::CircuitBreaking)
     }
 }
 
@@ -137,6 +147,8 @@ impl Settings {
             ip_access,
             affinity,
             load_balancing,
+            health_check,
+            circuit_breaking,
             retries,
         } = written;
         let mut settings = Self::default();
@@ -149,6 +161,8 @@ impl Settings {
         put(Field::IpAccess, ip_access.as_ref().map(read_ip_access));
         put(Field::Affinity, affinity.as_ref().map(read_affinity));
         put(Field::LoadBalancing, load_balancing.as_ref().map(read_load_balancing));
+        put(Field::HealthCheck, health_check.as_ref().map(health::read_health_check));
+        put(Field::CircuitBreaking, circuit_breaking.as_ref().map(health::read_circuit_breaking));
         put(Field::Retries, retries.as_ref().map(read_retries));
         settings
     }
@@ -182,11 +196,15 @@ impl Settings {
 }
 
 /// Puts the name of a part to what is wrong with it.
-fn at<T>(part: &'static str, value: Result<T, ValueError>, written: impl std::fmt::Display) -> Result<T, Broken> {
+pub(super) fn at<T>(
+    part: &'static str,
+    value: Result<T, ValueError>,
+    written: impl std::fmt::Display,
+) -> Result<T, Broken> {
     value.map_err(|error| (part, format!("{written} {error}")))
 }
 
-fn count(part: &'static str, written: Option<i32>) -> Result<u32, Broken> {
+pub(super) fn count(part: &'static str, written: Option<i32>) -> Result<u32, Broken> {
     let number = written.unwrap_or_default();
     at(part, value::count(&number.to_string()), number)
 }
@@ -208,7 +226,7 @@ fn duration(part: &'static str, written: Option<&String>) -> Result<Option<Optio
 }
 
 /// A time that there always is one of.
-fn lasting(part: &'static str, written: Option<&String>) -> Result<Option<Duration>, Broken> {
+pub(super) fn lasting(part: &'static str, written: Option<&String>) -> Result<Option<Duration>, Broken> {
     match duration(part, written)? {
         None => Ok(None),
         Some(Some(duration)) => Ok(Some(duration)),
