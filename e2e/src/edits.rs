@@ -39,8 +39,11 @@ pub struct Gateways {
     pub swapped: bool,
 }
 
+/// A change of the manifests.
+pub type Edit = fn(&mut Gateways);
+
 /// What is changed, one after the other; the last one undoes the first.
-pub const EDITS: [(&str, fn(&mut Gateways)); 10] = [
+pub const EDITS: [(&str, Edit); 10] = [
     ("a listener is added", |it| it.added = true),
     ("a listener moves to another port", |it| it.moved = !it.moved),
     ("a certificate is swapped", |it| it.swapped = !it.swapped),

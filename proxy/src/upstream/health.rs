@@ -59,8 +59,9 @@ impl Fitness {
 
     /// Whether requests may go to it, as far as `health` asks.
     pub(super) fn is_fit(&self, health: &Health, now: Instant) -> bool {
-        !(health.active.is_some() && self.unhealthy.load(Ordering::Relaxed))
-            && !(health.passive.is_some() && self.is_out(now))
+        let answers = health.active.is_none() || !self.unhealthy.load(Ordering::Relaxed);
+        let serves = health.passive.is_none() || !self.is_out(now);
+        answers && serves
     }
 
     /// Whether it is passed over because requests failed.
