@@ -1,4 +1,9 @@
-//! What several fuzz targets share: texts inside plain data, and requests that a model has something to say about.
+//! What several fuzz targets share: texts inside plain data, and requests that a model has something to say about. And
+//! what the target of Gateway API's objects is made of.
+
+pub mod gateway_objects;
+pub mod isolation;
+pub mod weight;
 
 use genkan_routing::model::{Match, Model, PathMatch, ValueMatch};
 use genkan_routing::name::ListenerId;
