@@ -280,15 +280,27 @@ fn security_that_is_not_enforced_closes_the_ingress() {
 
 #[test]
 fn authentication_that_is_not_enforced_closes_the_paths_that_ask_for_it() {
-    for (name, value) in
-        [("auth-type", "basic"), ("auth-secret", "users"), ("auth-url", "https://auth.example"), ("satisfy", "any")]
-    {
+    for (name, value) in [("auth-url", "https://auth.example"), ("satisfy", "any")] {
         let Parsed { settings, problems } = parse(&[(name, value)]);
         let reason = format!("the annotation {name} is not supported");
         assert_eq!((settings.deny, settings.deny_authentication), (None, Some(reason)));
         assert_eq!(problems.len(), 1, "{name}");
         assert_eq!((problems[0].severity, problems[0].reason), (Severity::Error, "UnsupportedAnnotation"));
     }
+}
+
+#[test]
+fn passwords_are_asked_for_with_both_their_kind_and_their_secret() {
+    let Parsed { settings, problems } = parse(&[("auth-type", "basic"), ("auth-secret", "users")]);
+    assert_eq!((problems.len(), settings.deny, settings.deny_authentication), (0, None, None));
+    assert_eq!(settings.basic_auth.map(|basic| basic.secret).as_deref(), Some("users"));
+    // Without a Secret nobody could come in; without a kind everybody does, as with nginx, and that is told.
+    let Parsed { settings, problems } = parse(&[("auth-type", "basic")]);
+    assert!(settings.basic_auth.is_none() && settings.deny_authentication.is_some());
+    assert_eq!((problems.len(), problems[0].severity), (1, Severity::Error));
+    let Parsed { settings, problems } = parse(&[("auth-secret", "users")]);
+    assert!(settings.basic_auth.is_none() && settings.deny_authentication.is_none());
+    assert_eq!((problems.len(), problems[0].severity), (1, Severity::Warning));
 }
 
 #[test]

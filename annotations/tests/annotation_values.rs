@@ -14,6 +14,7 @@ use genkan_routing::report::Severity;
 type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str], &'static [&'static str]);
 
 const CORS: &[(&str, &str)] = &[("enable-cors", "true")];
+const PASSWORDS: &[(&str, &str)] = &[("auth-type", "basic"), ("auth-secret", "users")];
 const CANARY: &[(&str, &str)] = &[("canary", "true")];
 const CANARY_HEADER: &[(&str, &str)] = &[("canary", "true"), ("canary-by-header", "x-canary")];
 
@@ -74,6 +75,11 @@ const ROWS: &[Row] = &[
         &["$a b", "$a.b", "a\n$b"],
     ),
     ("enable-access-log", &[], &["false"], &["off"]),
+    // Neither acts without the other: see annotation_rules.
+    ("auth-type", &[], &[], &["Basic", "ntlm", "basic auth"]),
+    ("auth-secret", &[], &[], &["a/b/c", "a b", "users;"]),
+    ("auth-secret-type", PASSWORDS, &["auth-map"], &["file", "AUTH-MAP"]),
+    ("auth-realm", PASSWORDS, &["Staff only", "off"], &["ü", "a\nb"]),
     // Acts only with global-auth-url: see annotation_rules.
     ("enable-global-auth", &[], &[], &["no"]),
 ];

@@ -72,7 +72,8 @@ impl Pool {
         self.dynamic.iter().any(|range| range.contains(address))
     }
 
-    fn has(&self, address: IpAddr) -> bool {
+    /// Whether an address is in it.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
         self.gives(address) || self.reserved.iter().any(|range| range.contains(address))
     }
 }

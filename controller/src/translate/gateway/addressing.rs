@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) problems: Vec<Problem>,
     /// What each Gateway is to have, also before it is recorded.
     pub(crate) promised: BTreeMap<NamespacedName, Promise>,
+    /// The pools that Gateways have their addresses from, each once.
+    pools: Vec<Arc<Pool>>,
 }
 
 /// What is known besides the Gateways and their Services.
@@ -106,7 +108,7 @@ pub(crate) fn plan(
     let allocations = allocate(&claims, &settings.bind_addresses);
     let holders = holders(gateways, &allocations);
     let ports = known.allocate_ports(gateways, settings);
-    let mut plan = Plan::default();
+    let mut plan = Plan { pools: pools(gateways), ..Plan::default() };
     for (((name, gateway), allocation), ports) in gateways.iter().zip(allocations).zip(ports) {
         let promise = known.promise(name, gateway, &allocation, ports);
         let (addresses, ports) = (promise.addresses.clone(), promise.ports.clone());
@@ -141,6 +143,19 @@ pub(crate) fn plan(
 /// What a Gateway asks of a pool: one address, unless it says more.
 fn asked(gateway: &GatewayOutcome) -> Vec<Request> {
     if gateway.requests.is_empty() { vec![Request::Any] } else { gateway.requests.iter().flatten().copied().collect() }
+}
+
+/// The pools that Gateways are to have addresses from, also those that can have none now.
+fn pools(gateways: &[(&NamespacedName, &Arc<GatewayOutcome>)]) -> Vec<Arc<Pool>> {
+    let mut pools: Vec<Arc<Pool>> = Vec::new();
+    for (_, gateway) in gateways {
+        if let AddressSource::Pool(pool) = &gateway.source
+            && !pools.contains(pool)
+        {
+            pools.push(Arc::clone(pool));
+        }
+    }
+    pools
 }
 
 /// Where a Gateway's addresses come from, if it can have any now.
@@ -252,14 +267,16 @@ fn tell_lost(
 }
 
 impl Plan {
-    /// The addresses that Gateways have for themselves, or are to have.
+    /// The addresses that Gateways have for themselves, or are to have. What is of no pool is nobody's own, whatever is kept
+    /// for a Gateway: its status may show the controller's addresses, and what its Service says is a tenant's word.
     pub(crate) fn own_addresses(&self) -> BTreeSet<IpAddr> {
         let had = self.gateways.values().filter_map(|addressing| match &addressing.reach {
             Reach::Own(addresses) => Some(addresses),
             Reach::Controller | Reach::Service { .. } => None,
         });
         let promised = self.promised.values().map(|promise| &promise.addresses.all);
-        had.chain(promised).flatten().copied().collect()
+        let of_pool = |address: &IpAddr| self.pools.iter().any(|pool| pool.has(*address));
+        had.chain(promised).flatten().copied().filter(of_pool).collect()
     }
 
     /// What is to become of a Gateway's Service.
