@@ -113,7 +113,7 @@ fn endpoints_that_fail_are_passed_over() {
     let genkan = serve(&[good.address(), bad], &passive(3));
     let failed = (0..20).filter(|_| status(&genkan) != 200).count();
     assert_eq!(failed, 3);
-    let active = "healthCheck: { active: { type: HTTP, http: { path: /status/404 }, interval: 10ms } }";
+    let active = "healthCheck: { active: { type: HTTP, http: { path: /status/404 }, interval: 1s, unhealthy: 1 } }";
     say(&genkan, &defaults("retries: { attempts: 0 }"), "no check", || (0..4).any(|_| status(&genkan) != 200));
     let asked = active.replace("/status/404", "/");
     say(&genkan, &defaults(&format!("{asked}, retries: {{ attempts: 0 }}")), "checks", || {

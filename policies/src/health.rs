@@ -59,11 +59,11 @@ pub struct ActiveHealthSettings {
     /// What is asked for by gRPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grpc: Option<GrpcHealthSettings>,
-    /// From the end of one round to the next; 10s if it is left out.
+    /// From the end of one round to the next, 1s to 1h; 10s if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub interval: Option<String>,
-    /// How long an answer may take; 2s if it is left out.
+    /// How long an answer may take, at most 1m; 2s if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub timeout: Option<String>,

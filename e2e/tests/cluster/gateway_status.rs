@@ -71,7 +71,7 @@ fn statuses_fit_an_older_release_and_follow_what_changed_during_a_restart() {
     let named = format!("--gateway-controller-name={CONTROLLER}");
     let arguments = [&*cache, &named, "--publish-status-address=1.2.3.4", "--disable-leader-election"];
     let mut genkan = site.control_as("genkan-0", &arguments);
-    let service = fixed_service("web", "127.0.0.1:9".parse().unwrap());
+    let service = fixed_service("web", "192.0.2.1:9".parse().unwrap());
     let objects = service + &front() + &route("before");
     site.namespace.wait_until("the kinds are served", || site.namespace.try_apply(&objects).is_ok());
     let class = || site.namespace.get("gatewayclass/genkan").unwrap()["status"].clone();
@@ -162,7 +162,7 @@ fn a_thousand_routes_are_counted_by_few_writes() {
     let named = format!("--gateway-controller-name={CONTROLLER}");
     let arguments = [&*named, "--publish-status-address=1.2.3.4", "--disable-leader-election"];
     let genkan = site.control_as("genkan-0", &arguments);
-    let objects = fixed_service("web", "127.0.0.1:9".parse().unwrap()) + &front();
+    let objects = fixed_service("web", "192.0.2.1:9".parse().unwrap()) + &front();
     site.namespace.wait_until("the kinds are served", || site.namespace.try_apply(&objects).is_ok());
     genkan.wait_until("the Gateway is served", || attached(&site) == Some(0));
     let routes: String = (0..ROUTES).map(|index| route(&format!("r{index:04}"))).collect();

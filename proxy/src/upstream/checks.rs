@@ -16,6 +16,7 @@ use genkan_routing::policy::health::{ActiveHealth, HttpProbe, Probe};
 use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -28,6 +29,12 @@ use crate::shared::Shared;
 
 /// Endpoints of one cluster that are asked at a time.
 const AT_ONCE: usize = 16;
+
+/// Endpoints of all clusters that are asked at a time: requests go before checks, and whoever writes policies is not alone.
+const AT_ONCE_IN_ALL: usize = 128;
+
+/// The longest time before a cluster's first round, so that many do not begin at the same moment.
+const FIRST_ROUND: Duration = Duration::from_secs(1);
 
 /// Who asks, as endpoints see it in their logs.
 const AGENT: HeaderValue = HeaderValue::from_static("genkan-health-check");
@@ -51,6 +58,7 @@ impl Drop for Task {
 /// Keeps a task for each cluster that is to be checked, as tables come and go.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let client = Arc::new(Client::default());
+    let room = Arc::new(Semaphore::new(AT_ONCE_IN_ALL));
     let mut tasks: BTreeMap<ClusterId, Task> = BTreeMap::new();
     let mut known = Arc::default();
     loop {
@@ -58,7 +66,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         if !Arc::ptr_eq(&wanted, &known) {
             tasks.retain(|id, _| wanted.contains(id));
             for id in wanted.iter().filter(|id| !tasks.contains_key(*id)).cloned().collect::<Vec<_>>() {
-                let check = check(id.clone(), Arc::clone(&shared), Arc::clone(&client));
+                let check = check(id.clone(), Arc::clone(&shared), Arc::clone(&client), Arc::clone(&room));
                 tasks.insert(id, Task(tokio::spawn(check)));
             }
             known = wanted;
@@ -68,9 +76,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 /// Asks the endpoints of a cluster, round after round.
-async fn check(id: ClusterId, shared: Arc<Shared>, client: Arc<Client>) {
+async fn check(id: ClusterId, shared: Arc<Shared>, client: Arc<Client>, room: Arc<Semaphore>) {
     let mut rows: HashMap<SocketAddr, Row> = HashMap::new();
+    let mut next = share(FIRST_ROUND);
     loop {
+        // So that replicas and clusters that began together do not ask at the same moment for ever.
+        sleep(next).await;
+        next = FIRST_ROUND;
         // Not held while the endpoints are asked: a table is large.
         let round = {
             let table = shared.table.load();
@@ -78,12 +90,13 @@ async fn check(id: ClusterId, shared: Arc<Shared>, client: Arc<Client>) {
                 (Arc::clone(&entry.cluster), Arc::clone(&entry.balancer), entry.secure.clone(), entry.group())
             })
         };
-        let Some((cluster, balancer, secure, group)) = round else { return };
-        let Some(policy) = cluster.active_health() else { return };
+        // Whoever keeps this task will end it, or a table that is about to come has the cluster again.
+        let Some((cluster, balancer, secure, group)) = round else { continue };
+        let Some(policy) = cluster.active_health() else { continue };
         rows.retain(|address, _| cluster.endpoints.iter().any(|endpoint| endpoint.address == *address));
         let answers = stream::iter(balancer.endpoints().iter().cloned())
             .map(|state| {
-                let asked = Asked { cluster: &cluster, policy, secure: &secure, group, client: &client };
+                let asked = Asked { cluster: &cluster, policy, secure: &secure, group, client: &client, room: &room };
                 async move { (asked.is_healthy(&state).await, state) }
             })
             .buffer_unordered(AT_ONCE);
@@ -91,10 +104,13 @@ async fn check(id: ClusterId, shared: Arc<Shared>, client: Arc<Client>) {
         while let Some((healthy, state)) = answers.next().await {
             rows.entry(state.address()).or_default().note(healthy, policy, &state, &cluster);
         }
-        // So that replicas and clusters that began together do not ask at the same moment for ever.
-        let jitter = policy.interval.mul_f64(random::below(100, random::next()) as f64 / 1000.0);
-        sleep(policy.interval + jitter).await;
+        next = policy.interval + share(policy.interval / 10);
     }
+}
+
+/// A random part of a time.
+fn share(time: Duration) -> Duration {
+    time.mul_f64(random::below(1000, random::next()) as f64 / 1000.0)
 }
 
 impl Row {
@@ -119,11 +135,14 @@ struct Asked<'a> {
     secure: &'a Secure,
     group: u64,
     client: &'a Arc<Client>,
+    room: &'a Semaphore,
 }
 
 impl Asked<'_> {
     async fn is_healthy(&self, state: &Arc<EndpointState>) -> bool {
         let address = state.address();
+        // Never closed.
+        let _place = self.room.acquire().await;
         let answer = async {
             match &self.policy.probe {
                 Probe::Tcp => TcpStream::connect(address).await.is_ok(),
@@ -168,7 +187,7 @@ impl Asked<'_> {
     /// A check does not count for the limits of requests.
     fn destination(&self, state: &Arc<EndpointState>) -> Destination {
         Destination {
-            picked: Picked::new(state),
+            picked: Picked::uncounted(state),
             cluster: Arc::clone(self.cluster),
             secure: self.secure.clone(),
             group: self.group,

@@ -28,6 +28,8 @@ pub(crate) struct Picked {
     state: Arc<EndpointState>,
     /// The request's place in its cluster, where there is a limit of them.
     _place: Option<Place>,
+    /// Whether it is among the requests under way.
+    counted: bool,
 }
 
 /// A moving average of latency that follows peaks at once and forgets them slowly.
@@ -98,6 +100,7 @@ impl Latency {
 
 impl Picked {
     /// Counts a request as under way, whatever the limits.
+    #[cfg(test)]
     pub(super) fn new(state: &Arc<EndpointState>) -> Self {
         state.claim(None);
         Self::claimed(state, None)
@@ -105,7 +108,12 @@ impl Picked {
 
     /// A request that is counted already.
     pub(super) fn claimed(state: &Arc<EndpointState>, place: Option<Place>) -> Self {
-        Self { state: Arc::clone(state), _place: place }
+        Self { state: Arc::clone(state), _place: place, counted: true }
+    }
+
+    /// For what is no request of a client, and takes no place of one.
+    pub(super) fn uncounted(state: &Arc<EndpointState>) -> Self {
+        Self { state: Arc::clone(state), _place: None, counted: false }
     }
 
     /// Its state.
@@ -126,7 +134,9 @@ impl Picked {
 
 impl Drop for Picked {
     fn drop(&mut self) {
-        self.state.active.fetch_sub(1, Ordering::Relaxed);
+        if self.counted {
+            self.state.active.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -92,14 +92,19 @@ fn differs(service: &Service, form: &Form, spec: &ServiceSpec) -> bool {
 /// A spec as a merge patch writes it: what is null goes.
 fn merged(spec: &ServiceSpec) -> Value {
     let balanced = spec.kind == ServiceKind::LoadBalancer;
-    json!({
+    let mut value = json!({
         "type": spec.kind.as_str(),
         "ports": ports(spec),
         "externalTrafficPolicy": spec.external_traffic_policy.map(ExternalTrafficPolicy::as_str),
-        "loadBalancerClass": spec.load_balancer_class,
         "loadBalancerIP": spec.address.filter(|_| balanced),
         "selector": null,
-    })
+    });
+    // Not null where none is wanted: a webhook may have set one, and the API server takes no change of it. With another
+    // type it goes by itself.
+    if let (Some(class), Some(fields)) = (&spec.load_balancer_class, value.as_object_mut()) {
+        fields.insert("loadBalancerClass".to_owned(), class.as_str().into());
+    }
+    value
 }
 
 fn ports(spec: &ServiceSpec) -> Vec<Value> {

@@ -57,10 +57,18 @@ fn read_active(written: &ActiveHealthSettings) -> Result<ActiveHealth, Broken> {
         HealthCheckType::Tcp if written.http.is_none() && written.grpc.is_none() => Probe::Tcp,
         _ => return Err(("active", "http belongs to type HTTP, grpc to type GRPC".to_owned())),
     };
+    let interval = lasting("active.interval", written.interval.as_ref())?.unwrap_or(Duration::from_secs(10));
+    let timeout = lasting("active.timeout", written.timeout.as_ref())?.unwrap_or(Duration::from_secs(2));
+    if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&interval) {
+        return Err(("active.interval", "it must be from 1s to 1h".to_owned()));
+    }
+    if timeout > Duration::from_secs(60) {
+        return Err(("active.timeout", "it must be at most 1m".to_owned()));
+    }
     Ok(ActiveHealth {
         probe,
-        interval: lasting("active.interval", written.interval.as_ref())?.unwrap_or(Duration::from_secs(10)),
-        timeout: lasting("active.timeout", written.timeout.as_ref())?.unwrap_or(Duration::from_secs(2)),
+        interval,
+        timeout,
         unhealthy: times("active.unhealthy", written.unhealthy, 3, 100)?,
         healthy: times("active.healthy", written.healthy, 2, 100)?,
     })
