@@ -64,7 +64,7 @@ pub struct ClientReception {
     /// How much a client may send, and how many there may be. Of the port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ClientLimits>,
-    /// Whether connections begin with a PROXY header. Of the port.
+    /// Whether connections begin with a PROXY header. Of the port; not for ListenerSets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocol>,
     /// HTTP/2 towards clients. Of the port.
@@ -74,7 +74,7 @@ pub struct ClientReception {
     /// others, as one without a server name may, is answered with 421.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsOptions>,
-    /// Whom to believe about the client's address, scheme and host.
+    /// Whom to believe about the client's address, scheme and host. Not for ListenerSets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwarded: Option<ForwardedOptions>,
     /// The line per request, TCP connection or UDP session.
@@ -91,15 +91,15 @@ pub struct ClientReception {
 #[serde(rename_all = "camelCase")]
 pub struct ClientTimeouts {
     /// From the first byte of a request's head to its last; over it 408. Also for a TLS handshake, a PROXY header and an
-    /// HTTP/2 preface. More than 0. As client-header-timeout.
+    /// HTTP/2 preface. More than 0, at most 10m. As client-header-timeout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub header: Option<String>,
-    /// Between two reads of a request's body; over it 408. More than 0. As client-body-timeout.
+    /// Between two reads of a request's body; over it 408. More than 0, at most 10m. As client-body-timeout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub body: Option<String>,
-    /// Idle time before a connection is closed; 0s closes it after each request. As keep-alive.
+    /// Idle time before a connection is closed; 0s closes it after each request. At most 24h. As keep-alive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub keep_alive: Option<String>,
@@ -118,7 +118,7 @@ pub struct ClientLimits {
     #[schemars(range(min = 1))]
     pub requests_per_connection: Option<i32>,
     /// The largest request line and header line, and how many such lines a head may fill: "4 8k". Over it 414 and 431. As
-    /// large-client-header-buffers.
+    /// large-client-header-buffers. At most 1m in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = "^[0-9]{1,4} +[0-9]{1,10}[kKmM]?$"))]
     pub header_buffers: Option<String>,
@@ -145,7 +145,7 @@ pub struct Http2 {
     /// Whether it is spoken: by ALPN, and without TLS by prior knowledge. As use-http2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Concurrent requests per connection. As http2-max-concurrent-streams.
+    /// Concurrent requests per connection, at most 1024. As http2-max-concurrent-streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_concurrent_streams: Option<i32>,
@@ -254,7 +254,8 @@ pub enum LogEscape {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamOptions {
-    /// How long nothing may move, either way, before a connection or session ends. More than 0. As proxy-stream-timeout.
+    /// How long nothing may move, either way, before a connection or session ends. More than 0, at most 24h. As
+    /// proxy-stream-timeout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub idle: Option<String>,

@@ -113,12 +113,14 @@ struct Border<'l> {
 }
 
 impl Border<'_> {
-    /// Takes from the Gateways' listener the names that are Ingresses', and keeps hosts of Ingresses from its streams.
+    /// Takes from the Gateways' listener the names that are Ingresses', and keeps hosts of Ingresses from its streams and
+    /// its TLS.
     fn keep(&self, gateways: &mut Listener) {
         self.leave(&mut gateways.passthrough);
         self.leave(&mut gateways.terminated);
         self.leave(&mut gateways.certificates);
-        if gateways.passthrough.is_empty() && gateways.terminated.is_empty() {
+        self.leave(&mut gateways.tls);
+        if gateways.passthrough.is_empty() && gateways.terminated.is_empty() && gateways.tls.is_empty() {
             return;
         }
         let hosts = self.hosts.into_iter().flat_map(|table| table.hosts.keys());
@@ -129,9 +131,15 @@ impl Border<'_> {
                     || self.ingresses.certificates.contains_key(name)
                     || self.ingresses.passthrough.contains_key(name)
             };
-            // A host without a certificate of its own gets the one that it has where there is no Gateway.
-            if covering(host).into_iter().find(is_named).is_some_and(|name| is_streamed(gateways, &name)) {
+            let Some(name) = covering(host).into_iter().find(is_named) else { continue };
+            if is_streamed(gateways, &name) {
+                // A host without a certificate of its own gets the one that it has where there is no Gateway.
                 gateways.certificates.insert(host.clone(), self.certificates_of(host));
+            } else if gateways.tls.contains_key(&name)
+                && let Some(ids) = gateways.certificates.get(&name).cloned()
+            {
+                // It is shown the Gateway's certificate, but opened as the whole proxy's: the name is told apart.
+                gateways.certificates.insert(host.clone(), ids);
             }
         }
     }

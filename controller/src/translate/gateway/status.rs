@@ -62,6 +62,10 @@ pub enum Wanted {
 /// there.
 pub const MAX_ANCESTORS: usize = 16;
 
+/// How many characters a condition's message can have (API: maxLength); with more the API server refuses all of the
+/// status, again and again.
+const MAX_MESSAGE: usize = 32_768;
+
 /// The status of a GatewayClass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -194,6 +198,7 @@ pub struct Cond {
     /// Why, in the API's word.
     pub reason: &'static str,
     /// Why, for people. Most are the same for thousands of routes: those are borrowed.
+    #[serde(serialize_with = "message")]
     pub message: Cow<'static, str>,
 }
 
@@ -319,6 +324,15 @@ fn truth<S: Serializer>(state: &bool, serializer: S) -> Result<S::Ok, S::Error> 
     serializer.serialize_str(if *state { "True" } else { "False" })
 }
 
+/// Every status becomes what is written here, so this is where no message is too long.
+fn message<S: Serializer>(message: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    if message.len() <= MAX_MESSAGE || message.chars().nth(MAX_MESSAGE).is_none() {
+        return serializer.serialize_str(message);
+    }
+    let cut: String = message.chars().take(MAX_MESSAGE - 1).chain(['…']).collect();
+    serializer.serialize_str(&cut)
+}
+
 fn kinds<S: Serializer>(kinds: &[&'static str], serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct GroupKind {
@@ -341,6 +355,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn no_message_is_longer_than_the_api_takes() {
+        let written = |length: usize| {
+            let condition = Cond::holds(CondKind::Accepted, "Accepted", "é".repeat(length));
+            serde_json::to_value(condition).unwrap()["message"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(written(MAX_MESSAGE), "é".repeat(MAX_MESSAGE));
+        assert_eq!(written(MAX_MESSAGE + 1), "é".repeat(MAX_MESSAGE - 1) + "…");
+        assert_eq!(written(3 * MAX_MESSAGE).chars().count(), MAX_MESSAGE);
+    }
 
     #[test]
     fn a_status_reads_as_the_api_writes_it() {

@@ -166,9 +166,14 @@ impl ListenerPolicies {
             }
         }
         if let Some(outcome) = &changed.new {
+            let Policy { age, defaults, overrides } = &*outcome.policy;
+            let (defaults, overrides) = (defaults.of_listener_sets(), overrides.of_listener_sets());
+            let of_listener_sets = Arc::new(Policy { age: age.clone(), defaults, overrides });
             for target in targets(&changed.new) {
+                let whole = target.object.kind != Kind::ListenerSet;
+                let policy = Arc::clone(if whole { &outcome.policy } else { &of_listener_sets });
                 let policies = self.by_target.entry(target).or_default();
-                policies.push((name.clone(), Arc::clone(&outcome.policy)));
+                policies.push((name.clone(), policy));
                 policies.sort_by(|(_, one), (_, other)| one.age.cmp(&other.age));
             }
         }
@@ -178,6 +183,20 @@ impl ListenerPolicies {
 /// The policies that changed.
 fn changed(dirty: &Dirty) -> impl Iterator<Item = NamespacedName> {
     changed_objects(dirty).filter(|key| key.kind == Kind::ListenerPolicy).map(|key| key.name.clone())
+}
+
+/// Tells what a policy of a ListenerSet may not say.
+fn refuse_trust(parts: [(&str, &Settings); 2], findings: &mut Findings) {
+    for (part, settings) in parts {
+        for field in settings.fields().filter(|field| field.says_who_clients_are()) {
+            let field = field.as_str();
+            let message = format!(
+                "{field} does not act on ListenerSets: it decides who the Gateway's policies take for the client; target \
+                 the Gateway"
+            );
+            findings.error(format!("spec.{part}.{field}"), INVALID, message, "");
+        }
+    }
 }
 
 /// Reads a policy; `None` when it does not exist.
@@ -199,6 +218,9 @@ fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<PolicyOutcome> {
         [("defaults", &spec.defaults), ("overrides", &spec.overrides)].map(|(part, written)| {
             written.as_ref().map(|written| Settings::read(part, written, &mut findings)).unwrap_or_default()
         });
+    if targets.iter().any(|(_, target)| target.object.kind == Kind::ListenerSet) {
+        refuse_trust([("defaults", &defaults), ("overrides", &overrides)], &mut findings);
+    }
     if spec.defaults.is_none() && spec.overrides.is_none() {
         findings.error("spec", INVALID, "the policy says nothing", "write defaults or overrides");
     }

@@ -126,8 +126,12 @@ impl<'a> Placing<'a> {
         let same = |one: &Said<'_, Settings>, other: &Said<'_, Settings>| {
             (one.policy, one.overrides) == (other.policy, other.overrides)
         };
+        // A policy does not say everything everywhere: see `Settings::of_listener_sets`.
+        let covers = |one: &Said<'_, Settings>, all: &[Said<'_, Settings>]| {
+            all.iter().any(|other| same(one, other) && other.says(field).is_some())
+        };
         let misses = |one: &Said<'_, Settings>| {
-            let at_member = said.iter().zip(at.members).find(|(all, _)| !all.iter().any(|other| same(one, other)));
+            let at_member = said.iter().zip(at.members).find(|(all, _)| !covers(one, all));
             at_member.map(|(_, member)| member)
         };
         let covering: Vec<_> = said

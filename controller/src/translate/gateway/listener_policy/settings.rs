@@ -29,6 +29,16 @@ use crate::translate::gateway::findings::Findings;
 use crate::translate::gateway::policy::merge::Says;
 use crate::translate::gateway::reason::INVALID;
 
+/// The longest that a policy may wait for what a client has begun to send. Here and below: connections, sessions and
+/// memory are those of the whole process, so what one tenant may ask of them is limited; the ConfigMap may say more.
+const MOST_WAIT: Duration = Duration::from_secs(10 * 60);
+/// The longest that it may keep what is idle.
+const MOST_IDLE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The most bytes of a head that it may let in.
+const MOST_HEAD: u32 = 1 << 20;
+/// The most requests at once that it may let into a connection.
+const MOST_STREAMS: i64 = 1024;
+
 /// A field of which policies say something. Each is taken from one policy as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Field {
@@ -78,6 +88,11 @@ impl Field {
             Self::Streams => "streams",
         }
     }
+
+    /// Whether it decides which address a client is taken to have.
+    pub(crate) fn says_who_clients_are(self) -> bool {
+        matches!(self, Self::ProxyProtocol | Self::Forwarded)
+    }
 }
 
 impl Says for Settings {
@@ -93,6 +108,13 @@ impl Settings {
     /// The fields of which something is said.
     pub(crate) fn fields(&self) -> impl Iterator<Item = Field> {
         self.0.keys().copied()
+    }
+
+    /// What of it holds at ListenerSets. The Gateway's access lists and limits count clients by their addresses, so who
+    /// those are is not for its tenants to say: they would pass the one and fill the others in the name of anybody.
+    pub(crate) fn of_listener_sets(&self) -> Self {
+        let kept = self.0.iter().filter(|(field, _)| !field.says_who_clients_are());
+        Self(kept.map(|(field, value)| (*field, value.clone())).collect())
     }
 
     /// Reads `defaults` or `overrides`, which `part` names.
@@ -154,9 +176,9 @@ impl Read<'_> {
 
     fn timeouts(&mut self, written: &ClientTimeouts) -> Value {
         Value::Timeouts {
-            header: self.text("timeouts.header", written.header.as_ref(), idle_time),
-            body: self.text("timeouts.body", written.body.as_ref(), idle_time),
-            keep_alive: self.text("timeouts.keepAlive", written.keep_alive.as_ref(), value::time),
+            header: self.text("timeouts.header", written.header.as_ref(), wait),
+            body: self.text("timeouts.body", written.body.as_ref(), wait),
+            keep_alive: self.text("timeouts.keepAlive", written.keep_alive.as_ref(), |text| idle(value::time(text)?)),
         }
     }
 
@@ -164,13 +186,14 @@ impl Read<'_> {
         Value::Limits {
             connections: self.number("limits.connections", written.connections, at_least_one),
             requests: self.number("limits.requestsPerConnection", written.requests_per_connection, at_least_one),
-            buffers: self.text("limits.headerBuffers", written.header_buffers.as_ref(), header_buffers),
+            buffers: self.text("limits.headerBuffers", written.header_buffers.as_ref(), buffers),
             headers: self.number("limits.headers", written.headers, |text| value::integer_in(text, 1, 1000)),
         }
     }
 
     fn http2(&mut self, written: &Http2) -> Value {
-        let streams = self.number("http2.maxConcurrentStreams", written.max_concurrent_streams, at_least_one);
+        let few = |text: &str| value::integer_in(text, 1, MOST_STREAMS);
+        let streams = self.number("http2.maxConcurrentStreams", written.max_concurrent_streams, few);
         Value::Http2 { enabled: written.enabled, streams }
     }
 
@@ -236,10 +259,25 @@ impl Read<'_> {
 
     fn streams(&mut self, written: &StreamOptions) -> Value {
         Value::Streams {
-            idle: self.text("streams.idle", written.idle.as_ref(), idle_time),
+            idle: self.text("streams.idle", written.idle.as_ref(), |text| idle(idle_time(text)?)),
             responses: self.number("streams.responses", written.responses, value::count),
         }
     }
+}
+
+fn wait(text: &str) -> Result<Duration, ValueError> {
+    const TOO_LONG: ValueError = ValueError::Other("is longer than 10m, the most that a policy may say");
+    idle_time(text).and_then(|time| if time > MOST_WAIT { Err(TOO_LONG) } else { Ok(time) })
+}
+
+fn idle(time: Duration) -> Result<Duration, ValueError> {
+    const TOO_LONG: ValueError = ValueError::Other("is longer than 24h, the most that a policy may say");
+    if time > MOST_IDLE { Err(TOO_LONG) } else { Ok(time) }
+}
+
+fn buffers(text: &str) -> Result<HeaderBuffers, ValueError> {
+    const TOO_LARGE: ValueError = ValueError::Other("is more than 1m in all, the most that a policy may say");
+    header_buffers(text).and_then(|buffers| if buffers.head > MOST_HEAD { Err(TOO_LARGE) } else { Ok(buffers) })
 }
 
 fn put<T>(place: &mut T, value: Option<T>) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use genkan_routing::report::Severity;
 
 use super::PolicyOutcome;
-use super::acts::{Effect, Loss, Routes, Uses};
+use super::acts::{Loss, Routes, Uses};
 use super::settings::Field;
 use super::target::Target;
 use crate::resources::{Key, Kind, NamespacedName};
@@ -25,6 +25,8 @@ const OVERRIDDEN: &str = "Overridden";
 const PARTLY_OVERRIDDEN: &str = "PartlyOverridden";
 /// How many routes are named.
 const NAMED: usize = 3;
+/// How many of the policies that go before one are named.
+const WINNERS: usize = 16;
 
 /// Says what became of a policy.
 pub(super) fn read(
@@ -151,7 +153,7 @@ impl Known<'_> {
         let mut conditions = vec![accepted, self.resolved()];
         if !lost.is_empty() {
             let reason = if acting.is_empty() { OVERRIDDEN } else { PARTLY_OVERRIDDEN };
-            conditions.push(Cond::holds(CondKind::Overridden, reason, told(routes, &lost)));
+            conditions.push(Cond::holds(CondKind::Overridden, reason, told(routes)));
         }
         conditions
     }
@@ -215,17 +217,55 @@ fn named(routes: &[&Key]) -> String {
     routes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What does not hold, and why.
-fn told(routes: &Routes, lost: &BTreeSet<&(Field, Loss)>) -> String {
-    let parts = lost.iter().map(|entry| {
-        let has = |effect: &Effect| effect.lost.contains(*entry);
-        let at: Vec<_> = routes.iter().filter(|(_, effect)| has(effect)).map(|(route, _)| route).collect();
-        let (field, loss) = entry;
-        let by = match loss {
-            Loss::Conflict(winner) | Loss::Overridden(winner) => format!("RoutePolicy {winner}"),
-            Loss::Route => "the route itself".to_owned(),
+/// What does not hold, and why. Each of thousands of routes may have a policy of its own that goes before a Gateway's, so
+/// every route is looked at once, and only the first few policies are named.
+fn told(routes: &Routes) -> String {
+    let mut by_loss: BTreeMap<&(Field, Loss), Vec<&Key>> = BTreeMap::new();
+    for (route, effect) in routes {
+        for entry in &effect.lost {
+            by_loss.entry(entry).or_default().push(route);
+        }
+    }
+    let mut parts: Vec<_> =
+        by_loss.iter().take(WINNERS).map(|((field, loss), at)| told_one(*field, loss, at)).collect();
+    if by_loss.len() > WINNERS {
+        parts.push(format!("and {} more", by_loss.len() - WINNERS));
+    }
+    parts.join("; ")
+}
+
+fn told_one(field: Field, loss: &Loss, at: &[&Key]) -> String {
+    let by = match loss {
+        Loss::Conflict(winner) | Loss::Overridden(winner) => format!("RoutePolicy {winner}"),
+        Loss::Route => "the route itself".to_owned(),
+    };
+    format!("{} by {by} ({})", field.as_str(), named(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::gateway::policy::acts::Effect;
+
+    fn routes(count: usize) -> Routes {
+        let one = |index: usize| {
+            let name = NamespacedName::new("shop", format!("r{index:04}").as_str());
+            let lost = [(Field::RateLimit, Loss::Overridden(name.clone()))].into();
+            (Key { kind: Kind::HttpRoute, name }, Effect { lost, ..Effect::default() })
         };
-        format!("{} by {by} ({})", field.as_str(), named(&at))
-    });
-    parts.collect::<Vec<_>>().join("; ")
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn of_many_that_go_before_only_some_are_named() {
+        let few = told(&routes(2));
+        assert_eq!(
+            few,
+            "rateLimit by RoutePolicy shop/r0000 (HTTPRoute shop/r0000); \
+             rateLimit by RoutePolicy shop/r0001 (HTTPRoute shop/r0001)"
+        );
+        assert!(!told(&routes(WINNERS)).contains("more"));
+        let many = told(&routes(1000));
+        assert!(many.ends_with("(HTTPRoute shop/r0015); and 984 more"), "{many}");
+    }
 }
