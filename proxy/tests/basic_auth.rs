@@ -6,9 +6,11 @@
 mod kit;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use genkan_routing::model::Filter;
 use genkan_routing::policy::basic_auth::{BasicAuth, PasswordHash};
+use genkan_routing::policy::timeouts::Timeouts;
 use http::Request;
 use http_body_util::BodyExt;
 use kit::client::{full, h2};
@@ -60,6 +62,25 @@ async fn only_the_right_password_passes_and_the_backend_sees_it_only_where_it_is
         |result: &str| metrics.lines().find(|line| line.contains("basic_auth_total{") && line.contains(result));
     assert!(counted("\"allowed\"").unwrap().ends_with(" 3"), "{metrics}");
     assert!(counted("\"denied\"").unwrap().ends_with(" 5"), "{metrics}");
+}
+
+#[tokio::test]
+async fn the_backend_gets_the_path_that_was_asked_for_a_password() {
+    let own = Backend::echo().await;
+    let running = Running::start(site(&own));
+    let answer = running.connect().await.send(get("/seen/..%2fx/../y?q", &[RIGHT])).await.answer().await;
+    assert!(answer.text().starts_with("GET /y?q HTTP/1.1\n"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_request_whose_time_is_over_does_not_wait_for_its_password() {
+    let own = Backend::echo().await;
+    let over = |timeouts: &mut Timeouts| timeouts.request = Some(Duration::from_nanos(1));
+    let rule = rule("/").to("own").filter(asks(false)).timeouts(over);
+    let running = Running::start(Site::new().cluster("own", &[own.address]).rule(rule));
+    let request = Request::get("http://test/").header("authorization", RIGHT).body(full("")).unwrap();
+    assert_eq!(h2(running.address).await.send_request(request).await.unwrap().status(), 504);
+    assert_eq!(own.requests(), 0);
 }
 
 #[tokio::test]

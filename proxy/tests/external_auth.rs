@@ -87,6 +87,76 @@ async fn a_yes_lets_pass_and_only_the_service_names_the_user() {
 }
 
 #[tokio::test]
+async fn the_service_judges_the_path_that_the_backend_gets() {
+    let (own, service) = (Backend::echo().await, Backend::http1(judge).await);
+    let running = Running::start(site(over_http(0), &own, &service));
+    let mut client = running.connect().await;
+    for (sent, path) in [
+        ("/admin/../public/x?q=%20", "/public/x"),
+        ("/admin/..%2fpublic/x", "/public/x"),
+        ("//public//x", "/public/x"),
+        ("/a%20b", "/a%20b"),
+        ("/caf%e9", "/caf%E9"),
+    ] {
+        let seen = client.send(get(sent, "Authorization: open\r\n")).await.answer().await.text();
+        let query = sent.find('?').map_or("", |at| &sent[at..]);
+        assert!(seen.starts_with(&format!("GET {path}{query} HTTP/1.1\n")), "{sent}: {seen}");
+        assert!(seen.contains(&format!("x-path: /check{path}\n")), "{sent}: {seen}");
+    }
+}
+
+/// Tells the backend what it was told of the client.
+async fn repeat(request: Request<Incoming>) -> Response<Body> {
+    let fields = request.headers();
+    let told = ["host", "x-forwarded-for", "x-forwarded-host", "x_real_ip", "x-tenant"];
+    let told = told.map(|name| fields.get(name).map_or("-", |value| value.to_str().unwrap()));
+    Response::builder().header("x-user", told.join(" ")).body(full("")).unwrap()
+}
+
+#[tokio::test]
+async fn the_service_is_told_what_the_backend_is_told_and_the_host_that_was_routed() {
+    let (own, service) = (Backend::echo().await, Backend::http1(repeat).await);
+    let shown = ["x-forwarded-for", "x-forwarded-host", "x_real_ip", "x-tenant"].map(HeaderName::from_static).to_vec();
+    let http = HttpAuth { request_headers: shown, ..HttpAuth::default() };
+    let site = site(policy(AuthCall::Http(http), 0, PATIENCE), &own, &service);
+    let forged = "X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Host: public\r\nX_Real_IP: 10.0.0.1\r\n\
+                  X-Tenant: a\r\nConnection: x-tenant\r\n";
+    let running = Running::start(site.clone());
+    let seen = running.connect().await.send(get("/", forged)).await.answer().await.text();
+    assert!(seen.contains("x-user: test 127.0.0.1 test - -\n"), "{seen}");
+    let running = Running::start(site.settings(|settings| settings.forwarded.use_forwarded_headers = true));
+    let seen = running.connect().await.send(get("/", forged)).await.answer().await.text();
+    assert!(seen.contains("x-user: test 10.0.0.1 public - -\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_client_that_stops_in_a_body_that_is_to_be_shown_is_not_waited_for() {
+    const SHORT: Duration = Duration::from_millis(50);
+    let (own, service) = (Backend::echo().await, Backend::http1(judge).await);
+    let site = Site::new().cluster("own", &[own.address]).cluster("auth", &[service.address]);
+    let plain = site.clone().rule(rule("/").to("own").filter(over_http(8)));
+    let silent = plain.settings(|settings| settings.client.body_timeout = SHORT);
+    let rule = rule("/").to("own").filter(over_http(8)).timeouts(|timeouts| timeouts.request = Some(SHORT));
+    for (site, status) in [(silent.clone(), 408), (site.rule(rule), 504)] {
+        let running = Running::start(site);
+        let (sender, receiver) = tokio::sync::mpsc::channel(2);
+        sender.try_send(Frame::data("abc".into())).unwrap();
+        let request = Request::post("http://test/a").header("authorization", "open").body(frames(receiver)).unwrap();
+        let mut client = h2(running.address).await;
+        let answer = timeout(PATIENCE, client.send_request(request)).await.unwrap().unwrap();
+        assert_eq!(answer.status(), status);
+        drop(sender);
+    }
+    let running = Running::start(silent);
+    for (sent, status) in [("Content-Length: 5\r\n\r\nab", 408), ("Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400)] {
+        let mut client = running.connect().await;
+        client.send(format!("POST / HTTP/1.1\r\nHost: test\r\n{sent}")).await;
+        assert_eq!(client.answer().await.status, status);
+    }
+    assert_eq!((own.requests(), service.requests()), (0, 0));
+}
+
+#[tokio::test]
 async fn a_no_is_passed_on_as_the_service_says_it() {
     let (own, service) = (Backend::echo().await, Backend::http1(judge).await);
     let running = Running::start(site(over_http(0), &own, &service));

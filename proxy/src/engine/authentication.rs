@@ -9,11 +9,14 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use genkan_routing::policy::external_auth::ExternalAuth;
 use http::header::CONTENT_LENGTH;
-use pingora_core::Result;
+use pingora_core::{Error, Result};
 use pingora_proxy::Session;
+use tokio::time::timeout_at;
 
+use super::failure;
 use super::pause::gone;
 use super::phases::{expects_continue, say_continue};
+use crate::error::Failure;
 use crate::exchange::Exchange;
 use crate::exchange::authentication::Asked;
 use crate::filters::basic_auth::CompiledBasicAuth;
@@ -50,7 +53,9 @@ async fn ask_client(
         ControlFlow::Break(reply) => return Ok(ControlFlow::Break(reply)),
     };
     let shared = Arc::clone(exchange.shared());
-    let right = unless_gone(session, shared.passwords.are_right(&users, credentials, Instant::now())).await?;
+    let until = exchange.deadline();
+    let comparison = unless_gone(session, shared.passwords.are_right(&users, credentials, Instant::now()));
+    let right = in_time(until, comparison).await.ok_or_else(|| give_up(exchange, Failure::RequestTimeout))??;
     Ok(exchange.password_compared(session.req_header(), policy, right))
 }
 
@@ -78,7 +83,7 @@ async fn ask_service(
 /// and when it belongs to an upgrade: it has no end then, and a part of it would be a lie.
 async fn whole_body(
     session: &mut Session,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     read: &mut Option<Bytes>,
     limit: usize,
 ) -> Result<Option<Bytes>> {
@@ -101,17 +106,46 @@ async fn whole_body(
     if expects_continue(session.req_header()) {
         say_continue(session).await?;
     }
+    let whole = all_parts(session, exchange, limit).await?;
+    Ok(whole.map(|whole| read.insert(whole).clone()))
+}
+
+/// `None` when they are larger than `limit`. Nothing but this ends a client of HTTP/2 that stops in the middle: it is
+/// no endpoint's turn yet, and its connection is not idle.
+async fn all_parts(session: &mut Session, exchange: &mut Exchange, limit: usize) -> Result<Option<Bytes>> {
+    let (patience, end) = (exchange.client_settings().body_timeout, exchange.deadline());
     let client = session.as_downstream_mut();
     // It keeps 64 KiB, which is more than any limit.
     client.enable_retry_buffering();
     let mut body = BytesMut::new();
-    while let Some(part) = client.read_request_body().await? {
+    loop {
+        let silent = Instant::now() + patience;
+        let until = end.map_or(silent, |end| end.min(silent));
+        let Some(part) = in_time(Some(until), client.read_request_body()).await else {
+            let over = end.is_some_and(|end| end <= silent);
+            return Err(give_up(exchange, if over { Failure::RequestTimeout } else { Failure::ClientTimeout }));
+        };
+        // Whose fault it was, the reader does not say: without that it would be ours, a 500.
+        let Some(part) = part.map_err(Error::into_down)? else { return Ok(Some(body.freeze())) };
         if body.len() + part.len() > limit {
             return Ok(None);
         }
         body.extend_from_slice(&part);
     }
-    Ok(Some(read.insert(body.freeze()).clone()))
+}
+
+/// `None` when it took too long.
+async fn in_time<T>(until: Option<Instant>, waited_for: impl Future<Output = T>) -> Option<T> {
+    match until {
+        Some(until) => timeout_at(until.into(), waited_for).await.ok(),
+        None => Some(waited_for.await),
+    }
+}
+
+/// Ends the request; the exchange knows why.
+fn give_up(exchange: &mut Exchange, failure: Failure) -> Box<Error> {
+    exchange.fail(failure);
+    failure::decided()
 }
 
 /// Waits for something on behalf of a client, as long as it is there.

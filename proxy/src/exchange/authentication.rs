@@ -138,7 +138,7 @@ impl Exchange {
         }
     }
 
-    /// `None` when the service has no endpoint that was not tried.
+    /// `None` when the service has no endpoint that was not tried, and for a target that can't be asked about.
     fn question(
         &mut self,
         head: &http::request::Parts,
@@ -155,10 +155,15 @@ impl Exchange {
         let asking = self.asking.as_deref()?;
         let cluster = self.table.cluster_of(&policy.target)?;
         let upstream = &self.table.snapshot.model().settings.upstream;
+        let mut seen = head.clone();
+        self.clean_head(&mut seen, None, false);
+        let fields = seen.headers;
+        let settings = self.forwarded();
         let (picked, question) = self.with_context(head, now, |ctx| {
             let picked = cluster.balancer.pick(ctx, &asking.tried, random::next());
-            (picked, external_auth::question(ctx, policy, &name_of(cluster), body))
+            (picked, external_auth::question(ctx, settings, fields, policy, &name_of(cluster), body))
         });
+        let question = question?;
         let picked = picked.filter(|picked| !asking.tried.contains(&picked.address()))?;
         let left = until.saturating_duration_since(now);
         let destination = Destination {

@@ -187,7 +187,11 @@ impl Exchange {
         match filters::request(ctx, &entry.filters, &mut admitted) {
             ControlFlow::Break(reply) => Decision::of(Outcome::Reply(reply), admitted),
             ControlFlow::Continue(()) if filters::authentication(&entry.filters).next().is_some() => {
-                Decision::of(Outcome::Ask, admitted)
+                let outcome = match filters::keep_judged(ctx, &mut admitted) {
+                    ControlFlow::Break(reply) => Outcome::Reply(reply),
+                    ControlFlow::Continue(()) => Outcome::Ask,
+                };
+                Decision::of(outcome, admitted)
             }
             ControlFlow::Continue(()) => self.place(ctx, entry, admitted),
         }

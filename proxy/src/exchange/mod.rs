@@ -475,7 +475,8 @@ impl Exchange {
         self.table.logs().of(self.settings.as_ref()).http.as_ref()
     }
 
-    fn client_settings(&self) -> &ClientSettings {
+    /// Time-outs and limits of the client.
+    pub(crate) fn client_settings(&self) -> &ClientSettings {
         self.table.snapshot.client(&self.connection.listener)
     }
 

@@ -212,6 +212,22 @@ pub(crate) fn authentication(filters: &Compiled) -> impl Iterator<Item = Authent
     })
 }
 
+/// Whoever is asked judges the path that was routed, so that the backend has to get that path and not another spelling,
+/// which it may read in another way: of `/admin/..%2fpublic` a service would judge `/public` and the backend serve
+/// `/admin`. A rewrite makes its target of the routed path. Refuses what is too long to be written so.
+pub(crate) fn keep_judged(ctx: &RequestContext<'_>, admitted: &mut Admitted) -> ControlFlow<Reply> {
+    if admitted.target.is_some() || ctx.head.uri.path() == ctx.path {
+        return ControlFlow::Continue(());
+    }
+    match PathAndQuery::try_from(&*url::routed_target(ctx)) {
+        Ok(target) => {
+            admitted.target = Some(target);
+            ControlFlow::Continue(())
+        }
+        Err(_) => ControlFlow::Break(Reply::refuse(ctx, StatusCode::SERVICE_UNAVAILABLE)),
+    }
+}
+
 /// Changes the head of a backend's response as those want it who were asked about the request.
 pub(crate) fn tell_client(admitted: &Admitted, headers: &mut HeaderMap) {
     headers::apply(&admitted.response, headers);

@@ -103,7 +103,7 @@ fn rest_of_path(ctx: &RequestContext<'_>, prefix: &str) -> String {
 
 /// Appends text of a normalized path, encoded. Normalization leaves bytes that are no UTF-8 as `%FF`; they are encoded
 /// already.
-fn push_encoded(text: &str, set: &'static AsciiSet, out: &mut String) {
+pub(super) fn push_encoded(text: &str, set: &'static AsciiSet, out: &mut String) {
     for (number, piece) in text.split('%').enumerate() {
         if number > 0 {
             let encoded = matches!(piece.as_bytes(), [b'8'..=b'9' | b'A'..=b'F', b'0'..=b'9' | b'A'..=b'F', ..]);

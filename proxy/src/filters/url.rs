@@ -1,10 +1,13 @@
 //! URLs that Genkan writes into `Location`: authorities split and joined, IPv6 literals right.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use genkan_routing::policy::redirect::Scheme;
 use http::HeaderValue;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
+use super::rewrite::push_encoded;
 use crate::exchange::context::RequestContext;
 
 /// The host (an IPv6 literal with its brackets) and the port of a `Host` field.
@@ -43,6 +46,41 @@ pub(super) fn absolute(scheme: Scheme, host: &str, port: Option<u16>, rest: &str
 pub(super) fn raw_target<'a>(ctx: &RequestContext<'a>) -> &'a str {
     let target = ctx.head.uri.path_and_query().map_or("/", |target| target.as_str());
     if target.starts_with('/') { target } else { "/" }
+}
+
+/// The path that was routed, and the query. A path that can be written in several ways is written in the way in which
+/// it was compared, so that nobody reads `/public/../admin` as a part of `/public`.
+pub(super) fn routed_target<'a>(ctx: &RequestContext<'a>) -> Cow<'a, str> {
+    /// What is not itself in a path (RFC 3986, section 3.3).
+    const OTHERS: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'/')
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~')
+        .remove(b'!')
+        .remove(b'$')
+        .remove(b'&')
+        .remove(b'\'')
+        .remove(b'(')
+        .remove(b')')
+        .remove(b'*')
+        .remove(b'+')
+        .remove(b',')
+        .remove(b';')
+        .remove(b'=')
+        .remove(b':')
+        .remove(b'@');
+    if ctx.head.uri.path() == ctx.path {
+        return raw_target(ctx).into();
+    }
+    let mut target = String::with_capacity(ctx.path.len() + 16);
+    push_encoded(ctx.path, OTHERS, &mut target);
+    if let Some(query) = ctx.head.uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    target.into()
 }
 
 /// A `Location`. `None` for text that no header field may carry.

@@ -15,7 +15,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 use super::protobuf::{Fields, Malformed, Message, Value};
-use super::{Answer, AnswerError, Permit, Question, Verdict, is_framing, joined, refusal, routed_target};
+use super::{Answer, AnswerError, Permit, Question, Shown, Verdict, is_framing, joined, refusal};
 use crate::exchange::context::RequestContext;
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -46,13 +46,14 @@ impl From<Malformed> for AnswerError {
 /// `CheckRequest`, in one frame of gRPC.
 pub(super) fn question(
     ctx: &RequestContext<'_>,
+    shown: &Shown<'_>,
     policy: &GrpcAuth,
     service: &str,
     timeout: Duration,
     body: &Bytes,
 ) -> Question {
     let source = Message::default().message(1, address(ctx.client));
-    let request = Message::default().message(2, http_request(ctx, policy, body));
+    let request = Message::default().message(2, http_request(ctx, shown, policy, body));
     let attributes = Message::default().message(1, source).message(4, request);
     let message = Message::default().message(1, attributes).into_bytes();
     let mut frame = BytesMut::with_capacity(5 + message.len());
@@ -80,21 +81,21 @@ fn address(client: IpAddr) -> Message {
 }
 
 /// `AttributeContext.HttpRequest`.
-fn http_request(ctx: &RequestContext<'_>, policy: &GrpcAuth, body: &Bytes) -> Message {
-    let target = routed_target(ctx);
+fn http_request(ctx: &RequestContext<'_>, shown: &Shown<'_>, policy: &GrpcAuth, body: &Bytes) -> Message {
+    let target = &*shown.target;
     let method = ctx.head.method.as_str();
     let mut message = Message::default().text(1, ctx.request_id).text(2, method);
     if policy.request_headers.is_none() {
         let own =
-            [(":authority", ctx.authority), (":method", method), (":path", &*target), (":scheme", ctx.scheme.as_str())];
+            [(":authority", shown.authority), (":method", method), (":path", target), (":scheme", ctx.scheme.as_str())];
         for (name, value) in own {
             message = message.message(3, Message::default().text(1, name).text(2, value));
         }
     }
     let allowed = |name: &&HeaderName| policy.request_headers.as_ref().is_none_or(|allowed| allowed.contains(name));
-    let names: BTreeSet<&str> = ctx.head.headers.keys().filter(allowed).map(HeaderName::as_str).collect();
+    let names: BTreeSet<&str> = shown.fields.keys().filter(allowed).map(HeaderName::as_str).collect();
     for name in names {
-        let value = HeaderName::try_from(name).map(|name| joined(&ctx.head.headers, &name)).unwrap_or_default();
+        let value = HeaderName::try_from(name).map(|name| joined(&shown.fields, &name)).unwrap_or_default();
         // The type is text, and a program that checks it would refuse the whole message for one stray byte.
         let value = String::from_utf8_lossy(&value);
         message = message.message(3, Message::default().text(1, name).text(2, &value));
@@ -105,8 +106,8 @@ fn http_request(ctx: &RequestContext<'_>, policy: &GrpcAuth, body: &Bytes) -> Me
         _ => "HTTP/1.1",
     };
     let message = message
-        .text(4, &target)
-        .text(5, ctx.authority)
+        .text(4, target)
+        .text(5, shown.authority)
         .text(6, ctx.scheme.as_str())
         .number(9, body.len() as u64)
         .text(10, protocol);

@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
 
-use super::{Answer, AnswerError, Permit, Question, Verdict, is_framing, refusal, routed_target};
+use super::{Answer, AnswerError, Permit, Question, Shown, Verdict, is_framing, refusal};
 use crate::exchange::context::RequestContext;
 use crate::reply::Reply;
 
@@ -18,30 +18,30 @@ use crate::reply::Reply;
 const OF_THE_ANSWER: [HeaderName; 10] =
     [ACCEPT_RANGES, AGE, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED, SERVER, VARY];
 
-/// The client's method, path and host, its credentials, and what else the policy lets the service see.
-pub(super) fn question(ctx: &RequestContext<'_>, policy: &HttpAuth, body: &Bytes) -> Question {
+/// The client's method, path and host, its credentials, and what else the policy lets the service see. `None` when the
+/// target makes no URI: it is too long then, and an answer to another question would let it pass unjudged.
+pub(super) fn question(
+    ctx: &RequestContext<'_>,
+    shown: &Shown<'_>,
+    policy: &HttpAuth,
+    body: &Bytes,
+) -> Option<Question> {
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = ctx.head.method.clone();
-    head.uri = target(ctx, &policy.prefix);
+    head.uri = Uri::try_from(format!("{}{}", policy.prefix, shown.target)).ok()?;
     let allowed = std::iter::once(&AUTHORIZATION).chain(&policy.request_headers);
     for name in allowed.filter(|name| !is_framing(name)) {
         if !head.headers.contains_key(name) {
-            for value in ctx.head.headers.get_all(name) {
+            for value in shown.fields.get_all(name) {
                 head.headers.append(name, value.clone());
             }
         }
     }
-    if let Ok(host) = HeaderValue::from_str(ctx.authority) {
+    if let Ok(host) = HeaderValue::from_str(shown.authority) {
         head.headers.insert(HOST, host);
     }
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    Question { head, body: body.clone() }
-}
-
-/// The target that was routed, behind the prefix.
-fn target(ctx: &RequestContext<'_>, prefix: &str) -> Uri {
-    // The prefix was checked where it was written, and the target is made of what a path may consist of.
-    Uri::try_from(format!("{prefix}{}", routed_target(ctx))).unwrap_or_else(|_| Uri::from_static("/"))
+    Some(Question { head, body: body.clone() })
 }
 
 /// 200 is yes. The service's own trouble is no answer; everything else is a no, in the words of the service.

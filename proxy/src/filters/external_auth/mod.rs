@@ -18,16 +18,28 @@ use ::http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENC
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use bytes::Bytes;
 use genkan_routing::policy::external_auth::{AuthCall, ExternalAuth};
+use genkan_routing::policy::forwarded::Forwarded;
 use genkan_routing::policy::headers::HeaderOps;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::Admitted;
-use super::url::raw_target;
+use super::upstream_headers::X_ORIGINAL_URI;
+use super::url::routed_target;
+use super::{Admitted, forwarded, upstream_headers};
 use crate::exchange::context::RequestContext;
 use crate::reply::Reply;
 
 /// The most bytes of an answer's body. Pages of refusal and lists of fields are small.
 pub(crate) const MOST_ANSWER: usize = 64 << 10;
+
+/// The request as a service sees it.
+struct Shown<'a> {
+    /// Fields as a backend would get them, none of which the client could forge.
+    fields: HeaderMap,
+    /// The host that was routed. What a proxy in front says of it (`X-Forwarded-Host`) chose no rule, so that a service
+    /// that judges by it would judge another host's request.
+    authority: &'a str,
+    /// The path that was routed, and the query.
+    target: Cow<'a, str>,
+}
 
 /// What the service is asked: a head without framing, and a body.
 #[derive(Debug)]
@@ -76,12 +88,36 @@ pub(crate) enum AnswerError {
     Malformed(&'static str),
 }
 
-/// Makes the question. `service` is the name of who is asked; `body` is the request's, where the policy asks for it.
-pub(crate) fn question(ctx: &RequestContext<'_>, policy: &ExternalAuth, service: &str, body: &Bytes) -> Question {
+/// Makes the question. `fields` are those of the client without what no backend must see; `service` is the name of who
+/// is asked; `body` is the request's, where the policy asks for it. `None` when the target is too long for one.
+pub(crate) fn question(
+    ctx: &RequestContext<'_>,
+    settings: &Forwarded,
+    fields: HeaderMap,
+    policy: &ExternalAuth,
+    service: &str,
+    body: &Bytes,
+) -> Option<Question> {
+    let shown = shown(ctx, settings, fields);
     match &policy.call {
-        AuthCall::Http(http) => http::question(ctx, http, body),
-        AuthCall::Grpc(grpc) => grpc::question(ctx, grpc, service, policy.timeout, body),
+        AuthCall::Http(http) => http::question(ctx, &shown, http, body),
+        AuthCall::Grpc(grpc) => Some(grpc::question(ctx, &shown, grpc, service, policy.timeout, body)),
     }
+}
+
+/// The service decides, so that it must not believe a client what a backend would not be told.
+fn shown<'a>(ctx: &RequestContext<'a>, settings: &Forwarded, mut fields: HeaderMap) -> Shown<'a> {
+    let authority = forwarded::own_authority(ctx.head);
+    let host = HeaderValue::from_str(authority).ok();
+    upstream_headers::apply(ctx, settings, host.as_ref(), &mut fields);
+    let target = routed_target(ctx);
+    if fields.remove(X_ORIGINAL_URI).is_some()
+        && let Ok(target) = HeaderValue::from_str(&target)
+    {
+        // Services of nginx's `auth_request` judge by it; the client's spelling is another path than the backend's.
+        fields.insert(X_ORIGINAL_URI, target);
+    }
+    Shown { fields, authority, target }
 }
 
 /// Reads the answer.
@@ -123,36 +159,6 @@ fn refusal(ctx: &RequestContext<'_>, status: StatusCode, fields: HeaderMap, body
         headers.remove(name);
     }
     Reply { status, headers, body }
-}
-
-/// The path that was routed, and the query. A path that can be written in several ways is shown in the way in which it
-/// was compared: of `/public/../admin` a service must not judge `/public`.
-fn routed_target<'a>(ctx: &RequestContext<'a>) -> Cow<'a, str> {
-    /// What is not itself in a path (RFC 3986, section 3.3).
-    const OTHERS: AsciiSet = NON_ALPHANUMERIC
-        .remove(b'/')
-        .remove(b'-')
-        .remove(b'.')
-        .remove(b'_')
-        .remove(b'~')
-        .remove(b'!')
-        .remove(b'$')
-        .remove(b'&')
-        .remove(b'\'')
-        .remove(b'(')
-        .remove(b')')
-        .remove(b'*')
-        .remove(b'+')
-        .remove(b',')
-        .remove(b';')
-        .remove(b'=')
-        .remove(b':')
-        .remove(b'@');
-    if ctx.head.uri.path() == ctx.path {
-        return raw_target(ctx).into();
-    }
-    let query = ctx.head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    format!("{}{query}", utf8_percent_encode(ctx.path, &OTHERS)).into()
 }
 
 /// All fields of a name as one.

@@ -36,6 +36,13 @@ fn answer(status: u16, fields: &[(&'static str, &str)], body: &'static str) -> A
     Answer { head, body: Bytes::from_static(body.as_bytes()), trailers: HeaderMap::new() }
 }
 
+fn asked(request: &Request, policy: &ExternalAuth, body: &'static [u8]) -> Option<Question> {
+    request.with(|ctx| {
+        let fields = ctx.head.headers.clone();
+        question(ctx, &Forwarded::default(), fields, policy, "auth.default", &Bytes::from_static(body))
+    })
+}
+
 fn judged(policy: &ExternalAuth, answer: Answer) -> Result<Verdict, AnswerError> {
     Request::get("/").with(|ctx| verdict(ctx, policy, answer))
 }
@@ -76,6 +83,7 @@ fn pairs(fields: &[(&str, &str)]) -> Vec<(String, String)> {
 #[test]
 fn a_service_sees_the_host_the_credentials_and_what_is_listed() {
     let request = Request::post("/a?b=c")
+        .header("host", "example.com")
         .header("authorization", "Bearer x")
         .header("x-listed", "1")
         .header("x-listed", "2")
@@ -85,7 +93,7 @@ fn a_service_sees_the_host_the_credentials_and_what_is_listed() {
         http.prefix = "/check".to_owned();
         http.request_headers = vec![name("x-listed"), name("content-length"), name("authorization")];
     });
-    let asked = request.with(|ctx| question(ctx, &policy, "auth.default", &Bytes::from_static(b"body")));
+    let asked = asked(&request, &policy, b"body").unwrap();
     assert_eq!((asked.head.method.as_str(), asked.head.uri.to_string().as_str()), ("POST", "/check/a?b=c"));
     let mut fields: Vec<_> =
         asked.head.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
@@ -111,10 +119,52 @@ fn a_service_judges_the_path_that_was_routed() {
         ("/a%20b", "/a%20b"),
         ("/%61", "/a"),
         ("/a%3Fb", "/a%3Fb"),
+        ("/admin/..%2fpublic/x", "/public/x"),
+        ("/caf%e9", "/caf%E9"),
+        ("/a%20%2541", "/a%20%2541"),
     ] {
-        let shown_now = Request::get(path).with(|ctx| routed_target(ctx).into_owned());
-        assert_eq!(shown_now, shown, "{path}");
+        let (target, kept) = Request::get(path).with(|ctx| {
+            let mut admitted = Admitted::default();
+            assert!(super::super::keep_judged(ctx, &mut admitted).is_continue());
+            (routed_target(ctx).into_owned(), admitted.target)
+        });
+        assert_eq!(target, shown, "{path}");
+        // What the backend gets.
+        assert_eq!(kept.map_or_else(|| path.to_owned(), |kept| kept.to_string()), shown, "{path}");
     }
+}
+
+#[test]
+fn what_the_client_says_of_itself_is_not_shown_and_the_host_is_the_routed_one() {
+    let forged = ["x-forwarded-for", "x-forwarded-proto", "x-real-ip", "x-scheme"];
+    let request = forged.iter().fold(Request::get("/"), |request, name| request.header(name, "10.0.0.1"));
+    let request =
+        request.header("x-original-uri", "/forged").header("host", "routed.example").authority("public.example");
+    let policy = over_http(|http| http.request_headers = forged.map(name).to_vec());
+    let asked_now = asked(&request, &policy, b"").unwrap();
+    let field = |name: &str| asked_now.head.headers[name].to_str().unwrap();
+    assert_eq!(forged.map(field), ["192.0.2.1", "http", "192.0.2.1", "http"]);
+    assert_eq!(field("host"), "routed.example");
+    let asked_now = asked(&request, &over_grpc(None), b"").unwrap();
+    let message = String::from_utf8_lossy(&asked_now.body);
+    assert_eq!(inside(&asked_now.body[5..], &[1, 4, 2, 5]), [Value::Bytes(b"routed.example")]);
+    let real = Message::default().text(1, "x-real-ip").text(2, "192.0.2.1").into_bytes();
+    let host = Message::default().text(1, "host").text(2, "routed.example").into_bytes();
+    let fields = inside(&asked_now.body[5..], &[1, 4, 2, 3]);
+    assert!(!message.contains("/forged"), "{message}");
+    assert!(fields.contains(&Value::Bytes(&real)) && fields.contains(&Value::Bytes(&host)), "{message}");
+}
+
+#[test]
+fn a_target_that_is_too_long_is_not_asked_about_as_another() {
+    let long = format!("/{}", "a".repeat(65_500));
+    let policy = over_http(|http| http.prefix = format!("/{}", "b".repeat(50)));
+    assert!(asked(&Request::get(&long), &policy, b"").is_none());
+    assert!(asked(&Request::get(&long), &over_http(|_| {}), b"").is_some());
+    // Encoded as it was routed it does not fit.
+    let request = Request::get(&format!("//{}", "|".repeat(30_000)));
+    let kept = request.with(|ctx| super::super::keep_judged(ctx, &mut Admitted::default()));
+    assert_eq!(kept.break_value().unwrap().status, 503);
 }
 
 #[test]
@@ -177,10 +227,9 @@ fn inside<'a>(mut message: &'a [u8], path: &[u64]) -> Vec<Value<'a>> {
 
 #[test]
 fn a_check_request_tells_the_request() {
-    let request = Request::post("/a?b=c").version(Version::HTTP_2).header("x-a", "1").header("x-a", "2").tls();
-    let shown = |policy: &ExternalAuth, body: &'static [u8]| {
-        request.with(|ctx| question(ctx, policy, "auth.default", &Bytes::from_static(body)))
-    };
+    let request = Request::post("/a?b=c").version(Version::HTTP_2).header("host", "example.com");
+    let request = request.header("x-a", "1").header("x-a", "2").tls();
+    let shown = |policy: &ExternalAuth, body: &'static [u8]| asked(&request, policy, body).unwrap();
     let asked = shown(&over_grpc(None), b"text");
     assert_eq!(asked.head.uri, "/envoy.service.auth.v3.Authorization/Check");
     assert_eq!(
