@@ -103,8 +103,10 @@ fn a_word_that_is_new_is_told(cluster: &Cluster, site: &Site<'_>, genkan: &Genka
     let mut definition: Value = serde_json::from_str(&text).unwrap();
     for version in definition["spec"]["versions"].as_array_mut().unwrap() {
         let rules = "/schema/openAPIV3Schema/properties/spec/properties/rules/items";
-        let path = format!("{rules}/properties/matches/items/properties/path/properties/type/enum");
-        version.pointer_mut(&path).unwrap().as_array_mut().unwrap().push(json!("Glob"));
+        let path = version.pointer_mut(&format!("{rules}/properties/matches/items/properties/path")).unwrap();
+        // They name the words that there are.
+        path.as_object_mut().unwrap().remove("x-kubernetes-validations");
+        path.pointer_mut("/properties/type/enum").unwrap().as_array_mut().unwrap().push(json!("Glob"));
     }
     cluster.kubectl_with(&["replace", "--filename", "-"], &definition.to_string()).unwrap();
     let newer = route("newer").replace("rules: [{", "rules: [{matches: [{path: {type: Glob, value: /a}}], ");
