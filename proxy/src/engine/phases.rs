@@ -177,7 +177,7 @@ impl ProxyHttp for Phases {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
         descriptor: std::os::fd::RawFd,
@@ -186,7 +186,8 @@ impl ProxyHttp for Phases {
     ) -> Result<()> {
         let request = ctx.request()?;
         request.ending = digest.and_then(secured::ending);
-        request.exchange.connected(reused, self.uses.count(descriptor, reused), Instant::now());
+        let uses = self.uses.count(descriptor, reused);
+        request.exchange.connected(reused, uses, session.is_body_empty(), Instant::now());
         Ok(())
     }
 
@@ -210,7 +211,7 @@ impl ProxyHttp for Phases {
     ) -> Result<()> {
         let request = ctx.request()?;
         let length = body.as_ref().map_or(0, Bytes::len);
-        match request.exchange.request_body(length, Instant::now()) {
+        match request.exchange.request_body(length, end, Instant::now()) {
             Ok(()) => {
                 request.body.pass(body.as_ref(), end);
                 Ok(())

@@ -22,6 +22,8 @@ pub(crate) struct Attempt {
     pub(crate) started: Instant,
     /// Until the connection was ready (`$upstream_connect_time`); `None` when it never was.
     pub(crate) connected: Option<Duration>,
+    /// When the endpoint had been given the whole request; `None` when it never was.
+    pub(crate) sent: Option<Instant>,
     /// Until the response's head was read (`$upstream_header_time`); `None` when it never was.
     pub(crate) head: Option<Duration>,
     /// Until the response was complete or the attempt failed (`$upstream_response_time`).
@@ -43,6 +45,7 @@ impl Attempt {
             address,
             started,
             connected: None,
+            sent: None,
             head: None,
             ended: None,
             status: None,

@@ -240,13 +240,15 @@ impl Exchange {
         })
     }
 
-    /// Notes that the attempt's connection is ready; `uses` is how many requests it has had, this one included.
-    pub(crate) fn connected(&mut self, reused: bool, uses: u32, now: Instant) {
+    /// Notes that the attempt's connection is ready; `uses` is how many requests it has had, this one included. `bodiless`
+    /// is whether the head is the whole request.
+    pub(crate) fn connected(&mut self, reused: bool, uses: u32, bodiless: bool, now: Instant) {
         let upstream = &self.table.snapshot.model().settings.upstream;
         self.last_use = uses >= upstream.keepalive_requests || kept_for(upstream).is_zero();
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.connected = Some(now.saturating_duration_since(attempt.started));
             attempt.reused = reused;
+            attempt.sent = bodiless.then_some(now);
         }
     }
 
@@ -278,8 +280,11 @@ impl Exchange {
         }
     }
 
-    /// Counts a part of the request's body.
-    pub(crate) fn request_body(&mut self, length: usize, now: Instant) -> Result<(), Failure> {
+    /// Counts a part of the request's body; `end` is whether it is the last.
+    pub(crate) fn request_body(&mut self, length: usize, end: bool, now: Instant) -> Result<(), Failure> {
+        if let Some(attempt) = self.attempts.last_mut().filter(|_| end) {
+            attempt.sent.get_or_insert(now);
+        }
         self.received += u64::try_from(length).unwrap_or(u64::MAX);
         if self.admitted.body_limit.is_some_and(|limit| self.received > limit) && !self.upgraded {
             return Err(Failure::BodyTooLarge);
@@ -353,6 +358,9 @@ impl Exchange {
     /// Takes note of a failed attempt. Whether another one is to be made.
     pub(crate) fn attempt_failed(&mut self, failure: Failure, failed: Failed<'_>, now: Instant) -> bool {
         let failure = self.explain(failure, now);
+        if failure == Failure::RequestTimeout && self.hangs(now) {
+            self.note(Outcome::Failed, now);
+        }
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.end(now);
             attempt.status.get_or_insert(failure.status().as_u16());
@@ -375,6 +383,17 @@ impl Exchange {
         }
         self.note(Outcome::Failed, now);
         self.judge(cause, failed, now) == Verdict::Retry
+    }
+
+    /// Whether a request whose time is over says that its endpoint hangs: it took no connection, or had the whole request
+    /// and said nothing, for most of that time. A client that is slow and attempts before this one leave an endpoint less,
+    /// which is not its fault.
+    fn hangs(&self, now: Instant) -> bool {
+        let limit = self.forward().and_then(|forward| forward.timeouts.request);
+        let (Some(limit), Some(attempt)) = (limit, self.attempts.last()) else { return false };
+        let since = if attempt.connected.is_none() { Some(attempt.started) } else { attempt.sent };
+        let waited = since.map(|since| now.saturating_duration_since(since));
+        attempt.head.is_none() && waited.is_some_and(|waited| waited * 2 >= limit)
     }
 
     /// Notes what became of the attempt for the health of its endpoint.
