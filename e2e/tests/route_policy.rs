@@ -95,11 +95,26 @@ fn requests_of_a_service_are_limited_whoever_sends_them() {
             &format!("defaults: {{ circuitBreaking: {{ maxRequests: {max} }} }}"),
         )
     };
-    let genkan = serve(&[echo.address()], &limit(1));
+    // Another route chooses endpoints in another way, which gives it no requests of its own.
+    let other = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: other }\nspec:\n  \
+                 parentRefs: [{ name: gate }]\n  hostnames: [other.test]\n  \
+                 rules: [{ backendRefs: [{ name: web, port: 80 }] }]\n---\n";
+    let target = WEB.replace("name: web", "name: other");
+    let others = other.to_owned()
+        + &policy(
+            "other",
+            &target,
+            "defaults: { loadBalancing: { algorithm: LeastConnections }, affinity: { type: Header } }",
+        );
+    let genkan = serve(&[echo.address()], &(limit(1) + &others));
+    let of_other = || http1::get(genkan.http(), "other.test", "/").status;
+    assert_eq!(of_other(), 200);
     let mut busy = Client::connect(genkan.http()).unwrap();
     busy.send("GET", "web.test", "/delay/600000", &[], b"").unwrap();
     genkan.wait_until("the first request", || status(&genkan) == 503);
-    say(&genkan, &limit(2), "a higher limit", || status(&genkan) == 200);
+    assert_eq!(of_other(), 503);
+    say(&genkan, &(limit(2) + &others), "a higher limit", || status(&genkan) == 200);
+    assert_eq!(of_other(), 200);
 }
 
 #[test]

@@ -10,12 +10,13 @@
 
 mod logs;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use genkan_routing::model::{Action, Backend, Cluster, Filter, Forward, Model, Rule, Target};
 use genkan_routing::name::{ClusterId, HostPattern};
+use genkan_routing::policy::health::Health;
 use genkan_routing::snapshot::Snapshot;
 use rustc_hash::FxHashMap;
 
@@ -28,6 +29,7 @@ use crate::random;
 use crate::slots::Slots;
 use crate::upstream::balance::Balancer;
 use crate::upstream::retry_budget::Budget;
+use crate::upstream::services::Services;
 use crate::upstream::tls::Secure;
 
 /// What one publish swaps; see the module's documentation.
@@ -41,8 +43,9 @@ pub(crate) struct ProxyTable {
     rule_numbers: Arc<RuleNumbers>,
     clusters: Slots<ClusterEntry>,
     cluster_numbers: Arc<ClusterNumbers>,
-    /// The clusters whose endpoints are asked for their health.
-    checked: Arc<BTreeSet<ClusterId>>,
+    /// The clusters whose endpoints are asked for their health, and how.
+    checked: Arc<BTreeMap<ClusterId, Arc<Health>>>,
+    services: Arc<Services>,
     filters: Arc<Runtime>,
     logs: Logs,
 }
@@ -121,6 +124,7 @@ impl ProxyTable {
             clusters: base.map_or_else(Slots::default, |table| table.clusters.clone()),
             cluster_numbers: base.map_or_else(Arc::default, |table| Arc::clone(&table.cluster_numbers)),
             checked: base.map_or_else(Arc::default, |table| Arc::clone(&table.checked)),
+            services: previous.map_or_else(Arc::default, |table| Arc::clone(&table.services)),
             filters: previous.map_or_else(Arc::default, |table| Arc::clone(&table.filters)),
             snapshot,
             listeners,
@@ -132,14 +136,16 @@ impl ProxyTable {
         for (id, old, new) in old.clusters.unshared(&model.clusters) {
             if !is_same(old, new) {
                 let known = previous.and_then(|table| table.cluster(table.cluster_numbers.get(id)?));
-                let entry = new.map(|cluster| Arc::new(ClusterEntry::new(cluster, known, now)));
+                let entry = new.map(|cluster| Arc::new(ClusterEntry::new(cluster, &table.services, known, now)));
                 let number = Arc::make_mut(&mut table.cluster_numbers).number(id);
                 table.clusters.set(number.0, entry);
-                let is_checked = |cluster: &Arc<Cluster>| cluster.active_health().is_some();
-                match (old.is_some_and(is_checked), new.is_some_and(is_checked)) {
-                    (false, true) => drop(Arc::make_mut(&mut table.checked).insert(id.clone())),
-                    (true, false) => drop(Arc::make_mut(&mut table.checked).remove(id)),
-                    _ => {}
+                let (before, after) = (old.and_then(checks), new.and_then(checks));
+                if before.map(|policy| &policy.active) != after.map(|policy| &policy.active) {
+                    let checked = Arc::make_mut(&mut table.checked);
+                    match after {
+                        Some(policy) => drop(checked.insert(id.clone(), Arc::clone(policy))),
+                        None => drop(checked.remove(id)),
+                    }
                 }
             }
         }
@@ -191,8 +197,8 @@ impl ProxyTable {
         self.cluster_numbers.0.len() > 2 * self.snapshot.model().clusters.len() + 1024
     }
 
-    /// The clusters whose endpoints are asked for their health; the same set as long as none comes or goes.
-    pub(crate) fn checked(&self) -> &Arc<BTreeSet<ClusterId>> {
+    /// The clusters whose endpoints are asked for their health, and how; the same map as long as that stays as it is.
+    pub(crate) fn checked(&self) -> &Arc<BTreeMap<ClusterId, Arc<Health>>> {
         &self.checked
     }
 
@@ -286,13 +292,13 @@ impl BackendEntry {
 }
 
 impl ClusterEntry {
-    fn new(cluster: &Arc<Cluster>, known: Option<&Self>, now: Instant) -> Self {
+    fn new(cluster: &Arc<Cluster>, services: &Services, known: Option<&Self>, now: Instant) -> Self {
         let group = keyed::hash((&cluster.service.namespace, cluster.version, &cluster.tls));
         let balancer = match known.filter(|known| Balancer::is_same(&known.cluster, cluster)) {
             Some(known) => Arc::clone(&known.balancer),
             None => {
                 let previous = known.map(|known| &*known.balancer);
-                Arc::new(Balancer::new(cluster, previous, random::next(), now))
+                Arc::new(Balancer::new(cluster, services, previous, random::next(), now))
             }
         };
         let budget = cluster.retry_budget.map(|policy| {
@@ -317,6 +323,11 @@ impl ClusterEntry {
         let period = u64::try_from(age / max_age.as_millis().max(1)).unwrap_or(u64::MAX);
         self.group.wrapping_add(period.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
+}
+
+/// How the endpoints of a cluster are asked for their health.
+fn checks(cluster: &Arc<Cluster>) -> Option<&Arc<Health>> {
+    cluster.health.as_ref().map(|health| &health.policy).filter(|policy| policy.active.is_some())
 }
 
 /// Whether a part is in both models, unchanged.

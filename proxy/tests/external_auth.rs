@@ -5,20 +5,27 @@
 
 mod kit;
 
+use std::convert::Infallible;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use genkan_routing::model::Filter;
+use genkan_routing::model::{Filter, HttpVersion};
 use genkan_routing::name::ClusterId;
 use genkan_routing::policy::external_auth::{AuthCall, ExternalAuth, GrpcAuth, HttpAuth};
+use genkan_routing::policy::health::{Counted, Health, PassiveHealth};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use kit::backend::frames;
 use kit::client::{Body, PATIENCE, full, h2};
 use kit::model::rule;
 use kit::{Backend, Client, Running, Site};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 /// The service's word on a request: by the password `open`, with the name of the user and the path that was asked about.
@@ -198,6 +205,76 @@ async fn an_endpoint_that_cannot_be_reached_leaves_the_question_to_another() {
     for _ in 0..4 {
         let answer = running.connect().await.send(get("/", "Authorization: open\r\n")).await.answer().await;
         assert_eq!(answer.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn endpoints_of_a_service_that_fail_are_passed_over() {
+    let (own, good) = (Backend::echo().await, Backend::http1(judge).await);
+    for failing in [Backend::status(503).await, Backend::silent().await, Backend::hangs_up().await] {
+        let passive = PassiveHealth {
+            failures: NonZeroU32::MIN,
+            statuses: vec![503],
+            time: Duration::from_secs(3600),
+            max_percent: 50,
+        };
+        let health = Arc::new(Health { passive: Some(passive), active: None });
+        let site = Site::new().cluster("own", &[own.address]);
+        let site = site.cluster_with("auth", &[failing.address, good.address], |cluster| {
+            cluster.health = Some(Counted { id: "policy".into(), policy: health });
+        });
+        let filter = policy(AuthCall::Http(HttpAuth::default()), 0, Duration::from_secs(2));
+        let running = Running::start(site.rule(rule("/").to("own").filter(filter)));
+        let mut failed = 0;
+        for _ in 0..6 {
+            let answer = running.connect().await.send(get("/", "Authorization: open\r\n")).await.answer().await;
+            failed += usize::from(answer.status == 503);
+        }
+        assert_eq!(failed, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_service_closes_costs_nobody_an_answer() {
+    let own = Backend::echo().await;
+    // They take a second question on each connection, and close it.
+    let http1 = Backend::raw(|mut stream| async move {
+        kit::backend::read_head(&mut stream).await;
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-User: ada\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        kit::backend::read_head(&mut stream).await;
+    })
+    .await;
+    let http2 = Backend::raw(|stream| async move {
+        let (over, asked) = (Arc::new(Notify::new()), AtomicUsize::new(0));
+        let service = service_fn(|request| {
+            let (over, first) = (Arc::clone(&over), asked.fetch_add(1, Ordering::SeqCst) == 0);
+            async move {
+                if !first {
+                    over.notify_one();
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Infallible>(judge(request).await)
+            }
+        });
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        tokio::select! {
+            _ = builder.serve_connection(TokioIo::new(stream), service) => {}
+            () = over.notified() => {}
+        }
+    })
+    .await;
+    for (service, version) in [(http1, HttpVersion::Http1), (http2, HttpVersion::Http2)] {
+        let site = Site::new().cluster("own", &[own.address]);
+        let site = site.cluster_with("auth", &[service.address], |cluster| cluster.version = version);
+        let running = Running::start(site.rule(rule("/").to("own").filter(over_http(0))));
+        let mut client = running.connect().await;
+        for _ in 0..4 {
+            let answer = client.send(get("/", "Authorization: open\r\n")).await.answer().await;
+            assert_eq!(answer.status, 200, "{version:?}");
+            assert!(answer.text().contains("x-user: ada"));
+        }
+        assert_eq!(service.connections(), 4);
     }
 }
 

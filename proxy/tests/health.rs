@@ -7,17 +7,24 @@
 mod kit;
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
 
-use genkan_routing::model::{Cluster, HttpVersion};
-use genkan_routing::policy::health::{ActiveHealth, CircuitBreaker, Health, HttpProbe, PassiveHealth, Probe};
-use http::{HeaderMap, HeaderValue, Response};
+use genkan_routing::model::{Cluster, Filter, HttpVersion};
+use genkan_routing::name::ClusterId;
+use genkan_routing::policy::health::{ActiveHealth, CircuitBreaker, Counted, Health, HttpProbe, PassiveHealth, Probe};
+use genkan_routing::policy::mirror::{Mirror, Share};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use kit::backend::with_trailers;
-use kit::client::{PATIENCE, full};
+use kit::client::{Body, PATIENCE, full};
 use kit::model::rule;
 use kit::{Backend, Running, Site};
 use tokio::sync::Semaphore;
@@ -33,6 +40,10 @@ fn active(probe: Probe) -> Health {
     let two = NonZeroU32::new(2).unwrap();
     let active = ActiveHealth { probe, interval: OFTEN, timeout: PATIENCE, unhealthy: two, healthy: two };
     Health { passive: None, active: Some(active) }
+}
+
+fn counted(health: Health) -> Option<Counted<Arc<Health>>> {
+    Some(Counted { id: "policy".into(), policy: Arc::new(health) })
 }
 
 fn http_probe(path: &'static str) -> Probe {
@@ -82,7 +93,7 @@ async fn an_endpoint_that_fails_in_a_row_is_passed_over() {
     let (failing, good) = (answering("bad", &bad).await, Backend::named("good").await);
     for nobody in [false, true] {
         let first = if nobody { Backend::nobody().await } else { failing.address };
-        let health = Some(Arc::new(passive(3, Duration::from_secs(3600))));
+        let health = counted(passive(3, Duration::from_secs(3600)));
         let running = Running::start(site(&[first, good.address], |cluster| cluster.health = health));
         let mut failed = 0;
         for _ in 0..20 {
@@ -90,7 +101,7 @@ async fn an_endpoint_that_fails_in_a_row_is_passed_over() {
         }
         assert_eq!(failed, 3, "three requests find it out");
         // The endpoints' state outlives a change of the table.
-        let health = Some(Arc::new(passive(3, Duration::from_secs(1800))));
+        let health = counted(passive(3, Duration::from_secs(1800)));
         running.proxy.publish(site(&[first, good.address], |cluster| cluster.health = health).snapshot());
         assert_eq!(answers(&running, 8).await, BTreeSet::from(["good".to_owned()]));
         // Without the policy it is used again.
@@ -103,7 +114,7 @@ async fn an_endpoint_that_fails_in_a_row_is_passed_over() {
 async fn an_endpoint_comes_back_when_its_time_is_over() {
     let status = Arc::new(AtomicU16::new(503));
     let (one, good) = (answering("one", &status).await, Backend::named("good").await);
-    let health = Some(Arc::new(passive(1, Duration::from_millis(50))));
+    let health = counted(passive(1, Duration::from_millis(50)));
     let running = Running::start(site(&[one.address, good.address], |cluster| cluster.health = health));
     while running.get("/").await.status == 200 {}
     status.store(200, Ordering::SeqCst);
@@ -121,7 +132,7 @@ async fn checks_find_out_who_is_healthy_without_a_request() {
         let site = || {
             site(&[one.address, other.address], |cluster| {
                 cluster.version = version;
-                cluster.health = Some(Arc::new(active(http_probe("/healthz?full=1"))));
+                cluster.health = counted(active(http_probe("/healthz?full=1")));
             })
         };
         let running = Running::start(site());
@@ -150,7 +161,7 @@ async fn over_http2(name: &'static str, status: &Arc<AtomicU16>) -> Backend {
 async fn a_check_of_a_connection_finds_who_does_not_listen() {
     let good = Backend::named("good").await;
     let endpoints = [Backend::nobody().await, good.address];
-    let running = Running::start(site(&endpoints, |cluster| cluster.health = Some(Arc::new(active(Probe::Tcp)))));
+    let running = Running::start(site(&endpoints, |cluster| cluster.health = counted(active(Probe::Tcp))));
     until_answers_are(&running, &["good"]).await;
 }
 
@@ -162,11 +173,7 @@ async fn a_grpc_check_asks_whether_a_service_is_serving() {
             let checked = request.uri().path() == "/grpc.health.v1.Health/Check";
             let answer = match (checked, serving.load(Ordering::SeqCst)) {
                 (false, _) => Response::new(full(name)),
-                (true, is) => {
-                    let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from(0))]);
-                    let message = if is { "\0\0\0\0\u{2}\u{8}\u{1}" } else { "\0\0\0\0\u{2}\u{8}\u{2}" };
-                    Response::new(with_trailers(message, trailers))
-                }
+                (true, is) => grpc_health(is),
             };
             async move { answer }
         })
@@ -175,18 +182,153 @@ async fn a_grpc_check_asks_whether_a_service_is_serving() {
         (backend("one", Arc::clone(&serving)).await, backend("other", Arc::new(AtomicBool::new(true))).await);
     let running = Running::start(site(&[one.address, other.address], |cluster| {
         cluster.version = HttpVersion::Http2;
-        cluster.health = Some(Arc::new(active(Probe::Grpc { service: "a.B".to_owned() })));
+        cluster.health = counted(active(Probe::Grpc { service: "a.B".to_owned() }));
     }));
     until_answers_are(&running, &["other"]).await;
     serving.store(true, Ordering::SeqCst);
     until_answers_are(&running, &["one", "other"]).await;
 }
 
+fn grpc_health(serving: bool) -> Response<Body> {
+    let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from(0))]);
+    let message = if serving { "\0\0\0\0\u{2}\u{8}\u{1}" } else { "\0\0\0\0\u{2}\u{8}\u{2}" };
+    Response::new(with_trailers(message, trailers))
+}
+
+/// Speaks what the client speaks, as servers with both on one port do.
+async fn of_both_versions(name: &'static str, serving: bool) -> Backend {
+    Backend::raw(move |stream| async move {
+        let answer = service_fn(move |request: Request<Incoming>| async move {
+            let checked = request.uri().path() == "/grpc.health.v1.Health/Check";
+            assert_eq!(checked, request.version() == Version::HTTP_2);
+            Ok::<_, Infallible>(if checked { grpc_health(serving) } else { Response::new(full(name)) })
+        });
+        let mut first = [0];
+        stream.peek(&mut first).await.unwrap();
+        // The preface of HTTP/2 begins with PRI.
+        if &first == b"P" {
+            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
+        } else {
+            let builder = hyper::server::conn::http1::Builder::new();
+            let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_grpc_check_is_http2_where_requests_are_http1() {
+    let (one, other) = (of_both_versions("one", false).await, of_both_versions("other", true).await);
+    let running = Running::start(site(&[one.address, other.address], |cluster| {
+        cluster.health = counted(active(Probe::Grpc { service: String::new() }));
+    }));
+    // Without an answer to the second one's check both would be unhealthy, and none passed over.
+    until_answers_are(&running, &["other"]).await;
+}
+
+#[tokio::test]
+async fn a_changed_interval_acts_at_once() {
+    let status = Arc::new(AtomicU16::new(200));
+    let (one, other) = (answering("one", &status).await, Backend::named("other").await);
+    let checked = |interval| {
+        site(&[one.address, other.address], |cluster| {
+            let mut health = active(http_probe("/healthz"));
+            health.active.as_mut().unwrap().interval = interval;
+            cluster.health = counted(health);
+        })
+    };
+    let running = Running::start(checked(Duration::from_secs(3600)));
+    until(|| one.requests() > 0).await;
+    status.store(404, Ordering::SeqCst);
+    running.proxy.publish(checked(OFTEN).snapshot());
+    until_answers_are(&running, &["other"]).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_keeps_no_other_from_being_asked() {
+    let status = Arc::new(AtomicU16::new(500));
+    let one = answering("one", &status).await;
+    let hanging = Backend::http1(|request| async move {
+        if request.uri().path() == "/healthz" {
+            std::future::pending::<()>().await;
+        }
+        Response::new(full("hanging"))
+    })
+    .await;
+    let running = Running::start(site(&[one.address, hanging.address], |cluster| {
+        let mut health = active(http_probe("/healthz"));
+        health.active.as_mut().unwrap().timeout = Duration::from_secs(3600);
+        cluster.health = counted(health);
+    }));
+    until_answers_are(&running, &["hanging"]).await;
+    status.store(200, Ordering::SeqCst);
+    until_answers_are(&running, &["hanging", "one"]).await;
+}
+
+/// A site whose requests may take some seconds, and one failure is enough.
+fn in_seconds(endpoints: &[SocketAddr]) -> Site {
+    let once = rule("/").to("a").retry(|retry| retry.tries = 1);
+    let limited = once.timeouts(|timeouts| {
+        timeouts.request = Some(Duration::from_secs(2));
+        timeouts.read = Duration::from_secs(60);
+    });
+    let health = counted(passive(1, Duration::from_secs(3600)));
+    Site::new().cluster_with("a", endpoints, |cluster| cluster.health = health).rule(limited)
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_until_the_request_is_over_has_failed() {
+    let (silent, good) = (Backend::silent().await, Backend::named("good").await);
+    let running = Running::start(in_seconds(&[silent.address, good.address]));
+    let mut failed = 0;
+    for _ in 0..6 {
+        failed += usize::from(running.get("/").await.status == 504);
+    }
+    assert_eq!(failed, 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_is_not_to_blame_for_a_client_that_takes_its_time() {
+    // They answer when they have read all of it.
+    let reading = |name: &'static str| {
+        Backend::http1(move |request| async move {
+            let _ = request.into_body().collect().await;
+            Response::new(full(name))
+        })
+    };
+    let (one, other) = (reading("one").await, reading("other").await);
+    let running = Running::start(in_seconds(&[one.address, other.address]));
+    for _ in 0..2 {
+        let mut client = running.connect().await;
+        client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\na").await;
+        assert_eq!(client.answer().await.status, 504);
+    }
+    assert_eq!(answers(&running, 4).await, BTreeSet::from(["one".to_owned(), "other".to_owned()]));
+}
+
+#[tokio::test]
+async fn what_becomes_of_copies_counts_for_who_gets_them() {
+    let (own, good, bad) = (Backend::named("own").await, Backend::named("good").await, Backend::status(503).await);
+    let mirror = Filter::Mirror(Arc::new(Mirror { target: ClusterId::new("copies"), share: Share::ALL }));
+    let health = counted(passive(1, Duration::from_secs(3600)));
+    let site = Site::new()
+        .cluster("a", &[own.address])
+        .cluster_with("copies", &[bad.address, good.address], |cluster| cluster.health = health)
+        .rule(rule("/").to("a").filter(mirror));
+    let running = Running::start(site);
+    for copies in 1..=6 {
+        assert_eq!(running.get("/").await.status, 200);
+        running.until_counted("genkan_mirrored_requests_total", "", "result=\"answered\"", Some(copies)).await;
+    }
+    assert_eq!((good.requests(), bad.requests()), (5, 1));
+}
+
 #[tokio::test]
 async fn checks_end_with_their_policy_and_with_their_cluster() {
     let status = Arc::new(AtomicU16::new(200));
     let one = answering("one", &status).await;
-    let checked = || site(&[one.address], |cluster| cluster.health = Some(Arc::new(active(http_probe("/healthz")))));
+    let checked = || site(&[one.address], |cluster| cluster.health = counted(active(http_probe("/healthz"))));
     let running = Running::start(checked());
     for without in [site(&[one.address], |_| {}), Site::new()] {
         running.proxy.publish(checked().snapshot());
@@ -221,7 +363,7 @@ async fn what_is_over_the_limit_of_requests_is_503_until_one_ends() {
         CircuitBreaker { requests: None, requests_per_endpoint: NonZeroU32::new(2) },
     ] {
         let running = Arc::new(Running::start(site(&[backend.address], |cluster| {
-            cluster.circuit_breaker = Some(breaker);
+            cluster.circuit_breaker = Some(Counted { id: "policy".into(), policy: breaker });
         })));
         let before = backend.requests();
         let held: Vec<_> = (0..2)

@@ -169,13 +169,15 @@ impl Exchange {
         let destination = Destination {
             picked,
             cluster: cluster.cluster.clone(),
+            version: cluster.cluster.version,
             secure: cluster.secure.clone(),
             group: cluster.connection_group(upstream.keepalive_time, now),
             // Time for another endpoint, if there is one.
             connect_timeout: left / 2,
             idle_timeout: kept_for(upstream),
         };
-        Some(Call { destination, question, until })
+        let balancer = Arc::clone(&cluster.balancer);
+        Some(Call { destination, balancer, question, until, limit: policy.timeout })
     }
 
     /// Takes note of a service's answer. `Continue` means that the request may pass it, or that another endpoint is to be

@@ -1,5 +1,7 @@
 //! Copies of a request for its rule's mirrors: the head that they get, and where they go.
 
+use std::sync::Arc;
+
 use genkan_routing::model::HttpVersion;
 use genkan_routing::policy::mirror::Mirror;
 use http::{HeaderName, HeaderValue};
@@ -46,6 +48,7 @@ impl Exchange {
         let destination = Destination {
             picked: cluster.balancer.pick(ctx, &[], random::next())?,
             cluster: cluster.cluster.clone(),
+            version: cluster.cluster.version,
             secure: cluster.secure.clone(),
             group: cluster.connection_group(settings.upstream.keepalive_time, ctx.now),
             connect_timeout: entry.forward()?.timeouts.connect,
@@ -55,7 +58,7 @@ impl Exchange {
         self.clean_head(&mut head, None, cluster.cluster.version == HttpVersion::Http2);
         filters::upstream_head(ctx, self.forwarded(), &entry.filters, None, admitted, &mut head);
         head.headers.insert(MIRRORED, HeaderValue::from_static("1"));
-        Some(Copy { destination, head })
+        Some(Copy { destination, balancer: Arc::clone(&cluster.balancer), head })
     }
 
     /// The copies that are to be sent, once.

@@ -9,71 +9,119 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use genkan_routing::model::{Cluster, Endpoint};
-use genkan_routing::policy::health::{CircuitBreaker, Health};
+use genkan_routing::model::Cluster;
+use genkan_routing::policy::health::{CircuitBreaker, PassiveHealth};
 use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
 
 use super::endpoint::{EndpointState, Picked};
-use super::health::{Load, Outcome, Place};
+use super::health::{Failures, Finding, Load, Outcome, Place};
+use super::services::{Breaker, Service, Services, Watch};
 use crate::exchange::context::RequestContext;
 use crate::{cookie, random};
 
-/// The endpoints of one cluster and the way to choose among them. Made anew when the endpoints change; the state of
-/// those that stay is carried over.
+/// The endpoints of one cluster and the way to choose among them. Made anew when the endpoints change; what is known of
+/// those that stay is the Service's, or carried over.
 #[derive(Debug)]
 pub(crate) struct Balancer {
     policy: LoadBalance,
-    health: Option<Arc<Health>>,
+    passive: Option<Passive>,
     limits: CircuitBreaker,
-    /// The requests under way that count for the cluster's limit.
-    load: Arc<Load>,
-    endpoints: Box<[Arc<EndpointState>]>,
-    /// A hash of each endpoint's address, in the same order (consistent hash).
-    hashes: Box<[u64]>,
+    /// What is under way, where there are limits.
+    breaker: Option<Arc<Breaker>>,
+    members: Box<[Member]>,
+    /// Whether members may be passed over.
+    watched: bool,
     /// Whose turn it is (round robin).
     turn: AtomicU64,
+    /// What the clusters of the Service share lives as long as one of them does.
+    _service: Arc<Service>,
+}
+
+/// An endpoint in its cluster.
+#[derive(Debug)]
+pub(super) struct Member {
+    state: Arc<EndpointState>,
+    /// A hash of its address (consistent hash).
+    hash: u64,
+    /// How requests to it went, where that counts.
+    failures: Option<Arc<Failures>>,
+    /// What checks find of it, where there are any.
+    finding: Option<Arc<Finding>>,
+    /// The requests under way that count for its limit, where there is one.
+    load: Option<Arc<Load>>,
+}
+
+#[derive(Debug)]
+struct Passive {
+    policy: PassiveHealth,
+    watch: Arc<Watch>,
 }
 
 impl Balancer {
-    /// A balancer. State is taken from `previous` by address; endpoints that are new there start at the mean latency
-    /// of the others, so that they are neither flooded nor starved. `random` is where round robin begins.
-    pub(crate) fn new(cluster: &Cluster, previous: Option<&Self>, random: u64, now: Instant) -> Self {
-        let endpoints = &cluster.endpoints;
-        let known: HashMap<SocketAddr, &Arc<EndpointState>> =
-            previous.iter().flat_map(|old| &old.endpoints).map(|state| (state.address(), state)).collect();
-        let kept: Vec<f64> =
-            endpoints.iter().filter_map(|endpoint| known.get(&endpoint.address)).map(|state| state.latency()).collect();
+    /// A balancer. Endpoints of which the Service knows nothing start at the mean latency of the others, so that they are
+    /// neither flooded nor starved; what checks found is taken from `previous`. `random` is where round robin begins.
+    pub(crate) fn new(
+        cluster: &Cluster,
+        services: &Services,
+        previous: Option<&Self>,
+        random: u64,
+        now: Instant,
+    ) -> Self {
+        let service = services.of(&cluster.service);
+        let addresses = || cluster.endpoints.iter().map(|endpoint| endpoint.address);
+        let kept: Vec<f64> = addresses().filter_map(|at| service.known(at)).map(|state| state.latency()).collect();
         // A count of endpoints is far below 2^52.
         let mean = if kept.is_empty() { 0.0 } else { kept.iter().sum::<f64>() / kept.len() as f64 };
-        let state = |endpoint: &Endpoint| match known.get(&endpoint.address) {
-            Some(state) => Arc::clone(state),
-            None => Arc::new(EndpointState::new(endpoint.address, mean, now)),
+        let passive = cluster.health.as_ref().and_then(|health| {
+            let policy = health.policy.passive.clone()?;
+            Some(Passive { policy, watch: service.watch(&health.id) })
+        });
+        let (breaker, limits) = match &cluster.circuit_breaker {
+            Some(breaker) => (Some(service.breaker(&breaker.id)), breaker.policy),
+            None => (None, CircuitBreaker::default()),
         };
+        let checked = cluster.active_health().is_some();
+        let found: HashMap<SocketAddr, &Arc<Finding>> = previous
+            .filter(|_| checked)
+            .iter()
+            .flat_map(|old| &old.members)
+            .filter_map(|old| Some((old.state.address(), old.finding.as_ref()?)))
+            .collect();
+        let member = |address| Member {
+            state: service.endpoint(address, mean, now),
+            hash: hash_address(address),
+            failures: passive.as_ref().map(|passive| passive.watch.of(address, now)),
+            finding: checked.then(|| found.get(&address).map_or_else(Arc::default, |found| Arc::clone(found))),
+            load: breaker.as_ref().filter(|_| limits.requests_per_endpoint.is_some()).map(|it| it.of(address)),
+        };
+        let members = addresses().map(member).collect();
         Self {
             policy: cluster.load_balance.clone(),
-            health: cluster.health.clone(),
-            limits: cluster.circuit_breaker.unwrap_or_default(),
-            load: previous.map_or_else(Arc::default, |old| Arc::clone(&old.load)),
-            endpoints: endpoints.iter().map(state).collect(),
-            hashes: endpoints.iter().map(|endpoint| hash_address(endpoint.address)).collect(),
+            watched: checked || passive.is_some(),
+            passive,
+            limits,
+            breaker,
+            members,
             turn: AtomicU64::new(random),
+            _service: service,
         }
     }
 
     /// Whether there is nothing to choose from (503).
     pub(crate) fn is_empty(&self) -> bool {
-        self.endpoints.is_empty()
+        self.members.is_empty()
     }
 
     /// Whether balancers of both would be the same.
     pub(crate) fn is_same(one: &Cluster, other: &Cluster) -> bool {
-        (&one.endpoints, &one.load_balance, &one.health, one.circuit_breaker)
-            == (&other.endpoints, &other.load_balance, &other.health, other.circuit_breaker)
+        (&one.endpoints, &one.load_balance, &one.health, &one.circuit_breaker)
+            == (&other.endpoints, &other.load_balance, &other.health, &other.circuit_breaker)
     }
 
-    /// The endpoints.
-    pub(super) fn endpoints(&self) -> &[Arc<EndpointState>] {
-        &self.endpoints
+    /// One of the endpoints, which are sorted by address.
+    pub(super) fn member(&self, address: SocketAddr) -> Option<&Member> {
+        let at = self.members.binary_search_by_key(&address, |member| member.state.address()).ok()?;
+        self.members.get(at)
     }
 
     /// Chooses an endpoint for a request by one random number; one of `tried` only when all were tried. `None` when
@@ -83,11 +131,11 @@ impl Balancer {
             LoadBalance::RoundRobin => self.in_turn(usable),
             LoadBalance::LeastConnections => {
                 let (one, other) = self.two(usable, random)?;
-                Some(if other.active() < one.active() { other } else { one })
+                Some(if other.state.active() < one.state.active() { other } else { one })
             }
             LoadBalance::PeakEwma => {
                 let (one, other) = self.two(usable, random)?;
-                Some(if other.cost(ctx.now) < one.cost(ctx.now) { other } else { one })
+                Some(if other.state.cost(ctx.now) < one.state.cost(ctx.now) { other } else { one })
             }
             LoadBalance::ConsistentHash(key) => self.by_hash(hash_key(ctx, key), usable),
         })
@@ -102,19 +150,24 @@ impl Balancer {
     /// The endpoint of which `is` holds, if it may have a further request.
     pub(crate) fn find(&self, now: Instant, is: impl Fn(SocketAddr) -> bool) -> Option<Picked> {
         let fits = self.fits(now);
-        let state = self.endpoints.iter().find(|state| is(state.address()) && fits(state))?;
+        let member = self.members.iter().find(|member| is(member.state.address()) && fits(member))?;
         let place = self.enter()?;
-        state.claim(self.endpoint_limit()).then(|| Picked::claimed(state, place))
+        self.pick_member(member, place).ok()
     }
 
     /// Notes what became of a request at an endpoint.
     pub(crate) fn note(&self, picked: &Picked, outcome: Outcome, now: Instant) {
-        let Some(policy) = self.health.as_ref().and_then(|health| health.passive.as_ref()) else { return };
-        let another = || {
-            let out = self.endpoints.iter().filter(|state| state.fitness().is_out(now)).count();
-            (out + 1) * 100 <= self.endpoints.len() * usize::from(policy.max_percent)
-        };
-        if let Some(time) = picked.state().fitness().note(outcome, policy, now, another) {
+        let (Some(Passive { policy, watch }), Some(failures)) = (&self.passive, picked.failures()) else { return };
+        if !failures.note(outcome, policy, now) {
+            return;
+        }
+        let deciding = watch.decide();
+        let is_out = |member: &&Member| member.failures.as_ref().is_some_and(|failures| failures.is_out(now));
+        let out = self.members.iter().filter(is_out).count();
+        // Another worker may just have passed over the same one.
+        if !failures.is_out(now) && (out + 1) * 100 <= self.members.len() * usize::from(policy.max_percent) {
+            let time = failures.pass_over(policy, now);
+            drop(deciding);
             let address = picked.address();
             tracing::warn!(%address, ?time, "an endpoint is passed over: {} failures in a row", policy.failures);
         }
@@ -125,49 +178,61 @@ impl Balancer {
         &'b self,
         tried: &[SocketAddr],
         now: Instant,
-        choose: impl Fn(&dyn Fn(&EndpointState) -> bool) -> Option<&'b Arc<EndpointState>>,
+        choose: impl Fn(&dyn Fn(&Member) -> bool) -> Option<&'b Member>,
     ) -> Option<Picked> {
-        let place = self.enter()?;
+        let mut place = self.enter()?;
         let limit = self.endpoint_limit();
-        let has_room = |state: &EndpointState| limit.is_none_or(|limit| state.active() < limit);
-        if tried.is_empty() && self.health.is_none() && limit.is_none() {
-            let state = choose(&|_| true)?;
-            return state.claim(None).then(|| Picked::claimed(state, place));
+        if tried.is_empty() && !self.watched && limit.is_none() {
+            return self.pick_member(choose(&|_| true)?, place).ok();
         }
+        let has_room = |member: &Member| {
+            let load = limit.zip(member.load.as_ref());
+            load.is_none_or(|(limit, load)| load.count() < limit)
+        };
         let fits = self.fits(now);
-        let untried = |state: &EndpointState| !tried.contains(&state.address());
-        let any = |may: &dyn Fn(&EndpointState) -> bool| self.endpoints.iter().any(|state| may(state));
+        let untried = |member: &Member| !tried.contains(&member.state.address());
+        let any = |may: &dyn Fn(&Member) -> bool| self.members.iter().any(may);
         loop {
             // What was tried comes after what fails: the former failed just now, and for this request.
-            let state = if any(&|state| has_room(state) && untried(state) && fits(state)) {
-                choose(&|state| has_room(state) && untried(state) && fits(state))
-            } else if any(&|state| has_room(state) && untried(state)) {
-                choose(&|state| has_room(state) && untried(state))
+            let member = if any(&|member| has_room(member) && untried(member) && fits(member)) {
+                choose(&|member| has_room(member) && untried(member) && fits(member))
+            } else if any(&|member| has_room(member) && untried(member)) {
+                choose(&|member| has_room(member) && untried(member))
             } else {
                 choose(&has_room)
             };
-            let state = state?;
             // Another worker may have taken the last place: then the endpoint has no room any more.
-            if state.claim(limit) {
-                return Some(Picked::claimed(state, place));
+            match self.pick_member(member?, place) {
+                Ok(picked) => return Some(picked),
+                Err(unused) => place = unused,
             }
         }
     }
 
-    /// Says whether an endpoint does not fail; that each does not where all do.
-    fn fits(&self, now: Instant) -> impl Fn(&EndpointState) -> bool {
-        let health = self.health.as_deref();
-        let fits = move |state: &EndpointState| health.is_none_or(|health| state.fitness().is_fit(health, now));
-        let none = health.is_some() && !self.endpoints.iter().any(|state| fits(state));
-        move |state: &EndpointState| none || fits(state)
+    /// Takes a member for a request that has its place at the Service, which comes back if there is none at the endpoint.
+    fn pick_member(&self, member: &Member, place: Option<Place>) -> Result<Picked, Option<Place>> {
+        let own = match (self.endpoint_limit(), &member.load) {
+            (Some(limit), Some(load)) => match load.enter(limit) {
+                Some(own) => Some(own),
+                None => return Err(place),
+            },
+            _ => None,
+        };
+        Ok(Picked::new(&member.state, [place, own], member.failures.clone()))
     }
 
-    /// A place in the cluster: `Some(None)` where there is no limit, `None` where there is none left.
+    /// Says whether an endpoint does not fail; that each does not where all do.
+    fn fits(&self, now: Instant) -> impl Fn(&Member) -> bool {
+        let none = self.watched && !self.members.iter().any(|member| member.is_fit(now));
+        move |member: &Member| none || member.is_fit(now)
+    }
+
+    /// A place at the Service: `Some(None)` where there is no limit, `None` where there is none left.
     #[expect(clippy::option_option, reason = "whether there is a limit, and whether there is a place")]
     fn enter(&self) -> Option<Option<Place>> {
-        match self.limits.requests {
-            Some(limit) => self.load.enter(limit.get()).map(Some),
-            None => Some(None),
+        match (self.limits.requests, &self.breaker) {
+            (Some(limit), Some(breaker)) => breaker.load().enter(limit.get()).map(Some),
+            _ => Some(None),
         }
     }
 
@@ -175,22 +240,18 @@ impl Balancer {
         self.limits.requests_per_endpoint.map(std::num::NonZeroU32::get)
     }
 
-    fn in_turn(&self, usable: impl Fn(&EndpointState) -> bool) -> Option<&Arc<EndpointState>> {
-        let count = u64::try_from(self.endpoints.len()).ok().filter(|count| *count > 0)?;
+    fn in_turn(&self, usable: impl Fn(&Member) -> bool) -> Option<&Member> {
+        let count = u64::try_from(self.members.len()).ok().filter(|count| *count > 0)?;
         let start = usize::try_from(self.turn.fetch_add(1, Ordering::Relaxed) % count).ok()?;
-        let (before, after) = self.endpoints.split_at(start);
-        after.iter().chain(before).find(|state| usable(state))
+        let (before, after) = self.members.split_at(start);
+        after.iter().chain(before).find(|member| usable(member))
     }
 
     /// Two different usable endpoints, each pair equally likely; twice the same where there is only one.
-    fn two(
-        &self,
-        usable: impl Fn(&EndpointState) -> bool,
-        random: u64,
-    ) -> Option<(&Arc<EndpointState>, &Arc<EndpointState>)> {
-        let count = u64::try_from(self.endpoints.iter().filter(|state| usable(state)).count()).ok()?;
+    fn two(&self, usable: impl Fn(&Member) -> bool, random: u64) -> Option<(&Member, &Member)> {
+        let count = u64::try_from(self.members.iter().filter(|member| usable(member)).count()).ok()?;
         let nth = |index: u64| {
-            self.endpoints.iter().filter(|state| usable(state)).nth(usize::try_from(index).unwrap_or(usize::MAX))
+            self.members.iter().filter(|member| usable(member)).nth(usize::try_from(index).unwrap_or(usize::MAX))
         };
         let first = random::below(count, random);
         // Of the others: skips the first by counting on from it.
@@ -202,13 +263,26 @@ impl Balancer {
     /// Rendezvous hashing: the endpoint whose hash together with the key's is the highest. An endpoint that leaves
     /// moves only its own keys, one that comes takes its share evenly from all, and a key that must avoid an endpoint
     /// always goes to the same next one. Takes time in proportion to the endpoints and no table.
-    fn by_hash(&self, key: u64, usable: impl Fn(&EndpointState) -> bool) -> Option<&Arc<EndpointState>> {
-        self.endpoints
-            .iter()
-            .zip(&self.hashes)
-            .filter(|(state, _)| usable(state))
-            .max_by_key(|(_, hash)| random::mix(key ^ **hash))
-            .map(|(state, _)| state)
+    fn by_hash(&self, key: u64, usable: impl Fn(&Member) -> bool) -> Option<&Member> {
+        self.members.iter().filter(|member| usable(member)).max_by_key(|member| random::mix(key ^ member.hash))
+    }
+}
+
+impl Member {
+    /// The endpoint.
+    pub(super) fn state(&self) -> &Arc<EndpointState> {
+        &self.state
+    }
+
+    /// What checks find of it, where there are any.
+    pub(super) fn finding(&self) -> Option<&Arc<Finding>> {
+        self.finding.as_ref()
+    }
+
+    /// Whether it does not fail.
+    fn is_fit(&self, now: Instant) -> bool {
+        self.finding.as_ref().is_none_or(|finding| finding.is_healthy())
+            && self.failures.as_ref().is_none_or(|failures| !failures.is_out(now))
     }
 }
 
@@ -241,253 +315,4 @@ fn hash(bytes: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-    use std::num::NonZeroU32;
-    use std::time::Duration;
-
-    use genkan_routing::model::{HttpVersion, ServiceRef};
-    use genkan_routing::name::ClusterId;
-    use genkan_routing::policy::health::{ActiveHealth, PassiveHealth, Probe};
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::filters::testing::Request;
-
-    fn cluster(policy: &LoadBalance, numbers: impl IntoIterator<Item = u8>) -> Cluster {
-        let endpoints =
-            numbers.into_iter().map(|n| Endpoint { address: SocketAddr::from(([10, 0, 0, n], 80)) }).collect();
-        Cluster {
-            id: ClusterId::new("a"),
-            name: "a".into(),
-            service: ServiceRef { namespace: "default".into(), name: "a".into(), port: "80".into() },
-            version: HttpVersion::Http1,
-            tls: None,
-            load_balance: policy.clone(),
-            affinity: None,
-            retry_budget: None,
-            health: None,
-            circuit_breaker: None,
-            endpoints,
-        }
-    }
-
-    fn balancer(policy: &LoadBalance, numbers: impl IntoIterator<Item = u8>) -> Balancer {
-        Balancer::new(&cluster(policy, numbers), None, 0, Instant::now())
-    }
-
-    fn pick(balancer: &Balancer, request: &Request, tried: &[SocketAddr], random: u64) -> Option<Picked> {
-        request.with(|ctx| balancer.pick(ctx, tried, random))
-    }
-
-    const ALL: [fn() -> LoadBalance; 4] = [
-        || LoadBalance::RoundRobin,
-        || LoadBalance::LeastConnections,
-        || LoadBalance::PeakEwma,
-        || LoadBalance::ConsistentHash(HashKey::RequestUri),
-    ];
-
-    #[test]
-    fn an_empty_cluster_has_nothing_to_pick() {
-        for policy in ALL {
-            let balancer = balancer(&policy(), []);
-            assert!(balancer.is_empty());
-            assert!(pick(&balancer, &Request::get("/"), &[], 7).is_none());
-        }
-    }
-
-    #[test]
-    fn round_robin_gives_each_its_turn_from_the_given_start() {
-        let cluster = cluster(&LoadBalance::RoundRobin, 1..=3);
-        let balancer = Balancer::new(&cluster, None, 2, Instant::now());
-        let order: Vec<_> = (0..6).map(|_| pick(&balancer, &Request::get("/"), &[], 0).unwrap().address()).collect();
-        let expected: Vec<_> = [2, 0, 1, 2, 0, 1].iter().map(|at: &usize| cluster.endpoints[*at].address).collect();
-        assert_eq!(order, expected);
-    }
-
-    #[test]
-    fn tried_endpoints_come_last() {
-        for policy in ALL {
-            let balancer = balancer(&policy(), 1..=4);
-            let mut tried = Vec::new();
-            for random in 0..4_u64 {
-                let picked = pick(&balancer, &Request::get("/x"), &tried, random::mix(random)).unwrap();
-                assert!(!tried.contains(&picked.address()), "{:?}", policy());
-                tried.push(picked.address());
-            }
-            assert!(pick(&balancer, &Request::get("/x"), &tried, 9).is_some(), "all were tried: any will do");
-        }
-    }
-
-    #[test]
-    fn of_two_the_one_with_fewer_requests_is_picked() {
-        let balancer = balancer(&LoadBalance::LeastConnections, 1..=2);
-        let mut held = Vec::new();
-        for random in 0..100_u64 {
-            held.push(pick(&balancer, &Request::get("/"), &[], random::mix(random)).unwrap());
-        }
-        assert!(balancer.endpoints.iter().all(|state| state.active() == 50));
-    }
-
-    #[test]
-    fn any_two_endpoints_may_meet() {
-        let balancer = balancer(&LoadBalance::LeastConnections, 1..=3);
-        let pairs: BTreeSet<_> = (0..200_u64)
-            .map(|random| {
-                let (one, other) = balancer.two(|_| true, random::mix(random)).unwrap();
-                (one.address(), other.address())
-            })
-            .collect();
-        assert_eq!(pairs.len(), 6);
-        assert!(pairs.iter().all(|(one, other)| one != other));
-    }
-
-    #[test]
-    fn slow_endpoints_are_avoided() {
-        let balancer = balancer(&LoadBalance::PeakEwma, 1..=2);
-        let request = Request::get("/");
-        let now = request.with(|ctx| ctx.now);
-        for state in &balancer.endpoints {
-            let slow = state.address().ip() == IpAddr::from([10, 0, 0, 1]);
-            Picked::new(state).observe(Duration::from_millis(if slow { 500 } else { 5 }), now);
-        }
-        for random in 0..50_u64 {
-            let picked = pick(&balancer, &request, &[], random::mix(random)).unwrap();
-            assert_eq!(picked.address().ip(), IpAddr::from([10, 0, 0, 2]));
-        }
-    }
-
-    #[test]
-    fn state_is_carried_over_and_new_endpoints_start_at_the_mean() {
-        let now = Instant::now();
-        let old = balancer(&LoadBalance::PeakEwma, 1..=3);
-        for (state, millis) in old.endpoints.iter().zip([100, 300, 5000]) {
-            Picked::new(state).observe(Duration::from_millis(millis), now);
-        }
-        let held = Picked::new(&old.endpoints[0]);
-        let new = Balancer::new(&cluster(&LoadBalance::PeakEwma, [1, 2, 9]), Some(&old), 0, now);
-        assert_eq!(new.endpoints[0].active(), 1);
-        assert!((new.endpoints[2].latency() - 0.2).abs() < 1e-9);
-        drop(held);
-        assert_eq!(new.endpoints[0].active(), 0);
-    }
-
-    #[test]
-    fn the_hash_is_taken_of_the_key() {
-        let request = || Request::get("/a?b").authority("h").header("x-a", "1").header("cookie", "c=2");
-        let key = |request: &Request, key: &HashKey| request.with(|ctx| hash_key(ctx, key));
-        let header = HashKey::Header("x-a".parse().unwrap());
-        for (hash_key, same, other) in [
-            (HashKey::ClientAddress, request().client("::ffff:192.0.2.1"), request().client("192.0.2.2")),
-            (HashKey::RequestUri, request().client("9.9.9.9"), Request::get("/a?c")),
-            (HashKey::Host, request().client("9.9.9.9"), request().authority("i")),
-            (header, request().client("9.9.9.9"), Request::get("/a?b").header("x-a", "2")),
-            (HashKey::Cookie("c".to_owned()), request().client("9.9.9.9"), Request::get("/a?b")),
-        ] {
-            assert_eq!(key(&request(), &hash_key), key(&same, &hash_key), "{hash_key:?}");
-            assert_ne!(key(&request(), &hash_key), key(&other, &hash_key), "{hash_key:?}");
-        }
-    }
-
-    #[test]
-    fn a_consistent_hash_spreads_keys_evenly() {
-        let balancer = balancer(&LoadBalance::ConsistentHash(HashKey::RequestUri), 0..10);
-        let mut hits: HashMap<SocketAddr, u32> = HashMap::new();
-        for key in 0..10_000_u32 {
-            *hits.entry(balancer.by_hash(hash(&key.to_be_bytes()), |_| true).unwrap().address()).or_default() += 1;
-        }
-        assert!(hits.values().all(|count| (850..1150).contains(count)), "{hits:?}");
-    }
-
-    #[test]
-    fn endpoints_that_fail_are_passed_over_until_their_time_is_over() {
-        for policy in ALL {
-            let failures = NonZeroU32::new(2).unwrap();
-            let passive =
-                PassiveHealth { failures, statuses: vec![503], time: Duration::from_secs(9), max_percent: 50 };
-            let health = Some(Arc::new(Health { passive: Some(passive), active: None }));
-            let balancer = Balancer::new(&Cluster { health, ..cluster(&policy(), 1..=3) }, None, 0, Instant::now());
-            let request = Request::get("/x");
-            let now = request.with(|ctx| ctx.now);
-            let bad = |state: &EndpointState| state.address().ip() == IpAddr::from([10, 0, 0, 1]);
-            let fail = |at: usize| {
-                let picked = Picked::new(&balancer.endpoints[at]);
-                (0..2).for_each(|_| balancer.note(&picked, Outcome::Status(503), now));
-            };
-            fail(0);
-            for random in 0..50_u64 {
-                let picked = pick(&balancer, &request, &[], random::mix(random)).unwrap();
-                assert!(!bad(picked.state()), "{:?}", policy());
-            }
-            assert!(balancer.find(now, |address| address == balancer.endpoints[0].address()).is_none());
-            fail(1);
-            assert!(!balancer.endpoints[1].fitness().is_out(now), "two of three are more than half");
-            let later = now + Duration::from_secs(9);
-            assert!(balancer.find(later, |address| address == balancer.endpoints[0].address()).is_some());
-        }
-    }
-
-    #[test]
-    fn where_all_fail_none_is_passed_over() {
-        let active = ActiveHealth {
-            probe: Probe::Tcp,
-            interval: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
-            unhealthy: NonZeroU32::MIN,
-            healthy: NonZeroU32::MIN,
-        };
-        let health = Some(Arc::new(Health { passive: None, active: Some(active) }));
-        let all = Cluster { health, ..cluster(&LoadBalance::RoundRobin, 1..=2) };
-        let balancer = Balancer::new(&all, None, 0, Instant::now());
-        let request = Request::get("/");
-        let picked = || -> BTreeSet<_> {
-            (0..8).map(|random| pick(&balancer, &request, &[], random).unwrap().address()).collect()
-        };
-        assert_eq!(picked().len(), 2);
-        balancer.endpoints[0].fitness().checked(false);
-        assert_eq!(picked(), BTreeSet::from([balancer.endpoints[1].address()]));
-        balancer.endpoints[1].fitness().checked(false);
-        assert_eq!(picked().len(), 2);
-    }
-
-    #[test]
-    fn limits_of_requests_hold_for_the_cluster_and_for_each_endpoint() {
-        for policy in ALL {
-            let limit = |requests, requests_per_endpoint| CircuitBreaker {
-                requests: NonZeroU32::new(requests),
-                requests_per_endpoint: NonZeroU32::new(requests_per_endpoint),
-            };
-            let request = Request::get("/");
-            for (circuit_breaker, most) in [(limit(3, 0), 3), (limit(0, 2), 4), (limit(3, 2), 3), (limit(9, 2), 4)] {
-                let limited = Cluster { circuit_breaker: Some(circuit_breaker), ..cluster(&policy(), 1..=2) };
-                let balancer = Balancer::new(&limited, None, 0, Instant::now());
-                let mut held: Vec<_> =
-                    (0..10).filter_map(|random| pick(&balancer, &request, &[], random::mix(random))).collect();
-                assert_eq!(held.len(), most, "{:?} {circuit_breaker:?}", policy());
-                let next = Balancer::new(&limited, Some(&balancer), 0, Instant::now());
-                assert!(pick(&next, &request, &[], 1).is_none(), "a change of the table forgets nothing");
-                held.pop();
-                assert!(pick(&next, &request, &[], 1).is_some());
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_changed_endpoint_moves_only_its_own_keys(
-            numbers in prop::collection::btree_set(any::<u8>(), 2..40),
-            leaving in any::<prop::sample::Index>(),
-            keys in prop::collection::vec(any::<u64>(), 50),
-        ) {
-            let policy = LoadBalance::ConsistentHash(HashKey::Host);
-            let gone = *leaving.get(&numbers.iter().copied().collect::<Vec<_>>());
-            let all = balancer(&policy, numbers.iter().copied());
-            let rest = balancer(&policy, numbers.iter().copied().filter(|number| *number != gone));
-            for key in keys {
-                let before = all.by_hash(key, |_| true).unwrap().address();
-                let after = rest.by_hash(key, |_| true).unwrap().address();
-                prop_assert!(before == after || before.ip() == IpAddr::from([10, 0, 0, gone]));
-            }
-        }
-    }
-}
+mod tests;

@@ -1,28 +1,34 @@
 //! Checks: endpoints are asked for their health, for clusters whose policy wants that.
 //!
-//! One task per cluster, all on one worker: a round asks the endpoints that the table of now has, a few at a time. What
-//! is found is noted in the endpoints' state, which every worker reads when it picks one.
+//! One task per cluster, all on one worker: it asks the endpoints that the table of now has, each when its time has come, a
+//! few at a time. What is found is noted where every worker looks when it picks one.
+
+mod schedule;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
-use genkan_routing::model::Cluster;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use genkan_routing::model::{Cluster, HttpVersion};
 use genkan_routing::name::ClusterId;
-use genkan_routing::policy::health::{ActiveHealth, HttpProbe, Probe};
+use genkan_routing::policy::health::{ActiveHealth, Health, HttpProbe, Probe};
 use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep_until, timeout};
 
+use self::schedule::Schedule;
+use super::balance::Balancer;
 use super::client::{CallBody, Client, Destination};
 use super::endpoint::{EndpointState, Picked};
 use super::grpc_health;
+use super::health::Finding;
 use super::tls::Secure;
 use crate::random;
 use crate::shared::Shared;
@@ -33,8 +39,11 @@ const AT_ONCE: usize = 16;
 /// Endpoints of all clusters that are asked at a time: requests go before checks, and whoever writes policies is not alone.
 const AT_ONCE_IN_ALL: usize = 128;
 
-/// The longest time before a cluster's first round, so that many do not begin at the same moment.
-const FIRST_ROUND: Duration = Duration::from_secs(1);
+/// The longest time before an endpoint is asked for the first time, so that many are not asked at the same moment.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// How often the table is looked at for new endpoints, at least.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Who asks, as endpoints see it in their logs.
 const AGENT: HeaderValue = HeaderValue::from_static("genkan-health-check");
@@ -46,12 +55,15 @@ struct Row {
     bad: u32,
 }
 
-/// A task per cluster; ends with it.
-struct Task(JoinHandle<()>);
+/// A task per cluster; ends with it, and with the policy that it was begun with.
+struct Task {
+    policy: Arc<Health>,
+    handle: JoinHandle<()>,
+}
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.0.abort();
+        self.handle.abort();
     }
 }
 
@@ -64,10 +76,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         let wanted = Arc::clone(shared.table.load().checked());
         if !Arc::ptr_eq(&wanted, &known) {
-            tasks.retain(|id, _| wanted.contains(id));
-            for id in wanted.iter().filter(|id| !tasks.contains_key(*id)).cloned().collect::<Vec<_>>() {
-                let check = check(id.clone(), Arc::clone(&shared), Arc::clone(&client), Arc::clone(&room));
-                tasks.insert(id, Task(tokio::spawn(check)));
+            tasks.retain(|id, task| wanted.get(id).is_some_and(|policy| policy.active == task.policy.active));
+            for (id, policy) in wanted.iter() {
+                let Some(active) = policy.active.clone().filter(|_| !tasks.contains_key(id)) else { continue };
+                let (shared, client, room) = (Arc::clone(&shared), Arc::clone(&client), Arc::clone(&room));
+                let checks = Checks { policy: Arc::new(active), shared, client, room };
+                let task = Task { policy: Arc::clone(policy), handle: tokio::spawn(checks.run(id.clone())) };
+                tasks.insert(id.clone(), task);
             }
             known = wanted;
         }
@@ -75,36 +90,81 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Asks the endpoints of a cluster, round after round.
-async fn check(id: ClusterId, shared: Arc<Shared>, client: Arc<Client>, room: Arc<Semaphore>) {
-    let mut rows: HashMap<SocketAddr, Row> = HashMap::new();
-    let mut next = share(FIRST_ROUND);
-    loop {
-        // So that replicas and clusters that began together do not ask at the same moment for ever.
-        sleep(next).await;
-        next = FIRST_ROUND;
-        // Not held while the endpoints are asked: a table is large.
-        let round = {
-            let table = shared.table.load();
-            table.cluster_of(&id).map(|entry| {
-                (Arc::clone(&entry.cluster), Arc::clone(&entry.balancer), entry.secure.clone(), entry.group())
-            })
-        };
-        // Whoever keeps this task will end it, or a table that is about to come has the cluster again.
-        let Some((cluster, balancer, secure, group)) = round else { continue };
-        let Some(policy) = cluster.active_health() else { continue };
-        rows.retain(|address, _| cluster.endpoints.iter().any(|endpoint| endpoint.address == *address));
-        let answers = stream::iter(balancer.endpoints().iter().cloned())
-            .map(|state| {
-                let asked = Asked { cluster: &cluster, policy, secure: &secure, group, client: &client, room: &room };
-                async move { (asked.is_healthy(&state).await, state) }
-            })
-            .buffer_unordered(AT_ONCE);
-        tokio::pin!(answers);
-        while let Some((healthy, state)) = answers.next().await {
-            rows.entry(state.address()).or_default().note(healthy, policy, &state, &cluster);
+/// The checks of a cluster.
+struct Checks {
+    policy: Arc<ActiveHealth>,
+    shared: Arc<Shared>,
+    client: Arc<Client>,
+    room: Arc<Semaphore>,
+}
+
+/// What there is of the cluster in a table; the table itself is large.
+struct Seen {
+    cluster: Arc<Cluster>,
+    balancer: Arc<Balancer>,
+    secure: Secure,
+    group: u64,
+}
+
+impl Checks {
+    /// Asks the endpoints of a cluster again and again, each when its time has come.
+    async fn run(self, id: ClusterId) {
+        let mut schedule = Schedule::default();
+        let mut rows: HashMap<SocketAddr, Row> = HashMap::new();
+        let mut asking = FuturesUnordered::new();
+        let mut seen: Option<Seen> = None;
+        loop {
+            let now = Instant::now();
+            // Without an entry: whoever keeps this task will end it, or a table that is about to come has it again.
+            if let Some(new) = Seen::of(&self.shared, &id) {
+                if seen.as_ref().is_none_or(|old| !Arc::ptr_eq(&old.balancer, &new.balancer)) {
+                    schedule.follow(new.cluster.endpoints.iter().map(|it| it.address), || now + share(FIRST));
+                    rows.retain(|address, _| schedule.has(*address));
+                }
+                seen = Some(new);
+            }
+            while asking.len() < AT_ONCE
+                && let Some(address) = schedule.take(now)
+            {
+                asking.extend(seen.as_ref().and_then(|seen| self.question(seen, address)).map(Question::ask));
+            }
+            let look = now + LOOK;
+            let next = schedule.next().filter(|_| asking.len() < AT_ONCE).map_or(look, |next| next.min(look));
+            tokio::select! {
+                Some((question, healthy)) = asking.next() => {
+                    let address = question.state.address();
+                    rows.entry(address).or_default().note(healthy, &question);
+                    let interval = self.policy.interval;
+                    // So that replicas and clusters that began together do not ask at the same moment for ever.
+                    schedule.again(address, Instant::now() + interval + share(interval / 10));
+                }
+                () = sleep_until(next.into()) => {}
+            }
         }
-        next = policy.interval + share(policy.interval / 10);
+    }
+
+    /// `None` for an endpoint that has gone, or is in a cluster without checks by now.
+    fn question(&self, seen: &Seen, address: SocketAddr) -> Option<Question> {
+        let member = seen.balancer.member(address)?;
+        Some(Question {
+            state: Arc::clone(member.state()),
+            finding: Arc::clone(member.finding()?),
+            policy: Arc::clone(&self.policy),
+            cluster: Arc::clone(&seen.cluster),
+            secure: seen.secure.clone(),
+            group: seen.group,
+            client: Arc::clone(&self.client),
+            room: Arc::clone(&self.room),
+        })
+    }
+}
+
+impl Seen {
+    fn of(shared: &Shared, id: &ClusterId) -> Option<Self> {
+        let table = shared.table.load();
+        let entry = table.cluster_of(id)?;
+        let (cluster, balancer) = (Arc::clone(&entry.cluster), Arc::clone(&entry.balancer));
+        Some(Self { cluster, balancer, secure: entry.secure.clone(), group: entry.group() })
     }
 }
 
@@ -114,81 +174,89 @@ fn share(time: Duration) -> Duration {
 }
 
 impl Row {
-    fn note(&mut self, healthy: bool, policy: &ActiveHealth, state: &EndpointState, cluster: &Cluster) {
+    fn note(&mut self, healthy: bool, question: &Question) {
         *self = match healthy {
             true => Self { good: self.good.saturating_add(1), bad: 0 },
             false => Self { good: 0, bad: self.bad.saturating_add(1) },
         };
+        let Question { policy, finding, cluster, state, .. } = question;
         let (address, name) = (state.address(), &cluster.name);
-        if self.bad >= policy.unhealthy.get() && state.fitness().checked(false) {
+        if self.bad >= policy.unhealthy.get() && finding.set(false) {
             tracing::warn!(%address, cluster = %name, "an endpoint is unhealthy: {} checks in a row failed", self.bad);
-        } else if self.good >= policy.healthy.get() && state.fitness().checked(true) {
+        } else if self.good >= policy.healthy.get() && finding.set(true) {
             tracing::info!(%address, cluster = %name, "an endpoint is healthy again");
         }
     }
 }
 
-/// How the endpoints of a cluster are asked.
-struct Asked<'a> {
-    cluster: &'a Arc<Cluster>,
-    policy: &'a ActiveHealth,
-    secure: &'a Secure,
+/// What one endpoint is asked, and how.
+struct Question {
+    state: Arc<EndpointState>,
+    finding: Arc<Finding>,
+    policy: Arc<ActiveHealth>,
+    cluster: Arc<Cluster>,
+    secure: Secure,
     group: u64,
-    client: &'a Arc<Client>,
-    room: &'a Semaphore,
+    client: Arc<Client>,
+    room: Arc<Semaphore>,
 }
 
-impl Asked<'_> {
-    async fn is_healthy(&self, state: &Arc<EndpointState>) -> bool {
-        let address = state.address();
+impl Question {
+    /// Asks; whether the endpoint is healthy.
+    async fn ask(self) -> (Self, bool) {
+        let address = self.state.address();
         // Never closed.
-        let _place = self.room.acquire().await;
+        let place = self.room.acquire().await;
         let answer = async {
             match &self.policy.probe {
                 Probe::Tcp => TcpStream::connect(address).await.is_ok(),
-                Probe::Http(probe) => self.http(state, probe).await.is_some_and(|healthy| healthy),
-                Probe::Grpc { service } => self.grpc(state, service).await.is_some_and(|healthy| healthy),
+                Probe::Http(probe) => self.http(probe).await.is_some_and(|healthy| healthy),
+                Probe::Grpc { service } => self.grpc(service).await.is_some_and(|healthy| healthy),
             }
         };
         let healthy = timeout(self.policy.timeout, answer).await.unwrap_or(false);
+        drop(place);
         tracing::debug!(%address, cluster = %self.cluster.name, healthy, "an endpoint was asked for its health");
-        healthy
+        (self, healthy)
     }
 
-    async fn http(&self, state: &Arc<EndpointState>, probe: &HttpProbe) -> Option<bool> {
-        let host = probe.host.as_ref().map_or_else(|| state.address().to_string(), ToString::to_string);
+    async fn http(&self, probe: &HttpProbe) -> Option<bool> {
+        let host = probe.host.as_ref().map_or_else(|| self.state.address().to_string(), ToString::to_string);
         let mut head = Request::new(()).into_parts().0;
         head.uri = probe.path.clone().into();
         head.headers.insert(HOST, HeaderValue::try_from(host).ok()?);
         head.headers.insert(USER_AGENT, AGENT);
-        let (response, used) = self.client.send(&self.destination(state), head, CallBody::Empty).await.ok()?;
+        let destination = self.destination(self.cluster.version);
+        let (response, used) = self.client.send(&destination, head, CallBody::Empty).await.ok()?;
         let status = response.status().as_u16();
         // Its connection is not kept: whether new ones are taken is part of the question.
         drop(used);
         Some(probe.statuses.iter().any(|range| range.contains(&status)))
     }
 
-    async fn grpc(&self, state: &Arc<EndpointState>, service: &str) -> Option<bool> {
+    /// gRPC is HTTP/2, also where requests are not.
+    async fn grpc(&self, service: &str) -> Option<bool> {
         let mut head = Request::new(()).into_parts().0;
         head.method = Method::POST;
         head.uri = grpc_health::PATH.parse().ok()?;
         let fields = [
-            (HOST, HeaderValue::try_from(state.address().to_string()).ok()?),
+            (HOST, HeaderValue::try_from(self.state.address().to_string()).ok()?),
             (USER_AGENT, AGENT),
             (CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
             (TE, HeaderValue::from_static("trailers")),
         ];
         head.headers = HeaderMap::from_iter(fields);
         let body = CallBody::Whole(Bytes::from(grpc_health::request(service)));
-        let (response, _used) = self.client.send(&self.destination(state), head, body).await.ok()?;
+        let (response, _used) = self.client.send(&self.destination(HttpVersion::Http2), head, body).await.ok()?;
         grpc_health::is_serving(response).await
     }
 
     /// A check does not count for the limits of requests.
-    fn destination(&self, state: &Arc<EndpointState>) -> Destination {
+    fn destination(&self, version: HttpVersion) -> Destination {
         Destination {
-            picked: Picked::uncounted(state),
-            cluster: Arc::clone(self.cluster),
+            picked: Picked::uncounted(&self.state),
+            cluster: Arc::clone(&self.cluster),
+            version,
             secure: self.secure.clone(),
             group: self.group,
             connect_timeout: self.policy.timeout,

@@ -51,6 +51,8 @@ pub(crate) struct Destination {
     pub(crate) picked: Picked,
     /// Its cluster.
     pub(crate) cluster: Arc<Cluster>,
+    /// What is spoken to it.
+    pub(crate) version: HttpVersion,
     /// The cluster's TLS.
     pub(crate) secure: Secure,
     /// Which kept connections of the address may be shared.
@@ -76,6 +78,9 @@ pub(crate) enum CallError {
     /// The connection broke, or what came is no HTTP.
     #[error("no answer: {0}")]
     Http(Arc<hyper::Error>),
+    /// The same of a connection that was kept: its endpoint may have closed it just then, as every server does some time.
+    #[error("no answer on a kept connection: {0}")]
+    Stale(Arc<hyper::Error>),
 }
 
 /// A request's body.
@@ -152,6 +157,7 @@ struct Http2 {
 struct Way {
     address: SocketAddr,
     cluster: Arc<Cluster>,
+    version: HttpVersion,
     secure: Secure,
     limit: Duration,
 }
@@ -191,33 +197,70 @@ impl Client {
     pub(crate) async fn send(
         self: &Arc<Self>,
         destination: &Destination,
+        head: http::request::Parts,
+        body: CallBody,
+    ) -> Result<(Response<Incoming>, Used), CallError> {
+        self.send_by(true, destination, head, body).await
+    }
+
+    /// Sends a request that was sent before, over a connection that is younger than that.
+    pub(crate) async fn send_anew(
+        self: &Arc<Self>,
+        destination: &Destination,
+        head: http::request::Parts,
+        body: CallBody,
+    ) -> Result<(Response<Incoming>, Used), CallError> {
+        self.send_by(false, destination, head, body).await
+    }
+
+    /// `kept` is whether a kept connection will do.
+    async fn send_by(
+        self: &Arc<Self>,
+        kept: bool,
+        destination: &Destination,
         mut head: http::request::Parts,
         body: CallBody,
     ) -> Result<(Response<Incoming>, Used), CallError> {
         let key = (destination.picked.address(), destination.group);
         let idle_timeout = destination.idle_timeout;
         let used = |connection| Used { client: Arc::clone(self), key, idle_timeout, connection };
-        if destination.cluster.version == HttpVersion::Http2 {
+        if destination.version == HttpVersion::Http2 {
             to_absolute(&mut head, destination.cluster.tls.is_some())?;
             let request = Request::from_parts(head, body);
-            let mut connection = self.multiplexed(destination, key).await?;
-            let response = connection.sender.send_request(request).await?;
-            return Ok((response, used(Connection::Http2(connection))));
+            // One on which a request failed is not kept any longer, so that the next one gets another.
+            let (mut connection, old) = self.multiplexed(destination, key).await?;
+            return match connection.sender.send_request(request).await {
+                Ok(response) => Ok((response, used(Connection::Http2(connection)))),
+                Err(error) if old => {
+                    self.leave(&connection);
+                    Err(CallError::Stale(Arc::new(error)))
+                }
+                Err(error) => Err(error.into()),
+            };
         }
         let mut request = Request::from_parts(origin_form(head), body);
         loop {
-            let (mut connection, kept) = match self.take(key) {
+            let (mut connection, old) = match if kept { self.take(key) } else { None } {
                 Some(kept) => (kept, true),
                 None => (connect_http1(&Way::to(destination)).await?, false),
             };
             match connection.sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, used(Connection::Http1(connection)))),
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) if kept => request = unsent,
+                    Some(unsent) if old => request = unsent,
+                    _ if old && !error.error().is_parse() => {
+                        return Err(CallError::Stale(Arc::new(error.into_error())));
+                    }
                     _ => return Err(error.into_error().into()),
                 },
             }
         }
+    }
+
+    /// Keeps a connection of HTTP/2 no longer; what runs on it goes on.
+    fn leave(&self, connection: &Http2) {
+        let is_other = |kept: &Kept<Http2>| kept.connection.task.id() != connection.task.id();
+        self.pool.lock().shared.retain(|_, kept| is_other(kept));
     }
 
     /// A connection that waits; the youngest, as the others may be about to be closed by the endpoint.
@@ -253,16 +296,16 @@ impl Client {
         }
     }
 
-    /// A connection over which requests run at the same time. Only one is made at a time, which all wait for that come
-    /// meanwhile.
-    async fn multiplexed(self: &Arc<Self>, destination: &Destination, key: Key) -> Result<Http2, CallError> {
+    /// A connection over which requests run at the same time, and whether it was kept. Only one is made at a time, which
+    /// all wait for that come meanwhile.
+    async fn multiplexed(self: &Arc<Self>, destination: &Destination, key: Key) -> Result<(Http2, bool), CallError> {
         let connecting = {
             let now = Instant::now();
             let mut pool = self.pool.lock();
             pool.forget(now);
             if let Some(kept) = pool.shared.get_mut(&key) {
                 kept.until = now + destination.idle_timeout;
-                return Ok(kept.connection.clone());
+                return Ok((kept.connection.clone(), true));
             }
             let begin = || {
                 let client = Arc::clone(self);
@@ -283,7 +326,7 @@ impl Client {
             };
             pool.connecting.entry(key).or_insert_with(begin).clone()
         };
-        connecting.await
+        Ok((connecting.await?, false))
     }
 }
 
@@ -320,8 +363,7 @@ impl Used {
             Connection::Http1(connection) => drop(connection),
             Connection::Http2(connection) => {
                 // At once, for the end of the task takes a moment.
-                let is_other = |kept: &Kept<Http2>| kept.connection.task.id() != connection.task.id();
-                self.client.pool.lock().shared.retain(|_, kept| is_other(kept));
+                self.client.leave(&connection);
                 connection.task.abort();
             }
         }
@@ -333,6 +375,7 @@ impl Way {
         Self {
             address: destination.picked.address(),
             cluster: Arc::clone(&destination.cluster),
+            version: destination.version,
             secure: destination.secure.clone(),
             limit: destination.connect_timeout,
         }
@@ -372,10 +415,7 @@ async fn connect(way: &Way) -> Result<Box<dyn Transport>, CallError> {
         stream.set_nodelay(true)?;
         Ok(match &way.cluster.tls {
             None => Box::new(stream) as Box<dyn Transport>,
-            Some(tls) => {
-                let version = Some(way.cluster.version);
-                Box::new(way.secure.handshake(tls, version, way.address, stream).await?)
-            }
+            Some(tls) => Box::new(way.secure.handshake(tls, Some(way.version), way.address, stream).await?),
         })
     };
     let connected = timeout(way.limit, connecting).await;
@@ -455,6 +495,7 @@ mod tests {
 
     use super::*;
     use crate::upstream::balance::Balancer;
+    use crate::upstream::services::Services;
 
     fn destination(address: SocketAddr, version: HttpVersion) -> Destination {
         let cluster = Cluster {
@@ -470,10 +511,11 @@ mod tests {
             circuit_breaker: None,
             endpoints: vec![Endpoint { address }],
         };
-        let balancer = Balancer::new(&cluster, None, 0, Instant::now());
+        let balancer = Balancer::new(&cluster, &Services::default(), None, 0, Instant::now());
         Destination {
             picked: balancer.find(Instant::now(), |_| true).unwrap(),
             cluster: Arc::new(cluster),
+            version,
             secure: Secure::default(),
             group: 0,
             connect_timeout: Duration::from_secs(60),

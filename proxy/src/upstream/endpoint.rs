@@ -1,5 +1,5 @@
-//! Endpoints at run time: requests under way, how fast they were, and whether they fail. Outlives changes of the table:
-//! an endpoint that stays in its cluster keeps its state.
+//! Endpoints at run time: requests under way, and how fast they were. Outlives changes of the table: an endpoint that
+//! stays with its Service keeps its state.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,29 +8,33 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::health::{Fitness, Place};
+use super::health::{Failures, Place};
 
 /// After this long an old latency counts for 1/e (ingress-nginx's decay).
 const DECAY: Duration = Duration::from_secs(10);
 
-/// What is known about one endpoint; shared by all workers.
+/// What is known about one endpoint; shared by all workers, and by all clusters of its Service.
 #[derive(Debug)]
 pub(crate) struct EndpointState {
     address: SocketAddr,
     active: AtomicU32,
     latency: Mutex<Latency>,
-    fitness: Fitness,
 }
 
 /// An endpoint that was chosen for a request. The request counts as under way until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Picked {
     state: Arc<EndpointState>,
-    /// The request's place in its cluster, where there is a limit of them.
-    _place: Option<Place>,
+    /// The request's places, where there are limits of them.
+    _places: Places,
+    /// Where failures are counted, if they are.
+    failures: Option<Arc<Failures>>,
     /// Whether it is among the requests under way.
     counted: bool,
 }
+
+/// A request's places: at the Service, and at the endpoint.
+pub(super) type Places = [Option<Place>; 2];
 
 /// A moving average of latency that follows peaks at once and forgets them slowly.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +47,7 @@ impl EndpointState {
     /// An endpoint whose latency is taken to be `seconds`.
     pub(super) fn new(address: SocketAddr, seconds: f64, now: Instant) -> Self {
         let latency = Mutex::new(Latency { seconds, at: now });
-        Self { address, active: AtomicU32::new(0), latency, fitness: Fitness::new(now) }
+        Self { address, active: AtomicU32::new(0), latency }
     }
 
     /// Its address.
@@ -56,11 +60,6 @@ impl EndpointState {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Whether it fails.
-    pub(super) fn fitness(&self) -> &Fitness {
-        &self.fitness
-    }
-
     /// The average latency in seconds.
     pub(super) fn latency(&self) -> f64 {
         self.latency.lock().seconds
@@ -70,12 +69,6 @@ impl EndpointState {
     pub(super) fn cost(&self, now: Instant) -> f64 {
         let latency = *self.latency.lock();
         latency.decayed(now) * (f64::from(self.active()) + 1.0)
-    }
-
-    /// Counts one more request as under way, unless there are `limit` already; whether that was done.
-    pub(super) fn claim(&self, limit: Option<u32>) -> bool {
-        let more = |active: u32| (active < limit.unwrap_or(u32::MAX)).then_some(active + 1);
-        self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
     fn observe(&self, seconds: f64, now: Instant) {
@@ -99,26 +92,20 @@ impl Latency {
 }
 
 impl Picked {
-    /// Counts a request as under way, whatever the limits.
-    #[cfg(test)]
-    pub(super) fn new(state: &Arc<EndpointState>) -> Self {
-        state.claim(None);
-        Self::claimed(state, None)
-    }
-
-    /// A request that is counted already.
-    pub(super) fn claimed(state: &Arc<EndpointState>, place: Option<Place>) -> Self {
-        Self { state: Arc::clone(state), _place: place, counted: true }
+    /// Counts a request as under way.
+    pub(super) fn new(state: &Arc<EndpointState>, places: Places, failures: Option<Arc<Failures>>) -> Self {
+        state.active.fetch_add(1, Ordering::Relaxed);
+        Self { state: Arc::clone(state), _places: places, failures, counted: true }
     }
 
     /// For what is no request of a client, and takes no place of one.
     pub(super) fn uncounted(state: &Arc<EndpointState>) -> Self {
-        Self { state: Arc::clone(state), _place: None, counted: false }
+        Self { state: Arc::clone(state), _places: [None, None], failures: None, counted: false }
     }
 
-    /// Its state.
-    pub(super) fn state(&self) -> &EndpointState {
-        &self.state
+    /// Where its failures are counted, if they are.
+    pub(super) fn failures(&self) -> Option<&Failures> {
+        self.failures.as_deref()
     }
 
     /// Where to connect.
@@ -148,10 +135,14 @@ mod tests {
         Arc::new(EndpointState::new("192.0.2.1:80".parse().unwrap(), 0.0, now))
     }
 
+    fn picked(state: &Arc<EndpointState>) -> Picked {
+        Picked::new(state, [None, None], None)
+    }
+
     #[test]
     fn a_request_is_under_way_until_it_is_dropped() {
         let state = state(Instant::now());
-        let (first, second) = (Picked::new(&state), Picked::new(&state));
+        let (first, second) = (picked(&state), picked(&state));
         assert_eq!(state.active(), 2);
         drop(first);
         assert_eq!(state.active(), 1);
@@ -177,7 +168,7 @@ mod tests {
         let now = Instant::now();
         let state = state(now);
         state.observe(0.5, now);
-        let picked = Picked::new(&state);
+        let picked = picked(&state);
         assert_eq!(state.cost(now), 1.0);
         drop(picked);
         assert_eq!(state.cost(now), 0.5);

@@ -1,4 +1,4 @@
-//! Health of endpoints: what is known of one, and how many requests a cluster has under way.
+//! Health of endpoints: how requests to one went, what checks find, and how many requests are under way.
 //!
 //! Shared by all workers of this process; replicas judge on their own. Time is an argument.
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use genkan_routing::policy::health::{Health, PassiveHealth};
+use genkan_routing::policy::health::PassiveHealth;
 
 /// How many times the time of the first passing over the longest one may be.
 const LONGEST: u32 = 10;
@@ -22,88 +22,67 @@ pub(crate) enum Outcome {
     Failed,
 }
 
-/// Whether an endpoint fails. Known in all clusters, asked where a policy wants it.
+/// How requests to an endpoint went, as one policy counts.
 #[derive(Debug)]
-pub(super) struct Fitness {
+pub(super) struct Failures {
     /// What times are counted from.
     epoch: Instant,
     /// Failures in a row.
-    failures: AtomicU32,
+    row: AtomicU32,
     /// Until when it is passed over, in milliseconds since `epoch`.
     out_until: AtomicU64,
     /// How many times in a row it was passed over.
     times: AtomicU32,
-    /// Whether checks find it unhealthy.
-    unhealthy: AtomicBool,
 }
 
-/// Counts the requests under way in a cluster.
+/// What the checks of a cluster find of an endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Finding(AtomicBool);
+
+/// Counts the requests under way that one limit is for.
 #[derive(Debug, Default)]
 pub(super) struct Load(AtomicU32);
 
-/// A request's place among those of its cluster; dropping it ends the count.
+/// A request's place among those under way; dropping it ends the count.
 #[derive(Debug)]
 pub(super) struct Place(Arc<Load>);
 
-impl Fitness {
+impl Failures {
     /// Of an endpoint of which nothing is known.
     pub(super) fn new(now: Instant) -> Self {
-        Self {
-            epoch: now,
-            failures: AtomicU32::new(0),
-            out_until: AtomicU64::new(0),
-            times: AtomicU32::new(0),
-            unhealthy: AtomicBool::new(false),
-        }
+        Self { epoch: now, row: AtomicU32::new(0), out_until: AtomicU64::new(0), times: AtomicU32::new(0) }
     }
 
-    /// Whether requests may go to it, as far as `health` asks.
-    pub(super) fn is_fit(&self, health: &Health, now: Instant) -> bool {
-        let answers = health.active.is_none() || !self.unhealthy.load(Ordering::Relaxed);
-        let serves = health.passive.is_none() || !self.is_out(now);
-        answers && serves
-    }
-
-    /// Whether it is passed over because requests failed.
+    /// Whether it is passed over.
     pub(super) fn is_out(&self, now: Instant) -> bool {
         self.out_until.load(Ordering::Relaxed) > self.millis(now)
     }
 
-    /// Notes what became of a request. Passes the endpoint over from now on if that was one failure too many and
-    /// `another` says that one more may be; returns for how long.
-    pub(super) fn note(
-        &self,
-        outcome: Outcome,
-        policy: &PassiveHealth,
-        now: Instant,
-        another: impl FnOnce() -> bool,
-    ) -> Option<Duration> {
+    /// Counts what became of a request; whether that was one failure too many.
+    pub(super) fn note(&self, outcome: Outcome, policy: &PassiveHealth, now: Instant) -> bool {
         let failed = match outcome {
             Outcome::Failed => true,
             Outcome::Status(status) => policy.fails(status),
             Outcome::Connected => false,
         };
-        if !failed {
-            self.failures.store(0, Ordering::Relaxed);
-            if !self.is_out(now) {
-                self.times.store(0, Ordering::Relaxed);
-            }
-            return None;
+        if failed {
+            let row = self.row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            return row >= policy.failures.get() && !self.is_out(now);
         }
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if failures < policy.failures.get() || self.is_out(now) || !another() {
-            return None;
+        self.row.store(0, Ordering::Relaxed);
+        if !self.is_out(now) {
+            self.times.store(0, Ordering::Relaxed);
         }
-        self.failures.store(0, Ordering::Relaxed);
+        false
+    }
+
+    /// Passes the endpoint over from now on; for how long. Workers may come here together: not without a lock.
+    pub(super) fn pass_over(&self, policy: &PassiveHealth, now: Instant) -> Duration {
+        self.row.store(0, Ordering::Relaxed);
         let times = self.times.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let time = policy.time.saturating_mul(times.min(LONGEST));
         self.out_until.store(self.millis(now + time), Ordering::Relaxed);
-        Some(time)
-    }
-
-    /// Notes what checks find; whether that is news.
-    pub(super) fn checked(&self, healthy: bool) -> bool {
-        self.unhealthy.swap(!healthy, Ordering::Relaxed) == healthy
+        time
     }
 
     fn millis(&self, at: Instant) -> u64 {
@@ -111,7 +90,24 @@ impl Fitness {
     }
 }
 
+impl Finding {
+    /// Whether the endpoint is healthy, as one is of which nothing is known.
+    pub(super) fn is_healthy(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+
+    /// Notes what checks find; whether that is news.
+    pub(super) fn set(&self, healthy: bool) -> bool {
+        self.0.swap(!healthy, Ordering::Relaxed) == healthy
+    }
+}
+
 impl Load {
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// A place for one more request, unless there are `limit` already.
     pub(super) fn enter(self: &Arc<Self>, limit: u32) -> Option<Place> {
         let more = |count: u32| (count < limit).then_some(count + 1);
@@ -140,47 +136,48 @@ mod tests {
     #[test]
     fn failures_in_a_row_pass_an_endpoint_over_for_a_time() {
         let (now, policy) = (Instant::now(), passive(2));
-        let fitness = Fitness::new(now);
-        let note = |outcome, now| fitness.note(outcome, &policy, now, || true);
-        assert_eq!(note(Outcome::Failed, now), None);
-        assert_eq!(note(Outcome::Status(200), now), None, "a success begins anew");
-        assert_eq!(note(Outcome::Status(503), now), None);
-        assert_eq!(note(Outcome::Failed, now), Some(policy.time));
-        assert!(fitness.is_out(now + policy.time - Duration::from_millis(1)));
-        assert!(!fitness.is_out(now + policy.time));
+        let failures = Failures::new(now);
+        assert!(!failures.note(Outcome::Failed, &policy, now));
+        assert!(!failures.note(Outcome::Status(200), &policy, now), "a success begins anew");
+        assert!(!failures.note(Outcome::Status(503), &policy, now));
+        assert!(failures.note(Outcome::Failed, &policy, now));
+        assert_eq!(failures.pass_over(&policy, now), policy.time);
+        assert!(failures.is_out(now + policy.time - Duration::from_millis(1)));
+        assert!(!failures.is_out(now + policy.time));
+        for _ in 0..9 {
+            assert!(!failures.note(Outcome::Failed, &policy, now), "it is passed over already");
+        }
     }
 
     #[test]
     fn who_fails_again_after_its_time_is_passed_over_for_longer() {
         let (mut now, policy) = (Instant::now(), passive(1));
-        let fitness = Fitness::new(now);
-        let note = |outcome, now| fitness.note(outcome, &policy, now, || true);
+        let failures = Failures::new(now);
+        let fail = |now| failures.note(Outcome::Failed, &policy, now).then(|| failures.pass_over(&policy, now));
         for times in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10] {
-            let time = note(Outcome::Failed, now).unwrap();
+            let time = fail(now).unwrap();
             assert_eq!(time, policy.time * times);
             now += time;
         }
-        note(Outcome::Connected, now);
-        assert_eq!(note(Outcome::Failed, now), Some(policy.time), "a success in between forgives");
+        failures.note(Outcome::Connected, &policy, now);
+        assert_eq!(fail(now), Some(policy.time), "a success in between forgives");
     }
 
     #[test]
-    fn statuses_that_are_not_failures_and_a_share_that_is_used_up_change_nothing() {
+    fn statuses_that_are_not_failures_change_nothing() {
         let (now, policy) = (Instant::now(), passive(1));
-        let fitness = Fitness::new(now);
-        assert_eq!(fitness.note(Outcome::Status(500), &policy, now, || true), None);
-        assert_eq!(fitness.note(Outcome::Status(502), &policy, now, || false), None);
-        assert!(!fitness.is_out(now));
+        let failures = Failures::new(now);
+        assert!(!failures.note(Outcome::Status(500), &policy, now));
+        assert!(failures.note(Outcome::Status(502), &policy, now));
+        assert!(!failures.is_out(now), "that is for others to decide");
     }
 
     #[test]
-    fn only_what_a_policy_asks_for_makes_unfit() {
-        let now = Instant::now();
-        let fitness = Fitness::new(now);
-        fitness.note(Outcome::Failed, &passive(1), now, || true);
-        assert!(fitness.is_fit(&Health::default(), now));
-        assert!(!fitness.is_fit(&Health { passive: Some(passive(1)), active: None }, now));
-        assert!(fitness.checked(false) && !fitness.checked(false) && fitness.checked(true));
+    fn only_news_is_news() {
+        let finding = Finding::default();
+        assert!(finding.is_healthy());
+        assert!(finding.set(false) && !finding.set(false) && !finding.is_healthy());
+        assert!(finding.set(true) && finding.is_healthy());
     }
 
     #[test]

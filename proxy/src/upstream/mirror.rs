@@ -24,7 +24,9 @@ use tokio::time::sleep;
 pub(crate) use self::body::{CopiedBody, Tee};
 use self::body::{Fate, Waiting};
 use self::load::Ledger;
+use super::balance::Balancer;
 use super::client::{CallBody, CallError, Client, Destination, Used};
+use super::health::Outcome;
 use crate::metrics::{Metrics, MirrorResult};
 
 /// How long an answer may take once the request has been sent to its own backend.
@@ -35,6 +37,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 pub(crate) struct Copy {
     /// Where it goes.
     pub(crate) destination: Destination,
+    /// Whoever chose the endpoint, and is told what became of it.
+    pub(crate) balancer: Arc<Balancer>,
     /// What the endpoint is to see.
     pub(crate) head: http::request::Parts,
 }
@@ -52,6 +56,8 @@ pub(crate) struct Mirrors {
 struct Progress {
     /// The connection, from the answer's head until it is free for another request.
     used: Option<Used>,
+    /// What became of it at the endpoint.
+    outcome: Option<Outcome>,
     answered: bool,
 }
 
@@ -94,12 +100,19 @@ async fn run(
     decided: oneshot::Receiver<Fate>,
 ) -> MirrorResult {
     let mut progress = Progress::default();
+    let Copy { destination, balancer, head } = copy;
     let result = tokio::select! {
         // First: the exchange fails as well when its body breaks off.
         biased;
         result = given_up(decided) => result,
-        answered = exchange(client, copy, body, waiting, &mut progress) => of_answer(answered),
+        answered = exchange(client, &destination, head, body, waiting, &mut progress) => of_answer(answered),
     };
+    if result == MirrorResult::Timeout {
+        progress.outcome.get_or_insert(Outcome::Failed);
+    }
+    if let Some(outcome) = progress.outcome {
+        balancer.note(&destination.picked, outcome, Instant::now());
+    }
     // Before the answer's head the client itself takes the request back. Afterwards it goes on sending the body, and
     // waits for ever where the endpoint takes no more of it.
     if let Some(used) = progress.used
@@ -113,14 +126,19 @@ async fn run(
 /// Sends the copy and reads the answer to its end.
 async fn exchange(
     client: &Arc<Client>,
-    copy: Copy,
+    destination: &Destination,
+    head: http::request::Parts,
     body: CallBody,
     waiting: Option<&Waiting>,
     progress: &mut Progress,
 ) -> Result<(), CallError> {
-    let Copy { destination, head } = copy;
     let begun = Instant::now();
-    let (answer, used) = client.send(&destination, head, body).await?;
+    let (answer, used) = client.send(destination, head, body).await.inspect_err(|error| {
+        // A kept connection may end at any time, which says nothing of the endpoint.
+        let is_its = !matches!(error, CallError::Request(_) | CallError::Stale(_));
+        progress.outcome = is_its.then_some(Outcome::Failed);
+    })?;
+    progress.outcome = Some(Outcome::Status(answer.status().as_u16()));
     progress.used = Some(used);
     destination.picked.observe(begun.elapsed(), Instant::now());
     let mut answer = answer.into_body();
@@ -150,7 +168,9 @@ fn of_answer(answered: Result<(), CallError>) -> MirrorResult {
             tracing::debug!(%error, "a mirrored request failed");
             match error {
                 CallError::ConnectTimeout => MirrorResult::Timeout,
-                CallError::Connect(_) | CallError::Request(_) | CallError::Http(_) => MirrorResult::Failed,
+                CallError::Connect(_) | CallError::Request(_) | CallError::Http(_) | CallError::Stale(_) => {
+                    MirrorResult::Failed
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Upstream: clusters at run time (balancing and the state of endpoints), TLS towards endpoints, and requests to them
+//! Upstream: clusters and Services at run time (balancing and the state of endpoints), TLS towards endpoints, and requests to them
 //! that are not the engine's.
 
 pub(crate) mod affinity;
@@ -11,4 +11,5 @@ mod grpc_health;
 pub(crate) mod health;
 pub(crate) mod mirror;
 pub(crate) mod retry_budget;
+pub(crate) mod services;
 pub(crate) mod tls;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::upstream_tls::UpstreamTls;
 use crate::name::ClusterId;
 use crate::policy::affinity::Affinity;
-use crate::policy::health::{ActiveHealth, CircuitBreaker, Health};
+use crate::policy::health::{ActiveHealth, CircuitBreaker, Counted, Health};
 use crate::policy::load_balance::LoadBalance;
 use crate::policy::retry_budget::RetryBudget;
 
@@ -37,10 +37,10 @@ pub struct Cluster {
     pub retry_budget: Option<RetryBudget>,
     /// Which endpoints are passed over because they fail; `None` passes over none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub health: Option<Arc<Health>>,
-    /// Limits the requests under way.
+    pub health: Option<Counted<Arc<Health>>>,
+    /// Limits the requests under way at the Service.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub circuit_breaker: Option<CircuitBreaker>,
+    pub circuit_breaker: Option<Counted<CircuitBreaker>>,
     /// Sorted by address, without duplicates; ready ones only, unless none is ready and some still serve while
     /// terminating (as kube-proxy does).
     pub endpoints: Vec<Endpoint>,
@@ -49,7 +49,7 @@ pub struct Cluster {
 impl Cluster {
     /// How its endpoints are asked for their health, if they are.
     pub fn active_health(&self) -> Option<&ActiveHealth> {
-        self.health.as_ref()?.active.as_ref()
+        self.health.as_ref()?.policy.active.as_ref()
     }
 }
 

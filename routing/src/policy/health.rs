@@ -4,10 +4,23 @@
 
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery};
 use serde::{Serialize, Serializer};
+
+/// A policy of a cluster that counts. Clusters of one Service with the same id count together, whatever else sets them
+/// apart: routes decide how many clusters there are, and must not multiply what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counted<T> {
+    /// What sets it apart from other policies.
+    pub id: Arc<str>,
+    /// The policy.
+    #[serde(flatten)]
+    pub policy: T,
+}
 
 /// How the health of a cluster's endpoints is known. When every endpoint fails none is passed over: what is wrong then
 /// is rather the check, or what all of them depend on.
@@ -43,7 +56,7 @@ pub struct PassiveHealth {
 pub struct ActiveHealth {
     /// What is asked.
     pub probe: Probe,
-    /// From the end of one round to the next.
+    /// From an endpoint's answer to its next question.
     #[serde(serialize_with = "super::duration::serialize")]
     pub interval: Duration,
     /// How long an answer may take, the connection included.
@@ -63,7 +76,7 @@ pub enum Probe {
     Tcp,
     /// With `GET`, in the version and with the TLS of the cluster.
     Http(HttpProbe),
-    /// By `grpc.health.v1.Health/Check`, which must say SERVING. The cluster speaks HTTP/2.
+    /// By `grpc.health.v1.Health/Check`, which must say SERVING: over HTTP/2, whatever the cluster speaks.
     Grpc {
         /// The service that is asked about; empty for the server as a whole.
         service: String,
@@ -84,7 +97,7 @@ pub struct HttpProbe {
     pub statuses: Vec<RangeInclusive<u16>>,
 }
 
-/// The most that a cluster's endpoints have to do at a time, in this process. What is over it is answered with 503 at
+/// The most that a Service's endpoints have to do at a time, in this process. What is over it is answered with 503 at
 /// once, so that a slow backend is not buried in what waits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]

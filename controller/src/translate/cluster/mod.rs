@@ -12,7 +12,7 @@ use std::sync::Arc;
 use genkan_routing::model::{ClientCertificate, Cluster, HttpVersion, ServiceRef, UpstreamTls, Verify};
 use genkan_routing::name::{ClusterId, Origin};
 use genkan_routing::policy::affinity::Affinity;
-use genkan_routing::policy::health::{CircuitBreaker, Health};
+use genkan_routing::policy::health::{CircuitBreaker, Counted, Health};
 use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
 use genkan_routing::report::Problem;
 use k8s_openapi::api::core::v1::ServicePort;
@@ -41,10 +41,10 @@ pub struct ClusterSpec {
     pub load_balance: LoadBalance,
     /// How clients are kept with one endpoint.
     pub sessions: Sessions,
-    /// Which endpoints are passed over, and the policy that says so.
-    pub health: Option<(Arc<str>, Arc<Health>)>,
-    /// The limits of requests under way, and the policy that says so.
-    pub circuit_breaker: Option<(Arc<str>, CircuitBreaker)>,
+    /// Which endpoints are passed over.
+    pub health: Option<Counted<Arc<Health>>>,
+    /// The limits of requests under way.
+    pub circuit_breaker: Option<Counted<CircuitBreaker>>,
     /// The name outside the cluster that is meant, where `service` names no Service but an XBackend. The XBackend is read
     /// with the reference to it.
     pub external: Option<Arc<str>>,
@@ -183,10 +183,10 @@ impl fmt::Display for ClusterSpec {
             Sessions::Off => f.write_str("+affinity=none")?,
             Sessions::By { id, .. } => write!(f, "+affinity={id}")?,
         }
-        if let Some((id, _)) = &self.health {
+        if let Some(Counted { id, .. }) = &self.health {
             write!(f, "+health={id}")?;
         }
-        if let Some((id, _)) = &self.circuit_breaker {
+        if let Some(Counted { id, .. }) = &self.circuit_breaker {
             write!(f, "+breaker={id}")?;
         }
         f.write_str(if self.service_upstream { "+service" } else { "" })
@@ -422,8 +422,8 @@ pub fn build(id: ClusterId, spec: &ClusterSpec, reader: &Reader<'_>) -> Built {
             Sessions::By { affinity, .. } => Some(Arc::clone(affinity)),
         },
         retry_budget: policy.retry_budget,
-        health: spec.health.as_ref().map(|(_, health)| Arc::clone(health)),
-        circuit_breaker: spec.circuit_breaker.as_ref().map(|(_, breaker)| *breaker),
+        health: spec.health.clone(),
+        circuit_breaker: spec.circuit_breaker.clone(),
         endpoints,
     };
     Built { cluster: Arc::new(cluster), issues }

@@ -8,6 +8,7 @@ use genkan_policies::AffinitySettings;
 use genkan_routing::model::{Action, Deny, Filter, Filters, Forward, Rule};
 use genkan_routing::name::ObjectRef;
 use genkan_routing::policy::affinity::Affinity;
+use genkan_routing::policy::health::Counted;
 
 use super::RoutePolicies;
 use super::acts::Noting;
@@ -123,8 +124,8 @@ fn set_endpoints(spec: &mut ClusterSpec, said: &[Said<'_>], noting: &mut Noting<
         let id: Arc<str> = decided.winner.id().into();
         match decided.value {
             Value::LoadBalancing(balance) => spec.load_balance = balance.clone(),
-            Value::HealthCheck(health) => spec.health = health.clone().map(|health| (id, health)),
-            Value::CircuitBreaking(breaker) => spec.circuit_breaker = breaker.map(|breaker| (id, breaker)),
+            Value::HealthCheck(health) => spec.health = health.clone().map(|policy| Counted { id, policy }),
+            Value::CircuitBreaking(breaker) => spec.circuit_breaker = breaker.map(|policy| Counted { id, policy }),
             _ => {}
         }
     }
