@@ -8,6 +8,7 @@
 //! cluster's network, so that runs side by side do not meet. Whatever happens to the test, nothing outlives it: the
 //! kernel ends both processes with it (`setpriv --pdeathsig`), and the cluster sees to itself.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,10 +44,21 @@ pub(crate) struct Site {
 
 /// What a run found.
 pub(crate) struct Found {
+    /// The tests that passed.
+    pub(crate) passed: BTreeSet<String>,
     /// The tests that failed.
     pub(crate) failed: Vec<String>,
     /// The report, if the suite came to write one.
     pub(crate) report: Option<String>,
+}
+
+impl Found {
+    /// Those that failed, and those of `tests` that did not pass: what was skipped shows nothing.
+    pub(crate) fn not_passed(&self, tests: &str) -> Vec<String> {
+        let named = tests.split(',').map(str::trim).filter(|test| !test.is_empty() && !self.passed.contains(*test));
+        let all: BTreeSet<_> = named.chain(self.failed.iter().map(String::as_str)).collect();
+        all.into_iter().map(str::to_owned).collect()
+    }
 }
 
 impl Site {
@@ -82,13 +94,13 @@ impl Site {
         let log = File::create(self.logs.join("suite.log")).unwrap();
         suite.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone().unwrap());
         let mut child = suite.spawn().expect("setpriv runs");
-        let failed = watch(BufReader::new(child.stdout.take().expect("piped")), log);
+        let (passed, failed) = watch(BufReader::new(child.stdout.take().expect("piped")), log);
         let status = child.wait().unwrap();
         if !failed.is_empty() || !status.success() {
             eprintln!("   the suite: {status}; logs of everything are in {}", self.logs.display());
         }
         assert!(status.success() || !failed.is_empty(), "the suite failed, and none of its tests");
-        Found { failed, report: fs::read_to_string(report).ok() }
+        Found { passed, failed, report: fs::read_to_string(report).ok() }
     }
 
     /// What the suite is told about us.
@@ -180,12 +192,12 @@ fn apply(cluster: &Cluster, manifests: &str) {
     cluster.kubectl_with(&["apply", "-f", "-"], manifests).unwrap_or_else(|error| panic!("{error}\n{manifests}"));
 }
 
-/// Follows the suite to its end: prints how each test ended, and the last lines of those that failed, whose names it
-/// returns.
-fn watch(lines: impl BufRead, mut log: File) -> Vec<String> {
+/// Follows the suite to its end: prints how each test ended, and the last lines of those that failed. Returns the names of
+/// those that passed, and of those that failed.
+fn watch(lines: impl BufRead, mut log: impl Write) -> (BTreeSet<String>, Vec<String>) {
     let started = Instant::now();
     let mut output = Output::default();
-    let (mut failed, mut set_up) = (Vec::new(), false);
+    let (mut passed, mut failed, mut set_up) = (BTreeSet::new(), Vec::new(), false);
     for line in lines.lines().map_while(Result::ok) {
         writeln!(log, "{line}").unwrap();
         match output.take(&line) {
@@ -193,17 +205,36 @@ fn watch(lines: impl BufRead, mut log: File) -> Vec<String> {
                 set_up = true;
                 eprintln!("   {} s: the suite is set up", started.elapsed().as_secs());
             }
-            Some(Event::Ended { test, state: State::Passed, seconds }) => eprintln!("   passed {test} ({seconds} s)"),
+            Some(Event::Ended { test, state: State::Passed, seconds }) => {
+                eprintln!("   passed {test} ({seconds} s)");
+                passed.insert(test);
+            }
             Some(Event::Ended { test, state: State::Failed, seconds }) => {
                 eprintln!("   FAILED {test} ({seconds} s)\n{}", output.tail(&test));
                 failed.push(test);
             }
-            Some(Event::Ended { state: State::Skipped, .. }) | None => {}
+            Some(Event::Ended { test, state: State::Skipped, .. }) => eprintln!("   skipped {test}"),
+            None => {}
         }
     }
     if !set_up {
         eprintln!("   the suite was not set up:\n{}", output.tail(""));
     }
     eprintln!("   {} s: the suite has ended", started.elapsed().as_secs());
-    failed
+    (passed, failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_that_is_skipped_or_does_not_exist_has_not_passed() {
+        let text = "setup is done\n    --- PASS: TestGatewayAPI/One (0.10s)\n    --- SKIP: TestGatewayAPI/Two (0.00s)\n\
+                    \x20   --- FAIL: TestGatewayAPI/Three (0.20s)\n";
+        let (passed, failed) = watch(text.as_bytes(), std::io::sink());
+        let found = Found { passed, failed, report: None };
+        assert_eq!(found.not_passed("One"), ["Three"]);
+        assert_eq!(found.not_passed("One, Two,None"), ["None", "Three", "Two"]);
+    }
 }
