@@ -69,11 +69,24 @@ impl Release<'_> {
 
 /// Where a Service's ready endpoints are, at a port of this name.
 pub(crate) fn ready_endpoints(namespace: &Namespace<'_>, service: &str, port: &str) -> Vec<SocketAddr> {
-    let selector = format!("kubernetes.io/service-name={service}");
-    let arguments = ["get", "endpointslices", "--selector", &selector, "--output", "json"];
-    let list: Value = serde_json::from_str(&namespace.kubectl(&arguments)).unwrap();
+    let [found] = ready_endpoints_of(namespace, [(service, port)]);
+    found
+}
+
+/// The same of several Services at one time.
+pub(crate) fn ready_endpoints_of<const N: usize>(
+    namespace: &Namespace<'_>,
+    services: [(&str, &str); N],
+) -> [Vec<SocketAddr>; N] {
+    let list = namespace.kubectl(&["get", "endpointslices", "--output", "json"]);
+    let list: Value = serde_json::from_str(&list).unwrap();
+    services.map(|(service, port)| ready_in(&list, service, port))
+}
+
+fn ready_in(list: &Value, service: &str, port: &str) -> Vec<SocketAddr> {
     let mut found = Vec::new();
-    for slice in list["items"].as_array().unwrap() {
+    let is_of_service = |slice: &&Value| slice["metadata"]["labels"]["kubernetes.io/service-name"] == service;
+    for slice in list["items"].as_array().unwrap().iter().filter(is_of_service) {
         let port = slice["ports"].as_array().and_then(|ports| ports.iter().find(|it| it["name"] == port));
         let Some(port) = port.and_then(|port| port["port"].as_u64()) else { continue };
         for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
@@ -86,36 +99,47 @@ pub(crate) fn ready_endpoints(namespace: &Namespace<'_>, service: &str, port: &s
     found
 }
 
-/// A load balancer: follows the ready endpoints while `during` runs, with requests from several clients.
-fn under_load(release: &Release<'_>, host: &str, during: impl FnOnce()) {
-    let targets = Arc::new(Mutex::new(release.ready()));
+/// Load balancers: follow the endpoints that are `ready`, of each host, while `during` runs, with requests from several
+/// clients.
+pub(crate) fn under_load<const N: usize>(
+    namespace: &Namespace<'_>,
+    hosts: [&str; N],
+    ready: impl Fn() -> [Vec<SocketAddr>; N] + Sync,
+    during: impl FnOnce(),
+) {
+    let targets = ready().map(|targets| Arc::new(Mutex::new(targets)));
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                let ready = release.ready();
-                if !ready.is_empty() {
+                for (targets, ready) in targets.iter().zip(ready()).filter(|(_, ready)| !ready.is_empty()) {
                     *targets.lock().unwrap() = ready;
                 }
             }
         });
         let turn = Arc::new(AtomicUsize::new(0));
-        let loads = [(); 3].map(|()| {
-            let (targets, turn) = (targets.clone(), turn.clone());
-            Requests::start(host, move || {
-                let targets = targets.lock().unwrap();
-                targets[turn.fetch_add(1, Ordering::Relaxed) % targets.len()]
+        let clients = hosts.iter().zip(&targets).flat_map(|client| [client; 3]);
+        let loads: Vec<_> = clients
+            .map(|(host, targets)| {
+                let (targets, turn) = (targets.clone(), turn.clone());
+                Requests::start(host, move || {
+                    let targets = targets.lock().unwrap();
+                    targets[turn.fetch_add(1, Ordering::Relaxed) % targets.len()]
+                })
             })
-        });
+            .collect();
         during();
-        let before = loads[0].done();
-        release.namespace.wait_until("requests go on", || loads[0].done() > before + 20);
+        for load in &loads {
+            let before = load.done();
+            namespace.wait_until("requests go on", || load.done() > before + 20);
+        }
         over.store(true, Ordering::Relaxed);
         loads.into_iter().for_each(Requests::finish);
     });
 }
 
-fn pods(namespace: &Namespace<'_>) -> Vec<String> {
+/// The names of our Pods that are to stay.
+pub(crate) fn pods(namespace: &Namespace<'_>) -> Vec<String> {
     let pods = namespace.pods("app.kubernetes.io/component=controller");
     pods.into_iter().filter(|pod| !pod.terminating).map(|pod| pod.name).collect()
 }
@@ -145,8 +169,9 @@ fn the_chart_is_installed_upgraded_rolled_back_and_uninstalled_and_no_request_fa
     let address = balancer["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().unwrap().to_owned();
     namespace.wait_until("the Service's address is published", || published() == address);
 
+    let ready = || [release.ready()];
     let first = pods(&namespace);
-    under_load(&release, "web.test", || {
+    under_load(&namespace, ["web.test"], ready, || {
         release.apply("upgrade", &["controller.podAnnotations.version=two"]);
         namespace.wait_until("other Pods run", || {
             let now = pods(&namespace);
@@ -154,7 +179,7 @@ fn the_chart_is_installed_upgraded_rolled_back_and_uninstalled_and_no_request_fa
         });
     });
     let second = pods(&namespace);
-    under_load(&release, "web.test", || {
+    under_load(&namespace, ["web.test"], ready, || {
         release.helm(&["rollback", RELEASE, "1", "--wait", "--timeout", "120s"]);
         namespace.wait_until("other Pods run", || {
             let now = pods(&namespace);

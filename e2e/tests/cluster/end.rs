@@ -11,10 +11,10 @@ const ECHO: &str = "{apiVersion: v1, kind: Pod, metadata: {name: echo, labels: {
                     echo, image: echo, args: [--listen, '0.0.0.0:8080'], readinessProbe: {tcpSocket: {port: 8080}}}]}}";
 
 /// A process, told apart from a later one with the same id by its start.
-type Process = (u32, String);
+pub(crate) type Process = (u32, String);
 
 /// Every process that descends from `root`, itself included.
-fn descendants(root: u32) -> BTreeSet<Process> {
+pub(crate) fn descendants(root: u32) -> BTreeSet<Process> {
     let mut parents = BTreeMap::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(id) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };

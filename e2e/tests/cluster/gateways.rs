@@ -12,10 +12,10 @@ use crate::chart::{RELEASE, Release, ready_endpoints};
 use crate::site::echoes;
 
 /// What makes GatewayClasses ours.
-const CONTROLLER: &str = "genkan.test/gateways";
+pub(crate) const CONTROLLER: &str = "genkan.test/gateways";
 
 /// A class; with parameters of this type, or without any.
-fn class(name: &str, namespace: &str, kind: Option<&str>) -> Value {
+pub(crate) fn class(name: &str, namespace: &str, kind: Option<&str>) -> Value {
     let reference = json!({"group": "genkan.dev", "kind": "GatewayParameters", "namespace": namespace, "name": name});
     let mut class = json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": name},
@@ -35,7 +35,7 @@ fn class(name: &str, namespace: &str, kind: Option<&str>) -> Value {
 }
 
 /// A Gateway that serves HTTP at these ports, and a route of it.
-fn gateway(name: &str, class: &str, ports: &[u16]) -> String {
+pub(crate) fn gateway(name: &str, class: &str, ports: &[u16]) -> String {
     let listener = |port: &u16| json!({"name": format!("p{port}"), "port": port, "protocol": "HTTP"});
     let listeners: Vec<_> = ports.iter().map(listener).collect();
     let items = [
@@ -58,8 +58,8 @@ fn gateway(name: &str, class: &str, ports: &[u16]) -> String {
 }
 
 /// What a tenant has.
-struct Tenant<'n> {
-    namespace: &'n Namespace<'n>,
+pub(crate) struct Tenant<'n> {
+    pub(crate) namespace: &'n Namespace<'n>,
 }
 
 impl Tenant<'_> {
@@ -73,14 +73,14 @@ impl Tenant<'_> {
     }
 
     /// The port of our Pods that the Service leads to.
-    fn target(&self, gateway: &str, port: u16) -> Option<u64> {
+    pub(crate) fn target(&self, gateway: &str, port: u16) -> Option<u64> {
         let service = self.service(gateway)?;
         let ports = service["spec"]["ports"].as_array()?.iter();
         ports.clone().find(|it| it["port"] == port).and_then(|port| port["targetPort"].as_u64())
     }
 
     /// Waits until a Gateway is programmed, and gives its addresses.
-    fn programmed(&self, gateway: &str) -> Vec<String> {
+    pub(crate) fn programmed(&self, gateway: &str) -> Vec<String> {
         let name = format!("gateway/{gateway}");
         let mut addresses = Vec::new();
         self.namespace.wait_until(&format!("{name} is programmed"), || {
@@ -95,7 +95,7 @@ impl Tenant<'_> {
     }
 
     /// Whether both of our Pods answer for a Gateway, and for no other.
-    fn is_served(&self, gateway: &str, port: u16) -> bool {
+    pub(crate) fn is_served(&self, gateway: &str, port: u16) -> bool {
         let endpoints = self.endpoints(gateway, port);
         let status = |at: &SocketAddr, host: &str| Client::connect(*at).ok()?.get(host, "/").ok().map(|it| it.status);
         endpoints.len() == 2
