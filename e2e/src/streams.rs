@@ -43,6 +43,19 @@ pub fn udp_echo(name: &'static str) -> SocketAddr {
     address
 }
 
+/// A UDP backend that answers with the port that a datagram came from, in five digits: it tells sessions apart.
+pub fn udp_port_teller() -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((_, from)) = socket.recv_from(&mut buffer) {
+            socket.send_to(format!("{:05}", from.port()).as_bytes(), from).unwrap();
+        }
+    });
+    address
+}
+
 /// A TCP connection whose reads end in time.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
@@ -52,10 +65,25 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 
 /// What comes back for a datagram.
 pub fn ask(address: SocketAddr, text: &str) -> String {
+    ask_over(&client(address), text)
+}
+
+/// A UDP socket towards an address, whose reads end in time.
+pub fn client(address: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.connect(address).unwrap();
+    socket
+}
+
+/// What comes back over this socket for a datagram.
+pub fn ask_over(socket: &UdpSocket, text: &str) -> String {
     socket.send(text.as_bytes()).unwrap();
+    hear(socket)
+}
+
+/// The next datagram.
+pub fn hear(socket: &UdpSocket) -> String {
     let mut buffer = [0; 2048];
     let count = socket.recv(&mut buffer).unwrap();
     String::from_utf8(buffer[..count].to_vec()).unwrap()

@@ -4,15 +4,17 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::mpsc;
+use std::thread;
 
 use genkan_e2e::genkan::free_address;
 use genkan_e2e::http1;
 use genkan_e2e::manifests::{ingress, secret, service};
-use genkan_e2e::streams::{ask, connect, tcp_echo, udp_echo};
+use genkan_e2e::streams::{self, ask, ask_over, client, connect, tcp_echo, udp_echo, udp_port_teller};
 use genkan_e2e::tls::{self, Hello, Pair, TlsStream};
 use genkan_e2e::tls_front::TlsFront;
-use genkan_e2e::{Echo, Genkan};
+use genkan_e2e::{Echo, Genkan, PATIENCE};
 
 const CLASS: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: { name: genkan }\n\
                      spec: { controllerName: genkan.dev/gateway-controller }\n---\n";
@@ -34,6 +36,11 @@ fn route(kind: &str, listener: &str, hostnames: &[&str], service: &str) -> Strin
          spec: {{ parentRefs: [{{ name: gate, sectionName: {listener} }}], {hostnames}\
          rules: [{{ backendRefs: [{{ name: {service}, port: 80 }}] }}] }}\n---\n"
     )
+}
+
+/// A Service of datagrams.
+fn udp_service(name: &str, backend: SocketAddr) -> String {
+    service(name, &[backend]).replace("[{ name: http, port: ", "[{ name: http, protocol: UDP, port: ")
 }
 
 /// As many bytes as this text has.
@@ -74,8 +81,6 @@ fn connections_and_datagrams_go_where_their_routes_lead() {
     let (ours, theirs) = (Pair::new(&["opened.test"]), Pair::new(&["passed.test"]));
     let echo = tcp_echo("passed ");
     let front = TlsFront::start(echo, &theirs, &["http/1.1"]);
-    let udp_service =
-        service("dns", &[udp_echo("got ")]).replace("[{ name: http, port: ", "[{ name: http, protocol: UDP, port: ");
     let text = [
         gateway(&[
             format!("{{ name: tcp, port: {}, protocol: TCP }}", tcp.port()),
@@ -89,7 +94,7 @@ fn connections_and_datagrams_go_where_their_routes_lead() {
         service("tcp", &[tcp_echo("first ")]),
         service("opened", &[tcp_echo("opened ")]),
         service("passed", &[front.address()]),
-        udp_service,
+        udp_service("dns", udp_echo("got ")),
         route("TCPRoute", "tcp", &[], "tcp"),
         route("UDPRoute", "udp", &[], "dns"),
         route("TLSRoute", "opened", &["opened.test"], "opened"),
@@ -189,3 +194,163 @@ fn a_name_is_for_its_most_specific_listener_only() {
     assert_eq!(origin, "TLSRoute default/wild: spec.hostnames");
     assert!(message.contains("web.test belongs to another listener"), "{message}");
 }
+
+/// Listeners for each kind of stream: of TCP, of UDP, and of TLS that is opened, for `opened.test`.
+fn of_each_kind(tcp: SocketAddr, udp: SocketAddr) -> String {
+    gateway(&[
+        format!("{{ name: tcp, port: {}, protocol: TCP }}", tcp.port()),
+        format!("{{ name: udp, port: {}, protocol: UDP }}", udp.port()),
+        "{ name: opened, port: 443, protocol: TLS, hostname: opened.test, tls: { certificateRefs: [{ name: ours }] } }"
+            .to_owned(),
+    ])
+}
+
+/// A backend that says `first` and closes its half, and then tells what it hears until the client has closed its own.
+fn closes_its_half(first: &'static str) -> (SocketAddr, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (heard, hears) = mpsc::channel();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            stream.write_all(first.as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            // The test may be over.
+            let _ = heard.send(text);
+        }
+    });
+    (address, hears)
+}
+
+/// A backend that says nothing before the client has closed its half, and then what it heard.
+fn answers_after_the_end() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            stream.write_all(text.to_uppercase().as_bytes()).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn each_half_of_a_connection_closes_by_itself() {
+    let (tcp, udp) = (free_address(), free_address());
+    let ours = Pair::new(&["opened.test"]);
+    let (backend, hears) = closes_its_half("bye");
+    let text = [
+        of_each_kind(tcp, udp),
+        secret("ours", &ours.certificate, &ours.key),
+        service("tcp", &[backend]),
+        service("opened", &[answers_after_the_end()]),
+        route("TCPRoute", "tcp", &[], "tcp"),
+        route("TLSRoute", "opened", &["opened.test"], "opened"),
+    ];
+    let genkan = Genkan::serve(&text.concat());
+    // The backend's half is closed first: what the client sends arrives all the same.
+    let mut stream = connect(tcp);
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "bye");
+    stream.write_all(b"after the end").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), "after the end");
+
+    // The client's half is closed first, with TLS by its own word for it: what comes back then arrives.
+    let mut stream = tls(&genkan, "opened.test").unwrap();
+    stream.write_all(b"ping").unwrap();
+    stream.conn.send_close_notify();
+    stream.flush().unwrap();
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "PING");
+}
+
+#[test]
+fn a_session_of_datagrams_lasts_until_nothing_moved_for_its_idle_time() {
+    let (short, long) = (free_address(), free_address());
+    let listener = |name: &str, at: SocketAddr| format!("{{ name: {name}, port: {}, protocol: UDP }}", at.port());
+    let idle = |section: &str, time: &str| {
+        format!(
+            "apiVersion: genkan.dev/v1alpha1\nkind: ListenerPolicy\nmetadata: {{ name: {section} }}\n\
+             spec: {{ targetRefs: [{{ group: gateway.networking.k8s.io, kind: Gateway, name: gate, sectionName: \
+             {section} }}], defaults: {{ streams: {{ idle: {time}, responses: 1000 }} }} }}\n---\n"
+        )
+    };
+    let text = [
+        gateway(&[listener("short", short), listener("long", long)]),
+        udp_service("ports", udp_port_teller()),
+        route("UDPRoute", "short", &[], "ports"),
+        route("UDPRoute", "long", &[], "ports"),
+        idle("short", "200ms"),
+        idle("long", "1h"),
+    ];
+    let genkan = Genkan::serve(&text.concat());
+    assert!(genkan.problems().is_empty(), "{:#?}", genkan.problems());
+    let (short, long) = (client(short), client(long));
+    let session = ask_over(&long, "?");
+    ask_over(&short, "?");
+    // A session's line tells its end, and how much it brought; and by 502 that not all answers came that were expected.
+    let line = genkan.log_line();
+    assert!(line.contains("] UDP 502 5 1 "), "{line}");
+    ask_over(&short, "again");
+    let line = genkan.log_line();
+    assert!(line.contains("] UDP 502 5 5 "), "what comes after it is another session: {line}");
+    assert_eq!(ask_over(&long, "?"), session, "the other one goes on");
+}
+
+#[test]
+fn a_drain_lets_streams_of_gateways_finish() {
+    let (tcp, udp) = (free_address(), free_address());
+    let ours = Pair::new(&["opened.test"]);
+    let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    datagrams.set_read_timeout(Some(PATIENCE)).unwrap();
+    let text = [
+        of_each_kind(tcp, udp),
+        secret("ours", &ours.certificate, &ours.key),
+        service("tcp", &[tcp_echo("first ")]),
+        service("opened", &[tcp_echo("opened ")]),
+        udp_service("dns", datagrams.local_addr().unwrap()),
+        route("TCPRoute", "tcp", &[], "tcp"),
+        route("UDPRoute", "udp", &[], "dns"),
+        route("TLSRoute", "opened", &["opened.test"], "opened"),
+    ];
+    let mut genkan = Genkan::serve(&text.concat());
+    let (mut plain, mut opened, asks) = (connect(tcp), tls(&genkan, "opened.test").unwrap(), client(udp));
+    assert_eq!((hear(&mut plain, "first "), hear(&mut opened, "opened ")), ("first ".into(), "opened ".into()));
+    asks.send(b"question").unwrap();
+    let mut question = [0; 64];
+    let (count, asker) = datagrams.recv_from(&mut question).unwrap();
+    assert_eq!(&question[..count], b"question");
+
+    genkan.terminate();
+    let https = genkan.https();
+    genkan.wait_until("no new connection is taken", || [tcp, https].iter().all(|at| TcpStream::connect(at).is_err()));
+    for stream in [&mut plain as &mut dyn Both, &mut opened] {
+        stream.write_all(b"still here").unwrap();
+        let mut text = [0; 10];
+        stream.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"still here");
+    }
+    datagrams.send_to(b"answer", asker).unwrap();
+    assert_eq!(streams::hear(&asks), "answer");
+    let (sender, ended) = mpsc::channel();
+    let waiting = thread::spawn(move || {
+        let status = genkan.wait();
+        // The test may have failed by now.
+        let _ = sender.send(status);
+    });
+    assert!(ended.try_recv().is_err(), "the process ended with connections open");
+    drop((plain, opened));
+    assert!(ended.recv_timeout(PATIENCE).unwrap().success());
+    waiting.join().unwrap();
+}
+
+/// A connection, with TLS or without.
+trait Both: Read + Write {}
+
+impl<T: Read + Write> Both for T {}
