@@ -15,6 +15,7 @@ pub mod genkan;
 pub mod grpc;
 pub mod helm;
 pub mod http1;
+pub mod judge;
 pub mod load;
 pub mod manifests;
 pub mod steady;

@@ -3,49 +3,13 @@
 // What fails here fails the test, and the panic says where.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread;
-
 use genkan_e2e::manifests::service;
-use genkan_e2e::{Echo, Genkan, http1};
+use genkan_e2e::{Echo, Genkan, http1, judge};
 
 const GATEWAY: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: { name: genkan }\n\
                        spec: { controllerName: genkan.dev/gateway-controller }\n---\n\
                        apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: { name: web }\nspec:\n  \
                        gatewayClassName: genkan\n  listeners: [{ name: http, port: 80, protocol: HTTP }]\n---\n";
-
-/// Answers 200 to whoever says `open` for a path below `/check`, and 403 to others.
-fn service_of_words() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            thread::spawn(move || while judge(&mut stream.as_ref().unwrap()) {});
-        }
-    });
-    address
-}
-
-/// Whether there may be another request.
-fn judge(stream: &mut &TcpStream) -> bool {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        if stream.read(&mut byte).unwrap_or(0) == 0 {
-            return false;
-        }
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8_lossy(&head).to_lowercase();
-    let open = head.contains("authorization: open") && head.starts_with("get /check/");
-    let answer = if open {
-        "HTTP/1.1 200 OK\r\nX-User: ada\r\nContent-Length: 0\r\n\r\n"
-    } else {
-        "HTTP/1.1 403 Forbidden\r\nX-Why: word\r\nContent-Length: 2\r\n\r\nno"
-    };
-    stream.write_all(answer.as_bytes()).is_ok()
-}
 
 fn route(backend: &str) -> String {
     format!(
@@ -63,7 +27,7 @@ fn ask(genkan: &Genkan, fields: &[(&str, &str)]) -> http1::Answer {
 #[test]
 fn only_what_the_service_lets_pass_reaches_the_backend() {
     let echo = Echo::start("web");
-    let backends = [service("web", &[echo.address()]), service("words", &[service_of_words()])].concat();
+    let backends = [service("web", &[echo.address()]), service("words", &[judge::of_words()])].concat();
     let genkan = Genkan::serve(&[GATEWAY, &backends, &route("words")].concat());
     let answer = ask(&genkan, &[("authorization", "open"), ("x-user", "root")]);
     assert_eq!(answer.status, 200);
@@ -85,7 +49,7 @@ fn a_service_that_is_not_there_closes_the_route_until_it_is() {
     let manifests = |backends: &str| [GATEWAY, backends, &route("words")].concat();
     genkan.write("manifests.yaml", &manifests(&backends));
     genkan.wait_until("the Service without endpoints is asked", || ask(&genkan, &[]).status == 503);
-    let backends = [service("web", &[echo.address()]), service("words", &[service_of_words()])].concat();
+    let backends = [service("web", &[echo.address()]), service("words", &[judge::of_words()])].concat();
     genkan.write("manifests.yaml", &manifests(&backends));
     genkan.wait_until("the service answers", || ask(&genkan, &[("authorization", "open")]).status == 200);
 }

@@ -290,6 +290,13 @@ fn the_example_does_what_its_comments_say() {
     assert_eq!(post("/", 2000).status, 413);
     assert!(post("/", 10).field("set-cookie").unwrap().starts_with("shop="));
     assert_eq!(post("/staff", 10).status, 403);
+    assert_eq!(post("/accounts", 10).status, 401);
+    let ada = [("authorization", "Basic YWRhOnNlY3JldA==")];
+    assert_eq!(http1::request(genkan.http(), "GET", "shop.localhost", "/accounts", &ada, b"").status, 200);
+    // Who is asked is the shop's own echo, which says yes to all.
+    let orders = http1::request(genkan.http(), "GET", "shop.localhost", "/orders", &[("x-user", "root")], b"");
+    assert_eq!(orders.status, 200);
+    assert!(!orders.text().contains("root"), "{}", orders.text());
     let checkout: Vec<_> = (0..4).map(|_| post("/checkout", 2000).status).collect();
     assert_eq!(checkout, [200, 200, 200, 429]);
 }

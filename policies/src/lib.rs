@@ -4,6 +4,7 @@
 //! read are one. The crate owns what the strings in them mean as well; it decides nothing and does no I/O.
 
 mod attachment;
+mod authentication;
 mod gateway_parameters;
 mod health;
 mod ip_range;
@@ -14,6 +15,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 
 pub use self::attachment::{PolicyAncestor, PolicyAncestorStatus, PolicyCondition, PolicyStatus, PolicyTarget};
+pub use self::authentication::{
+    AuthBackend, AuthProtocol, BasicAuthSettings, ExternalAuthSettings, ForwardBodySettings, GrpcAuthSettings,
+    HttpAuthSettings, PasswordLayout,
+};
 pub use self::gateway_parameters::{
     AddressMode, AddressPool, Addresses, ExternalTrafficPolicy, GatewayParameters, GatewayParametersSpec, ServiceKind,
     ServiceTemplate,

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attachment::{PolicyStatus, PolicyTarget};
+use crate::authentication::{BasicAuthSettings, ExternalAuthSettings};
 use crate::health::{CircuitBreakingSettings, HealthCheckSettings};
 
 /// What is done with the requests of the targets. Of one field several policies may say something: first count overrides,
@@ -80,6 +81,14 @@ pub struct RouteSettings {
     /// Which clients may come in. Others are answered with 403. If it can't be understood nobody may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_access: Option<IpAccessSettings>,
+    /// Asks for a user and password, after redirects, preflights of CORS, limits and addresses. If the Secret can't be used
+    /// nobody may pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic_auth: Option<BasicAuthSettings>,
+    /// Asks a service whether a request may pass, after passwords, and besides those that filters of type ExternalAuth
+    /// name. If the service does not exist nobody may pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_auth: Option<ExternalAuthSettings>,
     /// Keeps the requests of a client with one endpoint. What the route itself says in sessionPersistence counts more than
     /// a default, and less than an override.
     #[serde(default, skip_serializing_if = "Option::is_none")]

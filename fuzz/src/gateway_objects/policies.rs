@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::Words;
 use super::gateways::{GATEWAYS, SETS};
 use super::routes::ROUTES;
-use super::services::SERVICES;
+use super::services::{SECRETS, SERVICES};
+use super::{NAMESPACES, Words};
 
 pub(super) fn route_policy(words: &mut Words<'_>) -> Value {
     json!({
@@ -47,9 +47,38 @@ fn settings(words: &mut Words<'_>) -> Value {
     });
     let retries =
         words.seldom(|words| json!({"attempts": words.of(&[0, 2, -1]), "codes": words.list(1, |_| 503.into())}));
+    let (basic, external) = (words.seldom(basic_auth), words.seldom(external_auth));
     json!({
+        "basicAuth": basic, "externalAuth": external,
         "rateLimit": limit, "connectionLimit": connections, "bodySize": size, "timeouts": timeouts, "ipAccess": access,
         "affinity": affinity, "loadBalancing": balancing, "retries": retries,
         "compression": words.seldom(|words| json!({"enabled": words.rarely(2), "level": words.of(&[1, 99])})),
+    })
+}
+
+fn basic_auth(words: &mut Words<'_>) -> Value {
+    let secret = words.maybe(|words| words.of(SECRETS).into());
+    let layout = words.maybe(|words| words.text(&["File", "Map"]));
+    let realm = words.maybe(|words| words.text(&["Staff", "\u{e4}", "\""]));
+    json!({"enabled": !words.rarely(8), "secretName": secret, "layout": layout, "realm": realm})
+}
+
+fn external_auth(words: &mut Words<'_>) -> Value {
+    let namespace = words.seldom(|words| words.of(NAMESPACES).into());
+    let port = words.of(&[80, 443, 8080, 0]);
+    let backend = words.maybe(|words| json!({"name": words.of(SERVICES), "namespace": namespace, "port": port}));
+    let names = |words: &mut Words<'_>| words.text(&["x-user", "odd name", "content-length"]);
+    let http = words.seldom(|words| {
+        json!({
+            "path": words.of(&["/check", "", "/..", "a b"]),
+            "allowedHeaders": words.list(1, names), "allowedResponseHeaders": words.list(1, names),
+        })
+    });
+    let grpc = words.seldom(|words| json!({"allowedHeaders": words.list(1, names)}));
+    let body = words.seldom(|words| json!({"maxSize": words.of(&[0, 1024, 65535, 65536, -1])}));
+    let timeout = words.seldom(|words| words.text(&["1s", "0s", "odd", "99999h"]));
+    json!({
+        "enabled": !words.rarely(8), "protocol": words.of(&["HTTP", "GRPC"]), "backendRef": backend, "http": http,
+        "grpc": grpc, "forwardBody": body, "timeout": timeout,
     })
 }

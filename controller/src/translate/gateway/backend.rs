@@ -158,34 +158,42 @@ fn parse_filters(specs: &[FilterSpec<'_>], prefix: bool) -> Result<Vec<Filter>, 
     Ok(filters)
 }
 
-/// The cluster that a reference names.
+/// The cluster that a reference of a route names.
 pub(super) fn resolve(
     reference: Reference<'_>,
     route_kind: RouteKind,
     route: &NamespacedName,
     reader: &Reader<'_>,
 ) -> Result<ClusterSpec, Invalid> {
+    let from = GrantFrom { group: GATEWAY_GROUP, kind: route_kind.as_str(), namespace: &route.namespace };
+    resolve_from(reference, route_kind, from, reader)
+}
+
+/// The cluster that a reference of some object names, to be spoken to as routes of this kind speak to backends.
+pub(super) fn resolve_from(
+    reference: Reference<'_>,
+    route_kind: RouteKind,
+    from: GrantFrom<'_>,
+    reader: &Reader<'_>,
+) -> Result<ClusterSpec, Invalid> {
     let group = reference.group.unwrap_or_default();
     let kind = reference.kind.unwrap_or("Service");
-    let is_x_backend = x_backend::named(&reference, route).is_some();
+    let is_x_backend = (reference.group, reference.kind) == (Some(x_backend::GROUP), Some(x_backend::KIND));
     if !is_x_backend && (!group.is_empty() || kind != "Service") {
         let name = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         return Err(Invalid::reference(INVALID_KIND, format!("a backend can't be of kind {name}"), "name a Service"));
     }
     let namespace = reference.namespace.filter(|namespace| !namespace.is_empty());
-    let namespace: Arc<str> = namespace.map_or_else(|| route.namespace.clone(), Arc::from);
+    let namespace: Arc<str> = Arc::from(namespace.unwrap_or(from.namespace));
     let name = NamespacedName::new(namespace.clone(), reference.name);
-    if namespace != route.namespace {
-        let from = GrantFrom { group: GATEWAY_GROUP, kind: route_kind.as_str(), namespace: &route.namespace };
+    if *namespace != *from.namespace {
         let to = GrantTo { group, kind, name: reference.name };
         if !permits(reader.reference_grants_in(&namespace), from, to) {
             let message = format!(
                 "no ReferenceGrant in {namespace} allows {} of {} to use {kind} {}",
-                route_kind.as_str(),
-                route.namespace,
-                reference.name
+                from.kind, from.namespace, reference.name
             );
-            let mend = format!("create a ReferenceGrant in {namespace} from {} to {kind}", route_kind.as_str());
+            let mend = format!("create a ReferenceGrant in {namespace} from {} to {kind}", from.kind);
             return Err(Invalid::reference(REF_NOT_PERMITTED, message, mend));
         }
     }

@@ -14,6 +14,7 @@ use super::backend;
 use super::filter_spec::{AuthSpec, FilterSpec};
 use super::filters::FilterError;
 use super::findings::Findings;
+use super::reason::UNGUARDED_HEADERS;
 use crate::resources::NamespacedName;
 use crate::translate::assembly::ClusterWant;
 use crate::translate::cluster::{ClusterSpec, Usage};
@@ -21,7 +22,7 @@ use crate::translate::reader::Reader;
 
 /// How long a service may take, for which the API has no field: longer than any good one needs, and shorter than a person
 /// waits.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The services that a rule asks.
 #[derive(Debug, Default)]
@@ -50,9 +51,11 @@ pub(crate) fn resolve_all(
         // What is wrong with the filter itself is told where filters are parsed.
         let FilterSpec::ExternalAuth(spec) = spec else { continue };
         let Ok((call, body_limit)) = parse(spec) else { continue };
-        let field = format!("{field}.filters[{index}].externalAuth.backendRef");
+        let filter = format!("{field}.filters[{index}].externalAuth");
+        let field = format!("{filter}.backendRef");
         match backend::resolve(spec.backend, kind, route, reader) {
             Ok(cluster) => {
+                tell_unlisted(&call, &filter, findings);
                 let cluster = spoken_to(cluster, &call);
                 let auth = ExternalAuth { target: cluster.id(), call, body_limit, timeout: TIMEOUT };
                 services.filters.push(Filter::ExternalAuth(Arc::new(auth)));
@@ -73,8 +76,22 @@ pub(crate) fn resolve_all(
     services
 }
 
+/// Tells that clients may write what the service says of them. Only listed names are taken out of every request.
+pub(super) fn tell_unlisted(call: &AuthCall, field: &str, findings: &mut Findings) {
+    if let AuthCall::Http(HttpAuth { response_headers: None, .. }) = call {
+        let message = "no allowedResponseHeaders are listed: a header that an answer leaves out reaches the backend as the \
+                       client wrote it";
+        findings.warning(
+            format!("{field}.http"),
+            UNGUARDED_HEADERS,
+            message,
+            "list what the service says of users, like X-User",
+        );
+    }
+}
+
 /// The cluster as the protocol needs it, whatever else is spoken there.
-fn spoken_to(mut cluster: ClusterSpec, call: &AuthCall) -> ClusterSpec {
+pub(super) fn spoken_to(mut cluster: ClusterSpec, call: &AuthCall) -> ClusterSpec {
     if matches!(call, AuthCall::Grpc(_)) {
         cluster.usage = Usage::Grpc;
         if let Some(transport) = &mut cluster.transport {

@@ -80,6 +80,10 @@ pub(crate) const INVALID_KIND: &str = "InvalidKind";
 /// Route `ResolvedRefs`: a backend does not exist.
 pub(crate) const BACKEND_NOT_FOUND: &str = "BackendNotFound";
 
+/// Route and policy: clients may write headers that a service is to write (our own word).
+pub(crate) const UNGUARDED_HEADERS: &str = "UnguardedHeaders";
+/// Policy `ResolvedRefs`: a Secret of users is missing or broken.
+pub(crate) const INVALID_SECRET_REF: &str = "InvalidSecretRef";
 /// Policy `Accepted`: an older policy has the target.
 pub(crate) const CONFLICTED: &str = "Conflicted";
 /// ListenerPolicy `Accepted`: what it says of a port would change what others there get.

@@ -90,9 +90,8 @@ impl Making<'_> {
         acts: &mut Acts,
     ) -> Rules {
         let shown = tables.values().any(|place| place.side.shown != Shown::Nothing);
-        let wants = || self.drafts.iter().flat_map(|draft| &draft.clusters);
-        let seeing = shown.then(|| wants().filter(|want| verifies(&want.spec)).map(|want| want.id.clone()).collect());
-        let seeing: BTreeSet<ClusterId> = seeing.unwrap_or_default();
+        let own: Vec<_> = self.drafts.iter().map(|it| self.policies.of_rule(self.route, &it.hooks)).collect();
+        let seeing = if shown { self.seeing(&tables, &own, verifies) } else { BTreeSet::new() };
         let mut groups: Vec<Group> = Vec::new();
         for (table, Place { gateway, mut side }) in tables {
             if seeing.is_empty() {
@@ -113,7 +112,6 @@ impl Making<'_> {
             all.matches = Arc::new(self.matches);
             return all;
         }
-        let own: Vec<_> = self.drafts.iter().map(|it| self.policies.of_rule(self.route, &it.hooks)).collect();
         let several = groups.len() > 1;
         for (at, group) in groups.into_iter().enumerate() {
             let suffix = if several { group.suffix() } else { String::new() };
@@ -129,6 +127,24 @@ impl Making<'_> {
         all
     }
 
+    /// The clusters of the rules, and of the services that policies ask about them, that would see a certificate.
+    fn seeing(
+        &self,
+        tables: &BTreeMap<TableId, Place>,
+        own: &[Vec<Level>],
+        verifies: impl Fn(&ClusterSpec) -> bool,
+    ) -> BTreeSet<ClusterId> {
+        let wanted = self.drafts.iter().flat_map(|draft| &draft.clusters);
+        let mut specs: Vec<&ClusterSpec> = wanted.map(|want| &*want.spec).collect();
+        for place in tables.values() {
+            for own in own {
+                let levels: Vec<_> = place.side.levels.iter().chain(own).collect();
+                specs.extend(policy::asked(&levels).map(|service| &service.cluster));
+            }
+        }
+        specs.into_iter().filter(|spec| verifies(spec)).map(ClusterSpec::id).collect()
+    }
+
     /// `own` are the levels of each rule, `seeing` the clusters that see the certificate.
     fn variant(
         &self,
@@ -142,18 +158,23 @@ impl Making<'_> {
         let mut noting = Noting { acts, gateways: &group.gateways };
         for (draft, own) in self.drafts.iter().zip(own) {
             let mut rule = Rule { id: id(&draft.rule.id), ..draft.rule.clone() };
-            let shown = |want: &ClusterWant| match seeing.contains(&want.id) {
-                true => ClusterSpec { shown: group.side.shown.clone(), ..(*want.spec).clone() },
-                false => (*want.spec).clone(),
-            };
-            let mut specs: Vec<_> = draft.clusters.iter().map(shown).collect();
+            let mut specs: Vec<_> = draft.clusters.iter().map(|want| group.show(&want.spec, seeing)).collect();
             let levels: Vec<_> = group.side.levels.iter().chain(own).collect();
-            let subject = Subject { rule: &mut rule, clusters: &mut specs, own: draft.hooks.own, uid: self.uid };
+            let service = policy::asked(&levels);
+            let mut asked = service.map(|service| group.show(&service.cluster, seeing));
+            let subject = Subject {
+                rule: &mut rule,
+                clusters: &mut specs,
+                asked: asked.as_mut(),
+                own: draft.hooks.own,
+                uid: self.uid,
+            };
             policy::apply(subject, &levels, self.policies, &mut noting);
             let made = |(spec, want): (ClusterSpec, &ClusterWant)| ClusterWant::new(spec, want.origin.clone());
             let made: Vec<_> = specs.into_iter().zip(&draft.clusters).map(made).collect();
             let known = draft.clusters.iter().map(|want| &want.id);
             retarget(&mut rule, &known.cloned().zip(made.iter().map(|want| want.id.clone())).collect());
+            clusters.extend(service.zip(asked).map(|(service, asked)| service.ask(&mut rule, asked)));
             rules.push(Arc::new(rule));
             clusters.extend(made);
         }
@@ -168,6 +189,14 @@ impl Making<'_> {
 }
 
 impl Group {
+    /// A cluster as the Gateways see it: with their certificate if it is one of `seeing`.
+    fn show(&self, spec: &ClusterSpec, seeing: &BTreeSet<ClusterId>) -> ClusterSpec {
+        match !seeing.is_empty() && seeing.contains(&spec.id()) {
+            true => ClusterSpec { shown: self.side.shown.clone(), ..spec.clone() },
+            false => spec.clone(),
+        }
+    }
+
     /// What tells its rules from those of others.
     fn suffix(&self) -> String {
         let shown = self.side.shown.suffix();

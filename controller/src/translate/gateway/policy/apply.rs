@@ -53,6 +53,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) rule: &'a mut Rule,
     /// Its clusters.
     pub(crate) clusters: &'a mut [ClusterSpec],
+    /// The cluster of the service that policies ask about its requests.
+    pub(crate) asked: Option<&'a mut ClusterSpec>,
     /// What it says itself.
     pub(crate) own: Own,
     /// `metadata.uid` of its route.
@@ -60,8 +62,15 @@ pub(crate) struct Subject<'a> {
 }
 
 /// The fields that become filters.
-const FILTERS: [Field; 5] =
-    [Field::BodySize, Field::RateLimit, Field::ConnectionLimit, Field::IpAccess, Field::Compression];
+const FILTERS: [Field; 7] = [
+    Field::BodySize,
+    Field::RateLimit,
+    Field::ConnectionLimit,
+    Field::IpAccess,
+    Field::BasicAuth,
+    Field::ExternalAuth,
+    Field::Compression,
+];
 
 /// Applies what is said at these levels, from the Gateway's down to the rule's, and at the Services of the clusters.
 pub(crate) fn apply(subject: Subject<'_>, levels: &[&Level], policies: &RoutePolicies, noting: &mut Noting<'_>) {
@@ -72,6 +81,11 @@ pub(crate) fn apply(subject: Subject<'_>, levels: &[&Level], policies: &RoutePol
     noting.pass(levels.iter().copied().chain(services.iter().flatten()));
     let said = order(levels.iter().copied());
     add_filters(subject.rule, &said, noting);
+    if let Some(spec) = subject.asked {
+        let service = policies.of_service(spec);
+        noting.pass(service.iter());
+        set_endpoints(spec, &order(levels.iter().copied().chain(&service)), noting);
+    }
     let Action::Forward(forward) = &mut subject.rule.action else { return };
     set_timing(forward, subject.own, &said, noting);
     let said: Vec<_> = services.iter().map(|service| order(levels.iter().copied().chain(service))).collect();
@@ -98,12 +112,15 @@ fn add_filters(rule: &mut Rule, said: &[Said<'_>], noting: &mut Noting<'_>) {
             }
             Value::BodySize(limit) => filters.extend(limit.map(Filter::BodyLimit)),
             Value::IpAccess(access) => filters.extend(access.clone().map(Filter::IpAccess)),
+            Value::BasicAuth(users) => filters.extend(users.clone().map(Filter::BasicAuth)),
             Value::Compression(compression) => filters.extend(compression.clone().map(Filter::Compression)),
             Value::Closed(why) => {
                 let reason = format!("RoutePolicy {}: {why}", decided.winner.policy);
                 filters.push(Filter::Deny(Deny { status: 503, reason }));
             }
-            Value::Timeouts(_)
+            // Whoever knows its cluster asks it.
+            Value::ExternalAuth(_)
+            | Value::Timeouts(_)
             | Value::Affinity(_)
             | Value::LoadBalancing(_)
             | Value::HealthCheck(_)

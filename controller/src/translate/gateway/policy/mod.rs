@@ -14,6 +14,7 @@
 
 mod acts;
 mod apply;
+mod authentication;
 mod health;
 pub(super) mod merge;
 mod settings;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use self::acts::Uses;
 pub(crate) use self::acts::{Acts, Noting};
 pub(crate) use self::apply::{Hooks, Own, Subject, apply};
+pub(crate) use self::authentication::asked;
 pub(crate) use self::merge::Level;
 use self::merge::{Named, Policy};
 use self::settings::Settings;
@@ -217,8 +219,10 @@ fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<PolicyOutcome> {
     }
     let [defaults, overrides] =
         [("defaults", &spec.defaults), ("overrides", &spec.overrides)].map(|(part, written)| {
-            let settings =
-                written.as_ref().map(|written| Settings::read(part, written, &mut findings)).unwrap_or_default();
+            let settings = written
+                .as_ref()
+                .map(|written| Settings::read(part, written, (name, reader), &mut findings))
+                .unwrap_or_default();
             check_services(part, &settings, &targets, &mut findings);
             settings
         });

@@ -16,6 +16,7 @@ use genkan_policies::{
     RetrySettings, RouteSettings, TimeoutSettings,
 };
 use genkan_routing::name::ObjectRef;
+use genkan_routing::policy::basic_auth::BasicAuth;
 use genkan_routing::policy::body_limit::BodyLimit;
 use genkan_routing::policy::compression::Compression;
 use genkan_routing::policy::health::{CircuitBreaker, Health};
@@ -24,12 +25,15 @@ use genkan_routing::policy::load_balance::{HashKey, LoadBalance};
 use genkan_routing::policy::retry::Retry;
 use ipnet::IpNet;
 
+use super::authentication::{self, Service, Site};
 use super::health;
 use super::merge::Says;
+use crate::resources::NamespacedName;
 use crate::translate::gateway::affinity::{self, SessionOwner, SessionSpec};
 use crate::translate::gateway::findings::Findings;
 use crate::translate::gateway::reason::INVALID;
 use crate::translate::gateway::timing;
+use crate::translate::reader::Reader;
 
 /// A field of which policies say something. Each is taken from one policy as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +44,8 @@ pub(crate) enum Field {
     Timeouts,
     Compression,
     IpAccess,
+    BasicAuth,
+    ExternalAuth,
     Affinity,
     LoadBalancing,
     HealthCheck,
@@ -68,6 +74,10 @@ pub(crate) enum Value {
     Compression(Option<Arc<Compression>>),
     /// `None` lets everybody in.
     IpAccess(Option<Arc<IpAccess>>),
+    /// `None` asks nobody.
+    BasicAuth(Option<Arc<BasicAuth>>),
+    /// `None` asks nobody.
+    ExternalAuth(Option<Arc<Service>>),
     /// `None` keeps nobody. The sessions belong to what it acts on, so that it is completed there.
     Affinity(Option<Arc<AffinitySettings>>),
     LoadBalancing(LoadBalance),
@@ -97,6 +107,18 @@ pub(crate) struct Settings(BTreeMap<Field, Value>);
 /// The part of a field that is broken, and why.
 pub(super) type Broken = (&'static str, String);
 
+/// What is wrong with a field.
+pub(super) struct Fault {
+    /// The part of the field.
+    pub(super) part: &'static str,
+    /// What is wrong.
+    pub(super) why: String,
+    /// The condition's reason.
+    pub(super) reason: &'static str,
+    /// What helps.
+    pub(super) mend: String,
+}
+
 impl Field {
     /// As the policy writes it.
     pub(crate) fn as_str(self) -> &'static str {
@@ -107,6 +129,8 @@ impl Field {
             Self::Timeouts => "timeouts",
             Self::Compression => "compression",
             Self::IpAccess => "ipAccess",
+            Self::BasicAuth => "basicAuth",
+            Self::ExternalAuth => "externalAuth",
             Self::Affinity => "affinity",
             Self::LoadBalancing => "loadBalancing",
             Self::HealthCheck => "healthCheck",
@@ -117,7 +141,15 @@ impl Field {
 
     /// Whether it keeps somebody or something out: a broken one closes the rules.
     fn closes(self) -> bool {
-        matches!(self, Self::RateLimit | Self::ConnectionLimit | Self::BodySize | Self::IpAccess)
+        matches!(
+            self,
+            Self::RateLimit
+                | Self::ConnectionLimit
+                | Self::BodySize
+                | Self::IpAccess
+                | Self::BasicAuth
+                | Self::ExternalAuth
+        )
     }
 
     /// Whether it says something about endpoints, so that a Service may have it.
@@ -135,9 +167,27 @@ impl Says for Settings {
     }
 }
 
+impl Fault {
+    /// A value that can't be understood.
+    pub(super) fn of(part: &'static str, why: impl Into<String>) -> Self {
+        Self { part, why: why.into(), reason: INVALID, mend: String::new() }
+    }
+}
+
+impl From<Broken> for Fault {
+    fn from((part, why): Broken) -> Self {
+        Self::of(part, why)
+    }
+}
+
 impl Settings {
-    /// Reads `defaults` or `overrides`, which `part` names.
-    pub(crate) fn read(part: &str, written: &RouteSettings, findings: &mut Findings) -> Self {
+    /// Reads `defaults` or `overrides`, which `part` names, of the policy of that name.
+    pub(crate) fn read(
+        part: &str,
+        written: &RouteSettings,
+        (policy, reader): (&NamespacedName, &Reader<'_>),
+        findings: &mut Findings,
+    ) -> Self {
         let RouteSettings {
             rate_limit,
             connection_limit,
@@ -145,6 +195,8 @@ impl Settings {
             timeouts,
             compression,
             ip_access,
+            basic_auth,
+            external_auth,
             affinity,
             load_balancing,
             health_check,
@@ -152,7 +204,14 @@ impl Settings {
             retries,
         } = written;
         let mut settings = Self::default();
-        let mut put = |field, value: Option<Result<Value, Broken>>| settings.put(part, field, value, findings);
+        let site = Site { policy, part, reader };
+        let basic_auth = basic_auth.as_ref().map(|it| authentication::read_basic(it, site, findings));
+        let external_auth = external_auth.as_ref().map(|it| authentication::read_external(it, site, findings));
+        settings.put(part, Field::BasicAuth, basic_auth, findings);
+        settings.put(part, Field::ExternalAuth, external_auth, findings);
+        let mut put = |field, value: Option<Result<Value, Broken>>| {
+            settings.put(part, field, value.map(|value| value.map_err(Fault::from)), findings);
+        };
         put(Field::RateLimit, rate_limit.as_ref().map(read_rates));
         put(Field::ConnectionLimit, connection_limit.as_ref().map(read_connection_limit));
         put(Field::BodySize, body_size.as_ref().map(read_body_size));
@@ -167,15 +226,15 @@ impl Settings {
         settings
     }
 
-    fn put(&mut self, part: &str, field: Field, value: Option<Result<Value, Broken>>, findings: &mut Findings) {
+    fn put(&mut self, part: &str, field: Field, value: Option<Result<Value, Fault>>, findings: &mut Findings) {
         match value {
             None => {}
             Some(Ok(value)) => drop(self.0.insert(field, value)),
-            Some(Err((sub, why))) => {
+            Some(Err(Fault { part: sub, why, reason, mend })) => {
                 let dot = if sub.is_empty() { "" } else { "." };
                 let place = format!("{}{dot}{sub}", field.as_str());
                 let follows = if field.closes() { "its routes answer 503" } else { "the field is left out" };
-                findings.error(format!("spec.{part}.{place}"), INVALID, format!("{why}; {follows}"), "");
+                findings.error(format!("spec.{part}.{place}"), reason, format!("{why}; {follows}"), mend);
                 if field.closes() {
                     self.0.insert(field, Value::Closed(format!("{place}: {why}")));
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use genkan_routing::report::Severity;
+use genkan_routing::report::{Problem, Severity};
 
 use super::PolicyOutcome;
 use super::acts::{Loss, Routes, Uses};
@@ -14,7 +14,8 @@ use crate::translate::gateway::findings::Findings;
 use crate::translate::gateway::parent::ParentKey;
 use crate::translate::gateway::ports::Parent;
 use crate::translate::gateway::reason::{
-    ACCEPTED, CONFLICTED, GATEWAY_CLASS_NOT_FOUND, INVALID, RESOLVED_REFS, TARGET_NOT_FOUND, UNSUPPORTED_VALUE,
+    ACCEPTED, BACKEND_NOT_FOUND, CONFLICTED, GATEWAY_CLASS_NOT_FOUND, INVALID, INVALID_KIND, INVALID_SECRET_REF,
+    REF_NOT_PERMITTED, RESOLVED_REFS, TARGET_NOT_FOUND, UNSUPPORTED_PROTOCOL, UNSUPPORTED_VALUE,
 };
 use crate::translate::gateway::status::{AncestorStatus, Cond, CondKind, MAX_ANCESTORS, ParentReference, Wanted};
 use crate::translate::reader::{Dependency, Reader};
@@ -23,6 +24,9 @@ use crate::translate::reader::{Dependency, Reader};
 const OVERRIDDEN: &str = "Overridden";
 /// A part of what the policy says holds.
 const PARTLY_OVERRIDDEN: &str = "PartlyOverridden";
+/// What may be wrong with what a policy refers to besides its targets.
+const REFERENCES: [&str; 5] =
+    [INVALID_SECRET_REF, INVALID_KIND, REF_NOT_PERMITTED, BACKEND_NOT_FOUND, UNSUPPORTED_PROTOCOL];
 /// How many routes are named.
 const NAMED: usize = 3;
 /// How many of the policies that go before one are named.
@@ -63,7 +67,9 @@ pub(super) fn read(
     }
     let broken = outcome.problems.iter().find(|problem| problem.severity == Severity::Error);
     let invalid = broken.map(|problem| format!("{}: {}", problem.origin.field, problem.message));
-    let known = Known { invalid, missing: &missing, found: missing.len() < outcome.targets.len() };
+    let unresolved =
+        outcome.problems.iter().find(|it| it.severity == Severity::Error && REFERENCES.contains(&it.reason));
+    let known = Known { invalid, unresolved, missing: &missing, found: missing.len() < outcome.targets.len() };
     for routes in gateways.values().copied().flatten() {
         tell_conflicts(routes, &mut findings);
     }
@@ -129,6 +135,8 @@ fn find(
 /// What is true wherever the policy acts.
 struct Known<'a> {
     invalid: Option<String>,
+    /// What it refers to and is not to be had.
+    unresolved: Option<&'a Problem>,
     missing: &'a [(&'a Target, String)],
     /// Whether any target is there.
     found: bool,
@@ -159,9 +167,10 @@ impl Known<'_> {
     }
 
     fn resolved(&self) -> Cond {
-        match self.missing {
-            [] => Cond::holds(CondKind::ResolvedRefs, RESOLVED_REFS, "all targets are there"),
-            missing => {
+        match (self.missing, self.unresolved) {
+            ([], None) => Cond::holds(CondKind::ResolvedRefs, RESOLVED_REFS, "everything that it names is there"),
+            ([], Some(problem)) => Cond::fails(CondKind::ResolvedRefs, problem.reason, problem.message.to_string()),
+            (missing, _) => {
                 let all: Vec<_> = missing.iter().map(|(_, why)| why.as_str()).collect();
                 Cond::fails(CondKind::ResolvedRefs, TARGET_NOT_FOUND, all.join("; "))
             }
