@@ -36,7 +36,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::networking::v1::IngressClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-pub use self::endpoint_slice::{Endpoint, EndpointSlice, Hints, Port, PortProtocol, State};
+pub use self::endpoint_slice::{Endpoint, EndpointSlice, Hints, Port, PortProtocol, SLICE_KEEPER, State};
 pub use self::ingress::{Ingress, IngressMetadata};
 pub use self::listener_set::{ListenerSet, ListenerSetParent, ListenerSetSpec};
 pub use self::metadata::Metadata;

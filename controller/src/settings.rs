@@ -66,12 +66,16 @@ pub struct Settings {
     pub https_port: u16,
     /// `--healthz-port` (10254): not for TCP and UDP services.
     pub healthz_port: u16,
+    /// The port of `--validating-webhook`.
+    pub webhook_port: Option<u16>,
     /// Gateway listener ports that are served on another port: 80 on `http_port` and 443 on `https_port` in directory
     /// mode, where those ports need privileges.
     pub gateway_ports: BTreeMap<u16, u16>,
     /// Whether a Gateway has an address of a pool only once that is recorded on its Service, as it must be where there
     /// are replicas (false; true in a cluster).
     pub record_addresses: bool,
+    /// `--update-status` (true): whether statuses tell what Gateways have, which no tenant can write.
+    pub update_status: bool,
     /// `--gateway-target-ports`, where `--gateway-service` says which Service leads to us: ports of ours that Services of
     /// Gateways lead to, and nothing else is served at. `None`: Gateways have no Services.
     pub target_ports: Option<RangeInclusive<u16>>,
@@ -103,8 +107,10 @@ impl Default for Settings {
             http_port: 80,
             https_port: 443,
             healthz_port: 10254,
+            webhook_port: None,
             gateway_ports: BTreeMap::new(),
             record_addresses: false,
+            update_status: true,
             target_ports: None,
         }
     }
@@ -114,7 +120,12 @@ impl Settings {
     /// Whether a port is kept for Services of Gateways.
     pub fn is_target_port(&self, number: u16) -> bool {
         self.target_ports.as_ref().is_some_and(|range| range.contains(&number))
-            && ![self.http_port, self.https_port, self.healthz_port].contains(&number)
+            && self.own_ports().all(|port| port != number)
+    }
+
+    /// The ports that flags say.
+    pub fn own_ports(&self) -> impl Iterator<Item = u16> {
+        [self.http_port, self.https_port, self.healthz_port].into_iter().chain(self.webhook_port)
     }
 
     /// The defaults of directory mode: unprivileged ports, Ingresses without a class are served.

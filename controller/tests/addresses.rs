@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use genkan_controller::resources::{Key, Kind, Object, Resources, Shown};
+use genkan_controller::resources::{Key, Kind, NamespacedName, Object, Resources, Shown};
 use genkan_controller::settings::Settings;
 use genkan_controller::translate::gateway::status::Wanted;
 use genkan_controller::translate::{Change, Infrastructure, Translation, Translator};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -52,15 +53,37 @@ impl Replica {
     fn written(&self) -> Vec<Object> {
         let all = self.last.infrastructure.iter().filter_map(|(name, wanted)| match wanted {
             Infrastructure::Service(wanted) => Some(service(&name.name, &serde_json::to_value(wanted).unwrap())),
-            Infrastructure::Nothing => None,
+            Infrastructure::Idle | Infrastructure::Nothing => None,
         });
         all.collect()
     }
 
-    /// Writes as the leader, and hears of it.
+    /// Writes as the leader, and hears of it: Services, then their slices. Gives the Services.
     fn lead(&mut self) -> Vec<Object> {
         let written = self.written();
         self.told(&written);
+        let infrastructure = self.last.infrastructure.clone();
+        for (name, wanted) in infrastructure.iter() {
+            match wanted {
+                Infrastructure::Service(wanted) if wanted.spec.is_some() => {
+                    self.told(&[slice(&name.name, &serde_json::to_value(wanted).unwrap())]);
+                }
+                Infrastructure::Service(_) => {}
+                Infrastructure::Idle | Infrastructure::Nothing => {
+                    if let (Infrastructure::Idle, Some(service)) = (wanted, self.resources.services.get(name)) {
+                        let mut service = genkan_controller::resources::Service::clone(service);
+                        for port in &mut service.ports {
+                            port.target_port = Some(IntOrString::String("nowhere".to_owned()));
+                        }
+                        self.told(&[Object::Service(Arc::new(service))]);
+                    }
+                    let key = Key::new(Kind::EndpointSlice, "x", format!("{}-1", name.name));
+                    if self.resources.contains(&key) {
+                        self.told_gone(Kind::EndpointSlice, &key.name.name);
+                    }
+                }
+            }
+        }
         written
     }
 
@@ -90,7 +113,15 @@ impl Replica {
         let mut resources = self.resources.clone();
         for name in resources.gateways.keys().cloned().collect::<Vec<_>>() {
             let wanted = self.last.statuses.get(&Key { kind: Kind::Gateway, name: name.clone() }).unwrap();
-            let Wanted::Gateway(status) = &**wanted else { panic!("{wanted:?}") };
+            let status = match &**wanted {
+                Wanted::Gateway(status) => status,
+                // Nothing is said of it any more.
+                Wanted::Withdrawn { .. } => {
+                    resources.shown.remove(&name);
+                    continue;
+                }
+                other => panic!("{other:?}"),
+            };
             let conditions = status.conditions.iter();
             let conditions = conditions.map(|it| json!({"type": it.kind.as_str(), "message": it.message}));
             let status = json!({"addresses": status.addresses, "conditions": conditions.collect::<Vec<_>>()});
@@ -124,6 +155,17 @@ fn service(name: &str, wanted: &Value) -> Object {
     let balancer = json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}});
     let status = if spec["type"] == "LoadBalancer" { balancer } else { json!({}) };
     Object::Service(object(json!({"metadata": metadata, "spec": spec, "status": status})))
+}
+
+/// The slice by which this Service leads to a Pod of ours.
+fn slice(service: &str, wanted: &Value) -> Object {
+    let labels = json!({"kubernetes.io/service-name": service, "endpointslice.kubernetes.io/managed-by": "genkan.dev"});
+    let ports: Vec<_> =
+        wanted["spec"]["ports"].as_array().unwrap().iter().map(|it| json!({"port": it["target"]})).collect();
+    Object::EndpointSlice(object(json!({
+        "metadata": {"namespace": "x", "name": format!("{service}-1"), "labels": labels},
+        "addressType": "IPv4", "endpoints": [{"addresses": ["10.1.0.1"]}], "ports": ports,
+    })))
 }
 
 /// The class `plain`, without parameters, and Gateways of it with these ports.
@@ -276,7 +318,7 @@ fn a_target_port_that_a_tenant_forges_takes_no_port_from_another() {
     // The older Gateway's author lets its Service lead to the port of the other.
     let Object::Service(service) = &written[0] else { panic!("{written:?}") };
     let mut forged = genkan_controller::resources::Service::clone(service);
-    forged.ports[0].target_port = Some(k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(20001));
+    forged.ports[0].target_port = Some(IntOrString::Int(20001));
     let forged = Object::Service(Arc::new(forged));
     replica.told(std::slice::from_ref(&forged));
     assert_eq!(replica.ports(), before);
@@ -307,6 +349,93 @@ fn a_gateway_with_a_service_keeps_its_ports_while_its_class_is_broken() {
         replica.lead();
         assert!(replica.ports().contains(&("gateway/x/a/tcp/80".to_owned(), 20000)), "{:?}", replica.ports());
     }
+}
+
+/// The Gateway of [`plain`] with its listener spoken to in another way.
+fn speaking(name: &str, protocol: &str) -> Object {
+    let listener = json!({"name": "p80", "port": 80, "protocol": protocol});
+    let spec = json!({"gatewayClassName": "plain", "listeners": [listener]});
+    Object::Gateway(object(json!({"metadata": {"namespace": "x", "name": name, "uid": name}, "spec": spec})))
+}
+
+#[test]
+fn a_gateway_without_any_port_keeps_its_service_which_leads_nowhere() {
+    let mut replica = Replica::new();
+    replica.told(&plain(&[("a", &[80])]));
+    replica.lead();
+    replica.told(&[speaking("a", "a.test/x")]);
+    let idle = NamespacedName::new("x", "a-gateway");
+    assert_eq!(replica.last.infrastructure.get(&idle), Some(&Infrastructure::Idle));
+    // Its slice still leads to 20000.
+    replica.told(&plain(&[("b", &[80])]));
+    replica.lead();
+    assert_eq!(replica.ports(), [("gateway/x/b/tcp/80".to_owned(), 20001)]);
+    assert!(!replica.resources.contains(&Key::new(Kind::EndpointSlice, "x", "a-gateway-1")));
+    replica.told(&[speaking("a", "HTTP")]);
+    replica.lead();
+    assert_eq!(replica.ports().len(), 2);
+}
+
+#[test]
+fn a_port_is_given_to_nobody_while_the_service_of_a_gateway_that_is_gone_leads_there() {
+    let mut replica = Replica::new();
+    replica.told(&plain(&[("a", &[80])]));
+    replica.lead();
+    replica.told_gone(Kind::Gateway, "a");
+    // A load balancer is taken down for a while, and the next leader has not seen any of it.
+    let later = Replica::knowing(replica.resources.clone());
+    for mut replica in [replica, later] {
+        replica.told(&plain(&[("b", &[80, 81, 82, 83])]));
+        replica.lead();
+        let ports = |replica: &Replica| replica.ports().into_iter().map(|(_, port)| port).collect::<Vec<_>>();
+        assert_eq!(ports(&replica), [20001, 20002, 20003]);
+        replica.told_gone(Kind::EndpointSlice, "a-gateway-1");
+        replica.lead();
+        assert_eq!(ports(&replica), [20001, 20002, 20003, 20000]);
+    }
+}
+
+#[test]
+fn a_gateway_of_a_class_that_is_gone_gets_its_ports_again_and_nobody_else_does() {
+    let mut replica = Replica::new();
+    let objects = plain(&[("b", &[80])]);
+    replica.told(&objects);
+    replica.lead();
+    let before = replica.ports();
+    let class = Key::new(Kind::GatewayClass, "", "plain");
+    assert!(replica.resources.remove(&class));
+    replica.last = replica.translator.update(&replica.resources, &BTreeSet::from([Change::Object(class)]));
+    let mut later = Replica::knowing(replica.afterwards());
+    // An older Gateway of another class comes first.
+    let spec = json!({"controllerName": "genkan.dev/gateway-controller"});
+    let other = Object::GatewayClass(object(json!({"metadata": {"name": "other"}, "spec": spec})));
+    let listener = json!({"name": "p80", "port": 80, "protocol": "HTTP"});
+    let spec = json!({"gatewayClassName": "other", "listeners": [listener]});
+    let metadata = json!({"namespace": "x", "name": "a", "uid": "a"});
+    let first = Object::Gateway(object(json!({"metadata": metadata, "spec": spec})));
+    later.told(&[other, first, route("a")]);
+    later.lead();
+    assert_eq!(later.ports(), [("gateway/x/a/tcp/80".to_owned(), 20001)]);
+    later.told(&objects[..1]);
+    later.lead();
+    assert!(later.ports().contains(&before[0]), "{:?}", later.ports());
+}
+
+#[test]
+fn without_statuses_a_target_port_is_whose_service_leads_there() {
+    let mut replica = Replica::new();
+    replica.told(&plain(&[("a", &[80]), ("b", &[80])]));
+    let written = replica.lead();
+    let before = replica.ports();
+    let Object::Service(service) = &written[0] else { panic!("{written:?}") };
+    let mut forged = genkan_controller::resources::Service::clone(service);
+    forged.ports[0].target_port = Some(IntOrString::Int(20001));
+    let mut resources = replica.resources.clone();
+    resources.apply(Object::Service(Arc::new(forged)));
+    assert!(resources.shown.is_empty());
+    let mut later = Replica::knowing(resources);
+    later.lead();
+    assert!(later.ports().contains(&before[1]), "{:?}", later.ports());
 }
 
 proptest! {

@@ -133,6 +133,7 @@ fn settings(text: &str) -> Settings {
                 settings.target_ports = Some(first.parse().unwrap()..=last.parse().unwrap());
             }
             "record-addresses" => settings.record_addresses = value == "true",
+            "--update-status" => settings.update_status = value == "true",
             "--watch-namespace" => settings.watch_namespace = Some(value.into()),
             "--default-backend-service" => settings.default_backend_service = name(value),
             "--default-ssl-certificate" => settings.default_ssl_certificate = name(value),

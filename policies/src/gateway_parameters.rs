@@ -78,11 +78,9 @@ pub enum AddressMode {
     "externalTrafficPolicy is not for type ClusterIP"
 ))]
 pub struct ServiceTemplate {
-    /// LoadBalancer: the Gateway has the addresses that the cluster's load balancer gives the Service. NodePort: those of
-    /// the nodes that the controller's Pods run on, at ports that the Service tells. ClusterIP: addresses inside of the
-    /// cluster. A Gateway's own parameters may name one that reaches no further than that of its class.
-    #[serde(rename = "type", default)]
-    pub kind: ServiceKind,
+    /// The type of the Service.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ServiceKind>,
     /// `spec.loadBalancerClass` of the Service: which load balancer it is for. A Gateway's own parameters can't change it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 316))]
@@ -92,7 +90,10 @@ pub struct ServiceTemplate {
     pub external_traffic_policy: Option<ExternalTrafficPolicy>,
 }
 
-/// The type of a Gateway's Service, by how far it reaches.
+/// LoadBalancer: the Gateway has the addresses that the cluster's load balancer gives the Service. NodePort: those of
+/// the nodes that the controller's Pods run on, at ports that the Service tells. ClusterIP: addresses inside of the
+/// cluster. Without it, LoadBalancer; in a Gateway's own parameters that of its class, and they may name one that reaches
+/// no further.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServiceKind {
     /// Reached inside of the cluster only.
@@ -112,6 +113,13 @@ pub enum ExternalTrafficPolicy {
     Cluster,
     /// Only those that a Pod of the controller runs on, which sees the client's address.
     Local,
+}
+
+impl ServiceTemplate {
+    /// The type, also where none is written.
+    pub fn kind(&self) -> ServiceKind {
+        self.kind.unwrap_or_default()
+    }
 }
 
 impl ServiceKind {
@@ -183,7 +191,7 @@ mod tests {
     #[test]
     fn a_service_without_a_type_is_a_load_balancer() {
         let template: ServiceTemplate = serde_json::from_value(json!({"externalTrafficPolicy": "Local"})).unwrap();
-        assert_eq!(template.kind, ServiceKind::LoadBalancer);
+        assert_eq!((template.kind, template.kind()), (None, ServiceKind::LoadBalancer));
         assert_eq!(template.external_traffic_policy, Some(ExternalTrafficPolicy::Local));
         assert!(ServiceKind::ClusterIp < ServiceKind::NodePort && ServiceKind::NodePort < ServiceKind::LoadBalancer);
     }
@@ -201,6 +209,7 @@ mod tests {
         assert_eq!(rules(addresses), ["pool is only for mode Pool", "service is only for mode Service"]);
         let service = &addresses["properties"]["service"];
         assert_eq!(service["properties"]["type"]["enum"], json!(["ClusterIP", "NodePort", "LoadBalancer"]));
+        assert_eq!(service["properties"]["type"].get("default"), None, "what is left out is the class's");
         assert_eq!(
             rules(service),
             ["loadBalancerClass is only for type LoadBalancer", "externalTrafficPolicy is not for type ClusterIP"]

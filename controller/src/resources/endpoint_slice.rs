@@ -12,6 +12,9 @@ use super::Names;
 /// The label that says whose endpoints a slice holds.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
+/// The label that says that a Genkan keeps a slice for a Gateway's Service: other controllers let it alone.
+pub const SLICE_KEEPER: (&str, &str) = ("endpointslice.kubernetes.io/managed-by", "genkan.dev");
+
 /// The annotation by which a slice asks for echo servers; see `cli::run::backends`.
 const ECHO_ANNOTATION: &str = "genkan.dev/echo";
 
@@ -23,6 +26,8 @@ pub struct EndpointSlice {
     pub metadata: Names,
     /// The Service in its namespace whose endpoints it holds.
     pub service: Option<Arc<str>>,
+    /// Whether a Genkan keeps it: its ports are ports of Pods of ours, and say to whom connections there belong.
+    pub of_gateway: bool,
     /// The name of the echo servers that it asks for.
     pub echo: Option<Box<str>>,
     /// Its ports, except those without a number.
@@ -100,7 +105,9 @@ impl PortProtocol {
 impl From<v1::EndpointSlice> for EndpointSlice {
     fn from(slice: v1::EndpointSlice) -> Self {
         let entry = |map: &Option<std::collections::BTreeMap<String, String>>, key| map.as_ref()?.get(key).cloned();
+        let (keeper, ours) = SLICE_KEEPER;
         Self {
+            of_gateway: entry(&slice.metadata.labels, keeper).is_some_and(|by| by == ours),
             service: entry(&slice.metadata.labels, SERVICE_LABEL).map(Into::into),
             echo: entry(&slice.metadata.annotations, ECHO_ANNOTATION).map(Into::into),
             ports: slice.ports.unwrap_or_default().into_iter().filter_map(port).collect(),
@@ -184,6 +191,17 @@ mod tests {
         for nothing in [json!(null), json!({}), json!({"forZones": []})] {
             assert_eq!(hints(&with(nothing)), None);
         }
+    }
+
+    #[test]
+    fn slices_that_lead_to_our_pods_are_known() {
+        let kept_by = |keeper: &str| -> EndpointSlice {
+            let labels = json!({SERVICE_LABEL: "web", SLICE_KEEPER.0: keeper});
+            serde_json::from_value(json!({"metadata": {"name": "a", "labels": labels}, "addressType": "IPv4",
+                "endpoints": []}))
+            .unwrap()
+        };
+        assert!(kept_by(SLICE_KEEPER.1).of_gateway && !kept_by("endpointslice-controller.k8s.io").of_gateway);
     }
 
     #[test]

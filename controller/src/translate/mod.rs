@@ -33,7 +33,7 @@ use std::sync::Arc;
 use genkan_routing::model::Model;
 use genkan_routing::report::Report;
 
-pub use gateway::infrastructure::{GatewayService, Infrastructure, ServiceSpec, TargetPort};
+pub use gateway::infrastructure::{GatewayService, GivenKeys, Infrastructure, ServiceSpec, TargetPort};
 pub use gateway::status::Statuses;
 pub use ingress::{Overlap, Trial};
 pub use translator::Translator;

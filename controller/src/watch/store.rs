@@ -206,10 +206,14 @@ impl Store {
                     update.changes.insert(Change::Object(key.clone()));
                 }
                 let facts_changed = self.note_facts(&key, raw, update);
+                let mut changed = false;
                 if key.kind == Kind::Gateway {
-                    self.resources.shown.insert(key.name.clone(), Shown::read(raw.value()));
+                    // It may say that something is otherwise than it was taken for.
+                    let shown = Shown::read(raw.value());
+                    changed = self.resources.shown.get(&key.name).is_some_and(|before| *before != shown);
+                    self.resources.shown.insert(key.name.clone(), shown);
                 }
-                let changed = self.resources.set(key.name.clone(), object);
+                changed |= self.resources.set(key.name.clone(), object);
                 // Whole lists come again and again.
                 if let Some(cache) = self.cache.as_ref().filter(|_| changed || facts_changed) {
                     cache.came(&key, raw.value());

@@ -36,14 +36,19 @@ pub(crate) fn class(name: &str, namespace: &str, kind: Option<&str>) -> Value {
 
 /// A Gateway that serves HTTP at these ports, and a route of it.
 pub(crate) fn gateway(name: &str, class: &str, ports: &[u16]) -> String {
+    let infrastructure = json!({"labels": {"team": "web"}, "annotations": {"lb.test/inside": "true"}});
+    giving(name, class, ports, &infrastructure)
+}
+
+/// One that gives its Service this.
+fn giving(name: &str, class: &str, ports: &[u16], infrastructure: &Value) -> String {
     let listener = |port: &u16| json!({"name": format!("p{port}"), "port": port, "protocol": "HTTP"});
     let listeners: Vec<_> = ports.iter().map(listener).collect();
     let items = [
         json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": name},
             "spec": {
-                "gatewayClassName": class, "listeners": listeners,
-                "infrastructure": {"labels": {"team": "web"}, "annotations": {"lb.test/inside": "true"}},
+                "gatewayClassName": class, "listeners": listeners, "infrastructure": infrastructure,
             },
         }),
         json!({
@@ -104,13 +109,58 @@ impl Tenant<'_> {
     }
 }
 
+/// What a Gateway no longer gives goes from its Service, the last of it too, and what others wrote stays.
+fn follows_what_its_gateway_gives(tenant: &Tenant<'_>) {
+    let team = tenant.namespace;
+    team.kubectl(&["annotate", "service", "edge-gateway", "theirs.test/note=a"]);
+    team.kubectl(&["label", "service", "edge-gateway", "theirs=a"]);
+    let given = |field: &str, key: &str| tenant.service("edge").unwrap()["metadata"][field][key].clone();
+    let next = json!({"labels": {"team": "other"}, "annotations": {"lb.test/outside": "true"}});
+    team.apply(&giving("edge", "plain", &[80, 8080], &next));
+    team.wait_until("what it gives changes", || {
+        given("labels", "team") == "other"
+            && given("annotations", "lb.test/outside") == "true"
+            && given("annotations", "lb.test/inside").is_null()
+    });
+    team.apply(&giving("edge", "plain", &[80, 8080], &json!({})));
+    team.wait_until("what it gave goes", || {
+        ["lb.test/outside", "genkan.dev/infrastructure"].iter().all(|key| given("annotations", key).is_null())
+            && given("labels", "team").is_null()
+    });
+    assert_eq!((given("annotations", "theirs.test/note"), given("labels", "theirs")), (json!("a"), json!("a")));
+    assert_eq!(given("labels", "app.kubernetes.io/managed-by"), "genkan");
+}
+
+/// An external address is not in the way of what changes.
+fn lets_what_an_administrator_wrote_be(tenant: &Tenant<'_>) {
+    let team = tenant.namespace;
+    let external = json!({"spec": {"externalIPs": ["192.0.2.77"]}}).to_string();
+    team.kubectl(&["patch", "service", "edge-gateway", "--type=merge", "--patch", &external]);
+    team.apply(&gateway("edge", "plain", &[80, 8080, 8081]));
+    team.wait_until("its new port is led to", || tenant.target("edge", 8081).is_some());
+    assert_eq!(tenant.service("edge").unwrap()["spec"]["externalIPs"], json!(["192.0.2.77"]));
+    team.apply(&gateway("edge", "plain", &[80, 8080]));
+}
+
+/// While it can lead to nothing the Service stays, and what comes there goes nowhere.
+fn leads_nowhere_for_a_while(tenant: &Tenant<'_>) {
+    let team = tenant.namespace;
+    let mut idle: Value = serde_json::from_str(&gateway("edge", "plain", &[80])).unwrap();
+    idle["items"][0]["spec"]["listeners"][0]["protocol"] = "a.test/x".into();
+    team.apply(&idle.to_string());
+    team.wait_until("it leads nowhere", || tenant.endpoints("edge", 80).is_empty());
+    assert!(tenant.service("edge").is_some());
+    team.apply(&gateway("edge", "plain", &[80]));
+    team.wait_until("both Pods serve it again", || tenant.is_served("edge", 80));
+}
+
 #[test]
 fn a_gateway_gets_a_service_that_leads_to_our_pods_whoever_of_them_leads() {
     // A cluster of its own: no other controller is to be asked about its Gateways.
     let cluster = Cluster::start(&Options { nodes: 2, gateway_api: true, ..Options::default() });
     let (own, team) = (cluster.namespace("chart"), cluster.namespace("team"));
     let release = Release { namespace: &own };
-    release.apply("install", &[&format!("controller.extraArgs.gateway-controller-name={CONTROLLER}")]);
+    release.apply("install", &[&format!("controller.gatewayControllerName={CONTROLLER}")]);
     for (name, kind) in [("plain", None), ("nodes", Some("NodePort")), ("inside", Some("ClusterIP"))] {
         own.apply(&class(name, own.name(), kind).to_string());
     }
@@ -128,6 +178,9 @@ fn a_gateway_gets_a_service_that_leads_to_our_pods_whoever_of_them_leads() {
     team.wait_until("both Pods serve it", || tenant.is_served("edge", 80) && tenant.is_served("edge", 8080));
     let target = tenant.target("edge", 80).unwrap();
     assert!((20000..30000).contains(&target), "{service}");
+
+    follows_what_its_gateway_gives(&tenant);
+    lets_what_an_administrator_wrote_be(&tenant);
 
     // One beside it has other ports, and what a tenant writes into its Service moves none.
     team.apply(&gateway("other", "inside", &[80]));
@@ -153,6 +206,7 @@ fn a_gateway_gets_a_service_that_leads_to_our_pods_whoever_of_them_leads() {
     team.wait_until("both Pods serve it", || tenant.is_served("edge", 80));
     assert_eq!((tenant.target("edge", 80), tenant.programmed("edge")), (Some(target), addresses));
 
+    leads_nowhere_for_a_while(&tenant);
     team.kubectl(&["delete", "gateway", "edge"]);
     team.wait_until("all of it goes", || {
         tenant.service("edge").is_none() && {

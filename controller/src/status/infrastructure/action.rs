@@ -4,18 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use genkan_policies::{ExternalTrafficPolicy, ServiceKind};
 use k8s_openapi::api::core::v1;
-use serde_json::{Value, json};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::{Map, Value, json};
 
 use crate::resources::{Form, NamespacedName, OfGateway, Service};
-use crate::translate::{GatewayService, Infrastructure, ServiceSpec, TargetPort};
+use crate::translate::{GatewayService, GivenKeys, Infrastructure, ServiceSpec, TargetPort};
+
+/// The `targetPort` of a Service that leads nowhere.
+const NOWHERE: &str = "nowhere";
 
 /// What is to be done about a Service.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
     /// It is to be made.
     Create(Value),
-    /// Its metadata is to say this. The body names its uid.
-    Apply(Value),
+    /// Its metadata is to say this besides what others say there; what is null goes. The body names its uid.
+    Describe(Value),
     /// Its spec is to say this, and lists are to be no longer. The body names its uid.
     Merge(Value),
     /// It, of this uid, is to go.
@@ -33,7 +37,7 @@ pub(super) fn action(name: &NamespacedName, wanted: &Infrastructure, service: Op
                 return Some(Action::Delete(seen.uid.clone()));
             }
             if seen.differs(wanted) {
-                return Some(Action::Apply(applied(name, wanted, &seen.uid)));
+                return Some(Action::Describe(described(wanted, seen)));
             }
             let spec = wanted
                 .spec
@@ -42,7 +46,11 @@ pub(super) fn action(name: &NamespacedName, wanted: &Infrastructure, service: Op
             Some(Action::Merge(json!({"metadata": {"uid": seen.uid}, "spec": merged(spec)})))
         }
         (Infrastructure::Nothing, Some(Some(seen))) if seen.is_managed() => Some(Action::Delete(seen.uid.clone())),
-        (Infrastructure::Service(_), Some(_)) | (Infrastructure::Nothing, _) => None,
+        (Infrastructure::Idle, Some(Some(seen))) if seen.is_managed() => {
+            let ports = idle(&service?.ports)?;
+            Some(Action::Merge(json!({"metadata": {"uid": seen.uid}, "spec": {"ports": ports}})))
+        }
+        (Infrastructure::Service(_), Some(_)) | (Infrastructure::Idle | Infrastructure::Nothing, _) => None,
     }
 }
 
@@ -52,11 +60,11 @@ impl OfGateway {
         let lacks = |have: &BTreeMap<String, String>, want: &BTreeMap<String, String>| {
             want.iter().any(|(key, value)| have.get(key) != Some(value))
         };
-        let digest = GatewayService::DIGEST;
+        let given = GatewayService::GIVEN;
         self.owner.as_deref() != Some(&*wanted.owner)
             || lacks(&self.labels, &wanted.labels)
             || lacks(&self.annotations, &wanted.annotations)
-            || self.annotations.contains_key(digest) != wanted.annotations.contains_key(digest)
+            || self.annotations.contains_key(given) != wanted.annotations.contains_key(given)
     }
 }
 
@@ -112,6 +120,14 @@ fn ports(spec: &ServiceSpec) -> Vec<Value> {
     spec.ports.iter().map(port).collect()
 }
 
+/// Ports as they are, but for where they lead to: it would be a record of what somebody else may have by now. Nothing if
+/// that is so already.
+fn idle(ports: &[v1::ServicePort]) -> Option<Vec<v1::ServicePort>> {
+    let nowhere = IntOrString::String(NOWHERE.to_owned());
+    let idle = |port: &v1::ServicePort| v1::ServicePort { target_port: Some(nowhere.clone()), ..port.clone() };
+    ports.iter().any(|port| port.target_port.as_ref() != Some(&nowhere)).then(|| ports.iter().map(idle).collect())
+}
+
 /// The spec of a new Service.
 fn first(spec: Option<&ServiceSpec>) -> Value {
     // Nothing selects Pods and nothing is balanced: it holds what is recorded.
@@ -126,57 +142,53 @@ fn first(spec: Option<&ServiceSpec>) -> Value {
     value
 }
 
-/// A new Service: what never leaves it. The rest is applied afterwards, as what is given to a creation can't be taken
-/// away by applying less.
+/// A new Service.
 fn created(name: &NamespacedName, wanted: &GatewayService) -> Value {
-    let only = |all: &BTreeMap<String, String>, keys: &[&str]| -> BTreeMap<String, String> {
-        all.iter()
-            .filter(|(key, _)| keys.contains(&key.as_str()))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
-    };
-    let labels = only(&wanted.labels, &[GatewayService::MANAGED_BY.0, crate::resources::GATEWAY_NAME]);
-    // Load balancers read annotations when a Service is made, and some never again.
-    let annotations = match wanted.spec {
-        None => only(&wanted.annotations, &[GatewayService::ADDRESSES, GatewayService::CONTROLLER]),
-        Some(_) => wanted.annotations.clone(),
-    };
-    let mut body = body(name, wanted, &labels, &annotations);
-    body["spec"] = first(wanted.spec.as_ref());
-    body
-}
-
-fn applied(name: &NamespacedName, wanted: &GatewayService, uid: &str) -> Value {
-    let mut body = body(name, wanted, &wanted.labels, &wanted.annotations);
-    body["metadata"]["uid"] = uid.into();
-    if wanted.spec.is_none() {
-        body["spec"] = first(None);
-    }
-    body
-}
-
-fn body(
-    name: &NamespacedName,
-    wanted: &GatewayService,
-    labels: &BTreeMap<String, String>,
-    annotations: &BTreeMap<String, String>,
-) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
             "namespace": &*name.namespace,
             "name": &*name.name,
-            "labels": labels,
-            "annotations": annotations,
-            "ownerReferences": [{
-                "apiVersion": "gateway.networking.k8s.io/v1",
-                "kind": "Gateway",
-                "name": &*wanted.gateway,
-                "uid": &*wanted.owner,
-                "controller": true,
-            }],
+            "labels": wanted.labels,
+            "annotations": wanted.annotations,
+            "ownerReferences": [owner(wanted)],
         },
+        "spec": first(wanted.spec.as_ref()),
+    })
+}
+
+/// Metadata as a strategic merge patch writes it: owners that others add stay. What the Gateway gave once and gives no
+/// longer goes, whoever wrote it: the Service notes what that was.
+fn described(wanted: &GatewayService, seen: &OfGateway) -> Value {
+    let given = seen.annotations.get(GatewayService::GIVEN).map(|text| GivenKeys::read(text)).unwrap_or_default();
+    let note = [GatewayService::GIVEN.to_owned()];
+    json!({"metadata": {
+        "uid": seen.uid,
+        "labels": patched(&wanted.labels, &seen.labels, given.labels.iter()),
+        "annotations": patched(&wanted.annotations, &seen.annotations, given.annotations.iter().chain(&note)),
+        "ownerReferences": [owner(wanted)],
+    }})
+}
+
+/// What is wanted, and null for what was given, is still there and is wanted no longer.
+fn patched<'k>(
+    wanted: &BTreeMap<String, String>,
+    seen: &BTreeMap<String, String>,
+    given: impl Iterator<Item = &'k String>,
+) -> Map<String, Value> {
+    let gone = given.filter(|key| !wanted.contains_key(*key) && seen.contains_key(*key));
+    let gone = gone.map(|key| (key.clone(), Value::Null));
+    gone.chain(wanted.iter().map(|(key, value)| (key.clone(), value.as_str().into()))).collect()
+}
+
+fn owner(wanted: &GatewayService) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "name": &*wanted.gateway,
+        "uid": &*wanted.owner,
+        "controller": true,
     })
 }
 
@@ -202,7 +214,8 @@ pub(super) mod tests {
             map(&[(GatewayService::ADDRESSES, address), (GatewayService::CONTROLLER, "genkan.dev/c")]);
         if let Some(team) = team {
             labels.insert("team".to_owned(), team.to_owned());
-            annotations.insert(GatewayService::DIGEST.to_owned(), format!("of {team}"));
+            let given = GivenKeys { labels: ["team".to_owned()].into(), ..GivenKeys::default() };
+            annotations.insert(GatewayService::GIVEN.to_owned(), given.to_string());
         }
         Infrastructure::Service(Arc::new(GatewayService {
             gateway: "edge".into(),
@@ -241,29 +254,62 @@ pub(super) mod tests {
         }
     }
 
+    /// The Service after a patch of its metadata, as the API server makes it of it.
+    fn described(service: &Value, action: Action) -> Value {
+        let Action::Describe(patch) = action else { panic!("{action:?}") };
+        assert_eq!(patch["metadata"]["uid"], service["metadata"]["uid"]);
+        let mut service = service.clone();
+        for field in ["labels", "annotations"] {
+            for (key, value) in patch["metadata"][field].as_object().unwrap() {
+                match value {
+                    Value::Null => drop(service["metadata"][field].as_object_mut().unwrap().remove(key)),
+                    value => service["metadata"][field][key] = value.clone(),
+                }
+            }
+        }
+        service["metadata"]["ownerReferences"] = patch["metadata"]["ownerReferences"].clone();
+        service
+    }
+
+    /// The body of a new Service, with a uid.
+    fn new(wanted: &Infrastructure) -> Value {
+        let mut body = create(wanted);
+        body["metadata"]["uid"] = "s".into();
+        body
+    }
+
     #[test]
-    fn a_new_service_is_complete_at_once_unless_the_gateway_gives_labels() {
-        let wanted_plain = wanted("1", "10.0.0.1", None);
-        let service = made(create(&wanted_plain), "s");
-        assert_eq!(action(&name(), &wanted_plain, Some(&service)), None);
-        let wanted = wanted("1", "10.0.0.1", Some("a"));
-        let service = made(create(&wanted), "s");
-        let Some(Action::Apply(body)) = action(&name(), &wanted, Some(&service)) else { panic!("nothing to apply") };
-        assert_eq!(body["metadata"]["uid"], "s");
-        assert_eq!(action(&name(), &wanted, Some(&made(body, "s"))), None);
+    fn a_new_service_is_complete_at_once() {
+        for team in [None, Some("a")] {
+            let wanted = wanted("1", "10.0.0.1", team);
+            assert_eq!(action(&name(), &wanted, Some(&made(create(&wanted), "s"))), None);
+        }
     }
 
     #[test]
     fn what_the_gateway_no_longer_gives_is_taken_away_and_what_others_give_stays() {
-        let Some(Action::Apply(mut body)) =
-            action(&name(), &wanted("1", "", Some("a")), Some(&made(create(&wanted("1", "", None)), "s")))
-        else {
-            panic!("nothing to apply")
-        };
-        body["metadata"]["labels"]["theirs"] = "yes".into();
-        let service = made(body, "s");
-        assert_eq!(action(&name(), &wanted("1", "", Some("a")), Some(&service)), None);
-        assert!(matches!(action(&name(), &wanted("1", "", None), Some(&service)), Some(Action::Apply(_))));
+        let mut service = new(&wanted("1", "", Some("a")));
+        service["metadata"]["labels"]["theirs"] = "yes".into();
+        for next in [wanted("1", "", Some("b")), wanted("1", "", None)] {
+            let action = action(&name(), &next, Some(&made(service.clone(), "s"))).expect("something to do");
+            service = described(&service, action);
+            assert_eq!(super::action(&name(), &next, Some(&made(service.clone(), "s"))), None);
+            assert_eq!(service["metadata"]["labels"]["theirs"], "yes");
+        }
+        let labels = service["metadata"]["labels"].as_object().unwrap();
+        assert!(!labels.contains_key("team"), "{labels:?}");
+        assert_eq!(service["metadata"]["annotations"].get(GatewayService::GIVEN), None);
+    }
+
+    #[test]
+    fn what_somebody_notes_as_given_takes_nothing_of_ours_away() {
+        let wanted = wanted("1", "10.0.0.1", None);
+        let mut service = new(&wanted);
+        let ours = [GatewayService::CONTROLLER, GatewayService::ADDRESSES].map(str::to_owned).into();
+        let forged = GivenKeys { annotations: ours, labels: [GatewayService::MANAGED_BY.0.to_owned()].into() };
+        service["metadata"]["annotations"][GatewayService::GIVEN] = forged.to_string().into();
+        let action = action(&name(), &wanted, Some(&made(service.clone(), "s"))).expect("something to do");
+        assert_eq!(described(&service, action), new(&wanted));
     }
 
     #[test]
@@ -334,6 +380,21 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_service_that_leads_nowhere_records_nothing_and_keeps_its_ports() {
+        let balanced = Infrastructure::Service(Arc::new(leading(ServiceKind::LoadBalancer, &[(80, 20000)])));
+        let mut service = after(None, super::action(&name(), &balanced, None).unwrap());
+        service["metadata"]["uid"] = "s".into();
+        service["spec"]["ports"][0]["nodePort"] = json!(30001);
+        let action = super::action(&name(), &Infrastructure::Idle, Some(&made(service.clone(), "s"))).unwrap();
+        let idle = after(Some(&service), action);
+        assert_eq!(idle["spec"]["ports"][0]["nodePort"], 30001);
+        let idle = made(idle, "s");
+        assert_eq!(idle.targets().count(), 0);
+        assert_eq!(super::action(&name(), &Infrastructure::Idle, Some(&idle)), None);
+        assert!(matches!(super::action(&name(), &balanced, Some(&idle)), Some(Action::Merge(_))));
+    }
+
+    #[test]
     fn what_can_not_be_changed_is_made_again() {
         let balanced = leading(ServiceKind::LoadBalancer, &[(80, 20000)]);
         let mut of_class = balanced.clone();
@@ -354,15 +415,13 @@ pub(super) mod tests {
     #[test]
     fn what_lost_its_labels_or_its_owner_is_ours_again() {
         let wanted = wanted("1", "10.0.0.1", None);
-        let body = create(&wanted);
-        let without = |field: &str| {
+        let body = new(&wanted);
+        for (field, empty) in [("labels", json!({})), ("ownerReferences", json!([]))] {
             let mut body = body.clone();
-            body["metadata"].as_object_mut().unwrap().remove(field);
-            made(body, "s")
-        };
-        for service in [without("labels"), without("ownerReferences")] {
-            let Some(Action::Apply(body)) = action(&name(), &wanted, Some(&service)) else { panic!("{service:?}") };
-            assert_eq!(action(&name(), &wanted, Some(&made(body, "s"))), None);
+            body["metadata"][field] = empty;
+            let action = action(&name(), &wanted, Some(&made(body.clone(), "s"))).expect("something to do");
+            let body = described(&body, action);
+            assert_eq!(super::action(&name(), &wanted, Some(&made(body, "s"))), None);
         }
     }
 

@@ -11,8 +11,8 @@ use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::slices::{MANAGED_BY, SERVICE_NAME, Slices};
-use crate::resources::NamespacedName;
+use super::slices::{SERVICE_NAME, Slices};
+use crate::resources::{NamespacedName, SLICE_KEEPER};
 use crate::trouble::Trouble;
 
 /// How soon the API server is asked again after an error.
@@ -42,7 +42,7 @@ pub(super) fn of_gateways(client: Client, namespace: Option<&str>, trouble: Trou
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
-    let (key, value) = MANAGED_BY;
+    let (key, value) = SLICE_KEEPER;
     begin(slices, format!("{key}={value}"), trouble)
 }
 

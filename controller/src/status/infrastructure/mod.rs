@@ -2,7 +2,7 @@
 //! own Service has them. Only while leading, only what is ours, only what differs.
 //!
 //! ```text
-//!  wanted and seen --> action --> create, apply or delete, a few at once --> seen again: nothing to do
+//!  wanted and seen --> action --> create, patch or delete, a few at once --> seen again: nothing to do
 //!    slices of our own Service --> slices of the Gateways' Services ----^
 //! ```
 //!
@@ -10,11 +10,14 @@
 
 mod action;
 mod follow;
+mod lacking;
 mod pace;
 mod slices;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -24,10 +27,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::action::{Action, action};
+use self::action::Action;
 use self::follow::Followed;
+use self::lacking::{Act, Lacking, Object};
 use self::pace::Pace;
-use self::slices::{SliceAction, Viewed};
+use self::slices::SliceAction;
 use super::failing::Failure;
 use super::writer::{AT_ONCE, WRITE_TIME};
 use crate::resources::{NamespacedName, Service};
@@ -38,6 +42,12 @@ use crate::trouble::{self, Trouble};
 const MANAGER: &str = "genkan-infrastructure";
 /// What failed so often in a row is told at its Gateway: once is nothing.
 const TOLD: u32 = 2;
+/// An API server that has too much to do is left alone for so long, unless it says for how long.
+const SHORT_REST: Duration = Duration::from_secs(1);
+/// And no longer than this, whatever it says.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+/// Another release is told of for so long after its slices were seen.
+const RIVAL_TIME: Duration = Duration::from_secs(300);
 
 /// What is to become of Services, by their name, and how they are.
 pub type View = BTreeMap<NamespacedName, (Infrastructure, Option<Arc<Service>>)>;
@@ -61,32 +71,33 @@ pub struct InfrastructureWriter {
     unwritten: watch::Receiver<Unwritten>,
     end: Option<oneshot::Sender<oneshot::Sender<()>>>,
     /// What keeps it from writing, and from knowing what to write.
-    troubles: [Trouble; 2],
+    troubles: Vec<Trouble>,
 }
 
 impl InfrastructureWriter {
     /// Starts the writer.
     pub fn start(client: Client, leading: watch::Receiver<bool>, leads_to: &Leading) -> Self {
-        let trouble = Trouble::default();
+        let troubles = [Trouble::default(), Trouble::default()];
         let follow = |service| {
+            let [of_service, of_gateways] = troubles.clone();
             let namespace = leads_to.namespace.as_deref();
-            let ours = follow::of_service(client.clone(), service, trouble.clone());
-            (ours, follow::of_gateways(client.clone(), namespace, trouble.clone()))
+            let ours = follow::of_service(client.clone(), service, of_service);
+            (ours, follow::of_gateways(client.clone(), namespace, of_gateways))
         };
         let followed = leads_to.service.as_ref().map_or_else(|| (follow::nothing(), follow::nothing()), follow);
-        Self::following(client, leading, followed, trouble)
+        Self::following(client, leading, followed, troubles.to_vec())
     }
 
     fn following(
         client: Client,
         leading: watch::Receiver<bool>,
         (ours, present): (Followed, Followed),
-        following: Trouble,
+        following: Vec<Trouble>,
     ) -> Self {
         let (view, views) = watch::channel(View::new());
         let (end, ended) = oneshot::channel();
         let (tell, unwritten) = watch::channel(Unwritten::default());
-        let trouble = Trouble::default();
+        let [trouble, nowhere, rival] = [Trouble::default(), Trouble::default(), Trouble::default()];
         let writer = Writer {
             client,
             views,
@@ -98,9 +109,16 @@ impl InfrastructureWriter {
             paces: BTreeMap::new(),
             unwritten: tell,
             trouble: trouble.clone(),
+            nowhere: nowhere.clone(),
+            rival: rival.clone(),
+            rival_seen: None,
+            lacking: Lacking::default(),
+            turn: "".into(),
+            rest: None,
         };
         tokio::spawn(writer.run(ended));
-        Self { view, unwritten, end: Some(end), troubles: [trouble, following] }
+        let troubles = [trouble, nowhere, rival].into_iter().chain(following).collect();
+        Self { view, unwritten, end: Some(end), troubles }
     }
 
     /// Tells how everything is, and is to be.
@@ -130,7 +148,7 @@ impl InfrastructureWriter {
     }
 
     /// What keeps it from writing.
-    pub fn troubles(&self) -> &[Trouble; 2] {
+    pub fn troubles(&self) -> &[Trouble] {
         &self.troubles
     }
 }
@@ -149,32 +167,18 @@ struct Writer {
     /// What was done.
     paces: BTreeMap<Object, Pace<Act>>,
     unwritten: watch::Sender<Unwritten>,
+    /// What it can't write.
     trouble: Trouble,
-}
-
-/// What is written.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Object {
-    Service(NamespacedName),
-    Slice(NamespacedName),
-}
-
-/// What is done about it.
-#[derive(Clone, Debug, PartialEq)]
-enum Act {
-    Service(Action),
-    Slice(SliceAction),
-}
-
-impl Object {
-    /// So many things may be done about it without a pause. A Service is made, gets what its Gateway gives, is changed;
-    /// slices follow our Pods, which come and go several at a time.
-    fn at_once(&self) -> u32 {
-        match self {
-            Self::Service(_) => 4,
-            Self::Slice(_) => 32,
-        }
-    }
+    /// That there is nothing to lead to.
+    nowhere: Trouble,
+    /// That another release has the same Gateways, and when that was seen last.
+    rival: Trouble,
+    rival_seen: Option<Instant>,
+    lacking: Lacking,
+    /// The namespace that had its turn last.
+    turn: Arc<str>,
+    /// Until when the API server wants to be left alone.
+    rest: Option<Instant>,
 }
 
 impl Writer {
@@ -199,6 +203,7 @@ impl Writer {
                         self.writes.shutdown().await;
                         self.under_way.clear();
                         self.paces.clear();
+                        (self.lacking, self.rest, self.rival_seen) = (Lacking::default(), None, None);
                         self.tell();
                     }
                 }
@@ -217,59 +222,68 @@ impl Writer {
         if !*self.leading.borrow_and_update() {
             return None;
         }
-        let lacking = self.lacking();
+        let (ours, present) = (self.ours.borrow_and_update(), self.present.borrow_and_update());
+        self.lacking.update(&self.views.borrow_and_update(), ours.as_ref(), present.as_ref());
+        drop((ours, present));
+        let objects: BTreeSet<&Object> = self.lacking.all().map(|(object, _)| object).collect();
         for (object, pace) in &mut self.paces {
-            if !lacking.contains_key(object) && !self.under_way.contains(object) {
+            if !objects.contains(object) && !self.under_way.contains(object) {
                 pace.settled(now);
             }
         }
         self.paces.retain(|_, pace| !pace.is_over(now));
-        let mut due: Option<Instant> = None;
-        for (object, act) in lacking {
-            if self.under_way.contains(&object) {
-                continue;
-            }
-            match self.paces.get(&object).map(|pace| pace.due(&act)).filter(|again| *again > now) {
-                Some(again) => due = Some(due.map_or(again, |due| due.min(again))),
-                None if self.writes.len() < AT_ONCE => {
-                    let client = self.client.clone();
-                    self.under_way.insert(object.clone());
-                    self.writes.spawn(async move {
-                        let outcome = perform(&client, &object, &act).await;
-                        (object, act, outcome)
-                    });
-                }
-                // The end of another is the time for it.
-                None => {}
-            }
-        }
+        let due = self.begin(now);
         self.tell();
         due
     }
 
-    /// Everything that is not as it is to be.
-    fn lacking(&mut self) -> BTreeMap<Object, Act> {
-        let view = self.views.borrow_and_update();
-        let (ours, present) = (self.ours.borrow_and_update(), self.present.borrow_and_update());
-        let mut lacking = BTreeMap::new();
-        for (name, viewed) in view.iter() {
-            let (wanted, seen): &Viewed = viewed;
-            if let Some(action) = action(name, wanted, seen.as_deref()) {
-                lacking.insert(Object::Service(name.clone()), Act::Service(action));
-            }
-            // We are one of our Pods: without any slice it is the flag that is wrong, and what leads to us stays.
-            if let (Some(ours), Some(present)) = (ours.as_ref().filter(|ours| !ours.is_empty()), present.as_ref()) {
-                let actions = slices::actions(name, viewed, ours, present).into_iter();
-                lacking.extend(actions.map(|(slice, action)| (Object::Slice(slice), Act::Slice(action))));
+    /// Begins as much as may be under way, of all namespaces in turn.
+    fn begin(&mut self, now: Instant) -> Option<Instant> {
+        if let Some(rest) = self.rest.filter(|rest| *rest > now) {
+            return Some(rest);
+        }
+        if self.writes.len() >= AT_ONCE {
+            // The end of one is the time for another.
+            return None;
+        }
+        let mut due: Option<Instant> = None;
+        let mut waiting: BTreeMap<Arc<str>, VecDeque<&(Object, Act)>> = BTreeMap::new();
+        for one in self.lacking.all().filter(|(object, _)| !self.under_way.contains(object)) {
+            let (object, act) = one;
+            match self.paces.get(object).map(|pace| pace.due(act)).filter(|again| *again > now) {
+                Some(again) => due = Some(due.map_or(again, |due| due.min(again))),
+                None => waiting.entry(object.name().namespace.clone()).or_default().push_back(one),
             }
         }
-        lacking
+        while self.writes.len() < AT_ONCE {
+            let after = (Bound::Excluded(self.turn.clone()), Bound::Unbounded);
+            let next = waiting.range::<Arc<str>, _>(after).next().or_else(|| waiting.iter().next());
+            let Some(namespace) = next.map(|(namespace, _)| namespace.clone()) else { break };
+            let one = waiting.get_mut(&namespace).and_then(VecDeque::pop_front);
+            if waiting.get(&namespace).is_none_or(VecDeque::is_empty) {
+                waiting.remove(&namespace);
+            }
+            self.turn = namespace;
+            let Some((object, act)) = one.cloned() else { continue };
+            let client = self.client.clone();
+            self.under_way.insert(object.clone());
+            self.writes.spawn(async move {
+                let outcome = perform(&client, &object, &act).await;
+                (object, act, outcome)
+            });
+        }
+        due
     }
 
     fn written(&mut self, object: Object, act: Act, outcome: Result<(), Failure>, now: Instant) {
         self.under_way.remove(&object);
         let pace = self.paces.entry(object.clone()).or_insert_with(|| Pace::new(object.at_once(), now));
-        let failed = outcome.err().map(|Failure { code, error, .. }| {
+        let failed = outcome.err().map(|failure| {
+            if failure.is_refusal_of_all() || failure.retry_after.is_some() {
+                // Whatever else is asked now is refused as well.
+                self.rest = Some(now + failure.retry_after.unwrap_or(SHORT_REST).min(LONGEST_REST));
+            }
+            let Failure { code, error, .. } = failure;
             if pace.failed().is_none_or(|(_, known)| known != code) {
                 let (what, name) = match &object {
                     Object::Service(name) => ("the Service", name),
@@ -283,7 +297,16 @@ impl Writer {
     }
 
     /// Says what is wrong now.
-    fn tell(&self) {
+    fn tell(&mut self) {
+        self.tell_rival();
+        if self.lacking.leads_nowhere() {
+            let line = "Services of Gateways lead nowhere: the Service that --gateway-service names selects no Pods";
+            if self.nowhere.set(line, &"") {
+                tracing::warn!("{line}; what they led to before stays");
+            }
+        } else {
+            self.nowhere.clear();
+        }
         let failing = || self.paces.iter().filter_map(|(object, pace)| Some((object, pace.failed()?)));
         match failing().next() {
             // The log has it already.
@@ -306,6 +329,22 @@ impl Writer {
             }
             news
         });
+    }
+}
+
+impl Writer {
+    /// Says that another release keeps our Services as well. Its slices go again and again, so it is told for a while.
+    fn tell_rival(&mut self) {
+        let now = Instant::now();
+        if let Some(service) = self.lacking.rival() {
+            self.rival_seen = Some(now);
+            let line = "another release of Genkan keeps the Services of the same Gateways";
+            if self.rival.set(line, &service) {
+                tracing::warn!(service, "{line}: give one of them another --gateway-controller-name");
+            }
+        } else if self.rival_seen.is_none_or(|seen| now.duration_since(seen) > RIVAL_TIME) {
+            self.rival.clear();
+        }
     }
 }
 
@@ -333,14 +372,8 @@ async fn write_service(client: &Client, name: &NamespacedName, action: &Action) 
             let service = serde_json::from_value(body.clone()).map_err(kube::Error::SerdeError)?;
             services.create(&posted(), &service).await.map(drop)
         }
-        Action::Apply(body) => {
-            let params = PatchParams::apply(MANAGER).force();
-            services.patch(&name.name, &params, &Patch::Apply(body)).await.map(drop)
-        }
-        Action::Merge(body) => {
-            let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-            services.patch(&name.name, &params, &Patch::Merge(body)).await.map(drop)
-        }
+        Action::Describe(body) => services.patch(&name.name, &patched(), &Patch::Strategic(body)).await.map(drop),
+        Action::Merge(body) => services.patch(&name.name, &patched(), &Patch::Merge(body)).await.map(drop),
         Action::Delete(uid) => services.delete(&name.name, &of_uid(uid)).await.map(drop),
     }
 }
@@ -356,6 +389,10 @@ async fn write_slice(client: &Client, name: &NamespacedName, action: &SliceActio
 
 fn posted() -> PostParams {
     PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+}
+
+fn patched() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
 }
 
 fn of_uid(uid: &str) -> DeleteParams {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use crate::resources::{NamespacedName, Service};
+use crate::resources::{NamespacedName, SLICE_KEEPER, Service};
 use crate::translate::{GatewayService, Infrastructure, ServiceSpec};
 
 /// EndpointSlices by their name.
@@ -15,8 +15,8 @@ pub(super) type Slices = BTreeMap<NamespacedName, Arc<EndpointSlice>>;
 
 /// The label that says whose endpoints a slice holds.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// The label that says who keeps a slice: others let it alone.
-pub(super) const MANAGED_BY: (&str, &str) = ("endpointslice.kubernetes.io/managed-by", "genkan.dev");
+/// The annotation that says which Service a slice is like: the one of the release whose Pods it leads to.
+const LIKE: &str = "genkan.dev/gateway-service";
 
 /// What is to be done about a slice.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,54 +33,57 @@ pub(super) enum SliceAction {
 pub(super) type Viewed = (Infrastructure, Option<Arc<Service>>);
 
 /// What is to be done about the slices of a Gateway's Service. `ours` are those of our own Service, `present` those that
-/// are kept by a Genkan in the Service's namespace.
+/// are kept by a Genkan for that Service.
 pub(super) fn actions(
     name: &NamespacedName,
     viewed: &Viewed,
     ours: &Slices,
     present: &Slices,
 ) -> BTreeMap<NamespacedName, SliceAction> {
-    let (Infrastructure::Service(wanted), Some(service)) = viewed else { return BTreeMap::new() };
-    let Some(spec) = &wanted.spec else { return BTreeMap::new() };
-    let kept = service.of_gateway.as_deref();
-    // An owner that is gone would take them with it, and what is not ours is not led anywhere.
-    let kept = kept.filter(|kept| kept.is_kept_by(wanted.controller(), &wanted.owner));
-    let Some(kept) = kept.filter(|kept| kept.owner.as_deref() == Some(&*wanted.owner)) else { return BTreeMap::new() };
+    let Some(slices) = wanted(name, viewed, ours) else { return BTreeMap::new() };
     let mut actions = BTreeMap::new();
-    let slices: Slices = ours.iter().map(|(of, slice)| mirrored(name, &kept.uid, spec, of, slice)).collect();
     for (slice, wanted) in &slices {
         match present.get(slice) {
             None => drop(actions.insert(slice.clone(), SliceAction::Create(wanted.clone()))),
             Some(present) if says(present, wanted) => {}
-            Some(present) => {
-                let uid = present.metadata.uid.clone().unwrap_or_default();
-                let action = if present.address_type == wanted.address_type {
-                    let mut wanted = EndpointSlice::clone(wanted);
-                    wanted.metadata.uid.clone_from(&present.metadata.uid);
-                    wanted.metadata.resource_version.clone_from(&present.metadata.resource_version);
-                    SliceAction::Replace(Arc::new(wanted))
-                } else {
-                    SliceAction::Delete(uid.into())
-                };
-                actions.insert(slice.clone(), action);
+            Some(present) if present.address_type == wanted.address_type => {
+                let mut wanted = EndpointSlice::clone(wanted);
+                wanted.metadata.uid.clone_from(&present.metadata.uid);
+                wanted.metadata.resource_version.clone_from(&present.metadata.resource_version);
+                actions.insert(slice.clone(), SliceAction::Replace(Arc::new(wanted)));
             }
+            Some(present) => drop(actions.insert(slice.clone(), deleted(present))),
         }
     }
-    for (slice, present) in of_service(present, name).filter(|(slice, _)| !slices.contains_key(*slice)) {
-        let uid = present.metadata.uid.clone().unwrap_or_default();
-        actions.insert(slice.clone(), SliceAction::Delete(uid.into()));
+    for (slice, present) in present.iter().filter(|(slice, _)| !slices.contains_key(*slice)) {
+        actions.insert(slice.clone(), deleted(present));
     }
     actions
 }
 
-/// Those of a Service.
-fn of_service<'s>(
-    slices: &'s Slices,
-    service: &NamespacedName,
-) -> impl Iterator<Item = (&'s NamespacedName, &'s Arc<EndpointSlice>)> {
-    let first = NamespacedName::new(service.namespace.clone(), "");
-    let of_namespace = slices.range(first..).take_while(move |(name, _)| name.namespace == service.namespace);
-    of_namespace.filter(move |(_, slice)| label(slice, SERVICE_NAME) == Some(&*service.name))
+fn deleted(slice: &EndpointSlice) -> SliceAction {
+    SliceAction::Delete(slice.metadata.uid.clone().unwrap_or_default().into())
+}
+
+/// The slices that the Service is to have; `None`: those that it has are let alone.
+fn wanted(name: &NamespacedName, (infrastructure, service): &Viewed, ours: &Slices) -> Option<Slices> {
+    let kept = service.as_ref()?.of_gateway.as_deref()?;
+    match infrastructure {
+        Infrastructure::Service(wanted) => {
+            let spec = wanted.spec.as_ref()?;
+            // An owner that is gone would take them with it, and what is not ours is not led anywhere.
+            let is_its_own = kept.owner.as_deref() == Some(&*wanted.owner);
+            (is_its_own && kept.is_kept_by(wanted.controller(), &wanted.owner))
+                .then(|| ours.iter().map(|(of, slice)| mirrored(name, &kept.uid, spec, of, slice)).collect())
+        }
+        // Where it leads nobody answers for the Gateway any more, and it may take a while until it is gone.
+        Infrastructure::Idle | Infrastructure::Nothing => Some(Slices::new()),
+    }
+}
+
+/// The Service whose endpoints a slice holds.
+pub(super) fn service_of(name: &NamespacedName, slice: &EndpointSlice) -> Option<NamespacedName> {
+    Some(NamespacedName::new(name.namespace.clone(), label(slice, SERVICE_NAME)?))
 }
 
 /// A slice of ours as one of a Gateway's Service.
@@ -95,11 +98,12 @@ fn mirrored(
     let digest: String = digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let name = NamespacedName::new(service.namespace.clone(), format!("{}-{digest}", service.name));
     let label = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-    let labels = [MANAGED_BY, GatewayService::MANAGED_BY, (SERVICE_NAME, &*service.name)].map(label);
+    let labels = [SLICE_KEEPER, GatewayService::MANAGED_BY, (SERVICE_NAME, &*service.name)].map(label);
     let metadata = ObjectMeta {
         name: Some(name.name.to_string()),
         namespace: Some(name.namespace.to_string()),
         labels: Some(labels.into()),
+        annotations: Some([(LIKE.to_owned(), like_of(of, slice))].into()),
         owner_references: Some(vec![OwnerReference {
             api_version: "v1".to_owned(),
             kind: "Service".to_owned(),
@@ -139,13 +143,26 @@ fn endpoint(endpoint: &Endpoint) -> Endpoint {
 /// Whether a slice says what it is to say. What others add to its labels is theirs.
 fn says(present: &EndpointSlice, wanted: &EndpointSlice) -> bool {
     let labels = wanted.metadata.labels.iter().flatten();
+    let like = |slice: &EndpointSlice| slice.metadata.annotations.as_ref().and_then(|all| all.get(LIKE)).cloned();
     let owner =
         |slice: &EndpointSlice| slice.metadata.owner_references.iter().flatten().map(|it| it.uid.clone()).next();
     present.address_type == wanted.address_type
         && present.endpoints == wanted.endpoints
         && present.ports == wanted.ports
         && owner(present) == owner(wanted)
+        && like(present) == like(wanted)
         && labels.into_iter().all(|(key, value)| label(present, key) == Some(value))
+}
+
+/// The Service that a slice is like, if that is another release's than the one of `ours`.
+pub(super) fn rival<'s>(slice: &'s EndpointSlice, ours: &Slices) -> Option<&'s str> {
+    let like = slice.metadata.annotations.as_ref()?.get(LIKE)?;
+    (!ours.iter().any(|(of, slice)| like_of(of, slice) == *like)).then_some(like)
+}
+
+/// The Service that this slice of ours is of.
+fn like_of(of: &NamespacedName, slice: &EndpointSlice) -> String {
+    format!("{}/{}", of.namespace, label(slice, SERVICE_NAME).unwrap_or_default())
 }
 
 fn label<'s>(slice: &'s EndpointSlice, key: &str) -> Option<&'s str> {
@@ -223,27 +240,52 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn slices_follow_pods_and_ports_and_others_are_let_alone() {
+    fn slices_follow_pods_and_ports() {
         let viewed = |ports: &[(u16, u16)]| super::tests::viewed(ports);
         let mut ours = Slices::from([own("a", &["10.1.0.1"]), own("b", &["10.1.0.2"])]);
         let mut present = Slices::new();
         obeyed(actions(&name(), &viewed(&[(80, 20000)]), &ours, &present), &mut present);
         assert_eq!(present.len(), 2);
-        // Another Service's in the same namespace.
-        let mut other = EndpointSlice::clone(present.first_key_value().unwrap().1);
-        other.metadata.labels.as_mut().unwrap().insert(SERVICE_NAME.to_owned(), "other-gateway".to_owned());
-        present.insert(NamespacedName::new("web", "other-gateway-1"), Arc::new(other));
         ours.extend([own("a", &["10.1.0.1", "10.1.0.3"])]);
         ours.remove(&NamespacedName::new("genkan", "b"));
         let now = actions(&name(), &viewed(&[(80, 20000)]), &ours, &present);
         let kinds: Vec<_> = now.values().map(|action| matches!(action, SliceAction::Replace(_))).collect();
         assert!(kinds.len() == 2 && kinds.contains(&true) && kinds.contains(&false), "{now:?}");
         obeyed(now, &mut present);
-        assert_eq!(present.len(), 2, "one of ours, and the other Service's");
+        assert_eq!(present.len(), 1);
         let moved = actions(&name(), &viewed(&[(80, 20000), (81, 20005)]), &ours, &present);
         assert!(matches!(moved.values().next(), Some(SliceAction::Replace(_))), "{moved:?}");
         // As long as the Service is not there, or is another's, nothing is led anywhere.
         let (wanted, _) = viewed(&[(80, 20000)]);
         assert_eq!(actions(&name(), &(wanted, None), &ours, &present), BTreeMap::new());
+    }
+    #[test]
+    fn slices_of_another_release_are_known() {
+        let of = |service: &str| -> Slices {
+            let (name, slice) = own("a", &["10.1.0.1"]);
+            let mut slice = EndpointSlice::clone(&slice);
+            slice.metadata.labels = Some([(SERVICE_NAME.to_owned(), service.to_owned())].into());
+            [(name, Arc::new(slice))].into()
+        };
+        let (blue, green) = (of("blue"), of("green"));
+        let made = |ours: &Slices| match actions(&name(), &viewed(&[(80, 20000)]), ours, &Slices::new()).pop_first() {
+            Some((_, SliceAction::Create(slice))) => slice,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(rival(&made(&blue), &green), Some("genkan/blue"));
+        assert_eq!(rival(&made(&blue), &blue), None);
+    }
+
+    #[test]
+    fn a_service_that_is_to_lead_nowhere_has_no_slices() {
+        let ours = Slices::from([own("a", &["10.1.0.1"])]);
+        let mut present = Slices::new();
+        let (wanted, service) = viewed(&[(80, 20000)]);
+        obeyed(actions(&name(), &(wanted, service.clone()), &ours, &present), &mut present);
+        for nothing in [Infrastructure::Idle, Infrastructure::Nothing] {
+            let mut present = present.clone();
+            obeyed(actions(&name(), &(nothing, service.clone()), &ours, &present), &mut present);
+            assert!(present.is_empty());
+        }
     }
 }

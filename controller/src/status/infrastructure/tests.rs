@@ -103,7 +103,7 @@ async fn slices_follow_those_of_our_own_service() {
     let (_lead, leading) = watch::channel(true);
     let (ours, of_ours) = watch::channel(None);
     let (present, of_gateways) = watch::channel(None);
-    let writer = InfrastructureWriter::following(client, leading, (of_ours, of_gateways), Trouble::default());
+    let writer = InfrastructureWriter::following(client, leading, (of_ours, of_gateways), Vec::new());
     writer.look([(name(), viewed(&[(80, 20000)]))].into());
     ours.send_replace(Some([own("a", &["10.1.0.1"])].into()));
     assert!(timeout(SEEN_TIME, writes.recv()).await.is_err(), "what is there is not known yet");
@@ -139,6 +139,39 @@ async fn a_service_that_loses_its_owner_each_time_is_not_written_without_a_pause
         writer.look(view(wanted.clone(), Some(made(body, "s"))));
     }
     assert!(begin.elapsed() > SEEN_TIME * 4, "{:?}", begin.elapsed());
+}
+
+/// Services that are to be made: so many of namespace `a`, and one of `z`.
+fn many(of_a: usize) -> View {
+    let names = (0..of_a).map(|number| NamespacedName::new("a", format!("s{number}")));
+    let all = names.chain([NamespacedName::new("z", "s")]);
+    all.map(|name| (name, (wanted("1", "10.0.0.1", None), None))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_waits_for_no_other_one() {
+    let (writer, mut writes, _lead) = start();
+    writer.look(many(50));
+    let mut paths = Vec::new();
+    for _ in 0..AT_ONCE {
+        paths.push(writes.recv().await.unwrap().asked.path);
+    }
+    assert!(paths.iter().any(|path| path.contains("/namespaces/z/")), "{paths:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_has_too_much_to_do_is_left_alone_for_a_while() {
+    let (writer, mut writes, _lead) = start();
+    writer.look(many(AT_ONCE));
+    let mut under_way = Vec::new();
+    for _ in 0..AT_ONCE {
+        under_way.push(writes.recv().await.unwrap());
+    }
+    let begin = Instant::now();
+    under_way.remove(0).answer.send(failure(429)).unwrap();
+    // The one that has not begun yet was not refused, and waits all the same.
+    writes.recv().await.unwrap();
+    assert!(begin.elapsed() >= SHORT_REST, "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

@@ -88,6 +88,7 @@ mod tests {
         EndpointSlice {
             metadata: resources::Names::default(),
             service: None,
+            of_gateway: false,
             echo: None,
             ports: ports.map(|(name, number, protocol)| Port { name: name.into(), number, protocol }).into(),
             endpoints: endpoints.iter().map(endpoint).collect(),

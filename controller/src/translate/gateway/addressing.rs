@@ -10,20 +10,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use genkan_routing::model::Protocol;
 use genkan_routing::report::Problem;
 
 use super::addresses::{Allocation, Claim, Pool, Refused, Request, allocate};
-use super::evidence::{Evidence, Given, Promise, certain, weigh};
+use super::evidence::{Given, Promise};
 use super::findings::Findings;
 use super::gateways::{GatewayOutcome, Refusal};
 use super::infrastructure::{GatewayService, Infrastructure, Record, service_of};
+use super::known::{Known, Named};
 use super::parameters::AddressSource;
 use super::reason::{ADDRESS_NOT_ASSIGNED, ADDRESS_NOT_USABLE};
-use super::serviced;
+use super::serviced::{self, Asked};
 use super::status::GatewayAddress;
-use super::target_ports::{self, PortClaim, Target};
-use crate::resources::{Key, Kind, NamespacedName, PublicPort, Shown};
+use super::target_ports::{self, Target};
+use crate::resources::{Key, Kind, NamespacedName, PublicPort};
 use crate::settings::Settings;
 
 /// Where all Gateways are reached.
@@ -37,20 +37,10 @@ pub(crate) struct Plan {
     pub(crate) problems: Vec<Problem>,
     /// What each Gateway is to have, also before it is recorded.
     pub(crate) promised: BTreeMap<NamespacedName, Promise>,
+    /// The ports that Gateways had and have no longer, that which is free longest in front.
+    pub(crate) freed: Vec<u16>,
     /// The pools that Gateways have their addresses from, each once.
     pools: Vec<Arc<Pool>>,
-}
-
-/// What is known besides the Gateways and their Services.
-pub(crate) struct Known<'a> {
-    /// What the plan before promised. It may be on its way to the record: nobody else gets it, however old.
-    pub(crate) promised: &'a BTreeMap<NamespacedName, Promise>,
-    /// What statuses say.
-    pub(crate) shown: &'a BTreeMap<NamespacedName, Shown>,
-    /// The ports that Gateways ask for.
-    pub(crate) ports: BTreeMap<&'a NamespacedName, BTreeSet<PublicPort>>,
-    /// The ports of TCP and UDP services, which are not for Gateways.
-    pub(crate) services: &'a BTreeSet<(Protocol, u16)>,
 }
 
 /// Where a Gateway is reached.
@@ -94,13 +84,9 @@ impl Default for Assigned {
 }
 
 /// Plans for Gateways in order of age.
-pub(crate) fn plan(
-    gateways: &[(&NamespacedName, &Arc<GatewayOutcome>)],
-    known: &Known<'_>,
-    settings: &Settings,
-) -> Plan {
+pub(crate) fn plan(gateways: &[Named<'_>], known: &Known<'_>, settings: &Settings) -> Plan {
     let requests: Vec<Vec<Request>> = gateways.iter().map(|(_, gateway)| asked(gateway)).collect();
-    let evidence: Vec<_> = gateways.iter().map(|(name, gateway)| known.evidence(name, gateway)).collect();
+    let evidence = known.addresses(gateways);
     let all = gateways.iter().zip(&requests).zip(&evidence);
     let claims: Vec<_> = all
         .map(|(((name, gateway), requests), has)| Claim { gateway: name, pool: pool(gateway), requests, has })
@@ -108,6 +94,7 @@ pub(crate) fn plan(
     let allocations = allocate(&claims, &settings.bind_addresses);
     let holders = holders(gateways, &allocations);
     let ports = known.allocate_ports(gateways, settings);
+    let full = full_namespaces(gateways, &ports, settings);
     let mut plan = Plan { pools: pools(gateways), ..Plan::default() };
     for (((name, gateway), allocation), ports) in gateways.iter().zip(allocations).zip(ports) {
         let promise = known.promise(name, gateway, &allocation, ports);
@@ -127,7 +114,8 @@ pub(crate) fn plan(
             AddressSource::Shared => shared(gateway, settings, &mut findings),
             AddressSource::Service(template) => {
                 let wanted = known.ports.get(*name).map_or(0, BTreeSet::len);
-                serviced::addressing(name, gateway, template, (wanted, ports), &mut findings)
+                let asked = Asked { wanted, ports, is_full: full.contains(&*name.namespace) };
+                serviced::addressing(name, gateway, template, asked, &mut findings)
             }
             AddressSource::Pool(_) => {
                 tell_lost(gateway, &allocation, &holders, &mut findings);
@@ -137,7 +125,18 @@ pub(crate) fn plan(
         plan.gateways.insert((*name).clone(), addressing);
         plan.problems.extend(findings.into_problems());
     }
+    plan.freed = known.freed_by(&plan.promised);
     plan
+}
+
+/// The namespaces whose Gateways have as many ports as they may have.
+fn full_namespaces<'a>(gateways: &[Named<'a>], ports: &[Vec<Target>], settings: &Settings) -> BTreeSet<&'a str> {
+    let Some(range) = &settings.target_ports else { return BTreeSet::new() };
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for ((name, _), ports) in gateways.iter().zip(ports) {
+        *counts.entry(&name.namespace).or_default() += ports.len();
+    }
+    counts.into_iter().filter(|(_, count)| *count >= target_ports::of_namespace(range)).map(|(name, _)| name).collect()
 }
 
 /// What a Gateway asks of a pool: one address, unless it says more.
@@ -146,7 +145,7 @@ fn asked(gateway: &GatewayOutcome) -> Vec<Request> {
 }
 
 /// The pools that Gateways are to have addresses from, also those that can have none now.
-fn pools(gateways: &[(&NamespacedName, &Arc<GatewayOutcome>)]) -> Vec<Arc<Pool>> {
+fn pools(gateways: &[Named<'_>]) -> Vec<Arc<Pool>> {
     let mut pools: Vec<Arc<Pool>> = Vec::new();
     for (_, gateway) in gateways {
         if let AddressSource::Pool(pool) = &gateway.source
@@ -169,69 +168,6 @@ fn pool(gateway: &GatewayOutcome) -> Option<&Pool> {
     }
 }
 
-impl Known<'_> {
-    /// What a Gateway has.
-    fn evidence(&self, name: &NamespacedName, gateway: &GatewayOutcome) -> Evidence<IpAddr> {
-        let before = self.promised.get(name).and_then(|promise| promise.to(&gateway.wish));
-        let shown = self.shown.get(name).map(|shown| &shown.addresses[..]).unwrap_or_default();
-        let evidence = weigh(gateway.wish.record.addresses(), shown, before.map(|before| &before.addresses));
-        match &gateway.source {
-            // A mistake in its parameters must not cost it its addresses for good.
-            _ if gateway.ours && gateway.refused.is_some() => certain(evidence),
-            AddressSource::Pool(_) if gateway.wish.record == Record::Foreign => certain(evidence),
-            AddressSource::Pool(_) => evidence,
-            AddressSource::Shared | AddressSource::Service(_) => Evidence::default(),
-        }
-    }
-
-    /// Gives every Gateway with a Service its ports.
-    fn allocate_ports(
-        &self,
-        gateways: &[(&NamespacedName, &Arc<GatewayOutcome>)],
-        settings: &Settings,
-    ) -> Vec<Vec<Target>> {
-        let Some(range) = &settings.target_ports else { return vec![Vec::new(); gateways.len()] };
-        let claims: Vec<_> = gateways.iter().map(|(name, gateway)| self.port_claim(name, gateway)).collect();
-        let ours = [settings.http_port, settings.https_port, settings.healthz_port];
-        let occupied = ours.into_iter().chain(self.services.iter().map(|(_, port)| *port)).collect();
-        target_ports::allocate(&claims, range, &occupied).into_iter().map(|one| one.into_iter().collect()).collect()
-    }
-
-    fn port_claim(&self, name: &NamespacedName, gateway: &GatewayOutcome) -> PortClaim {
-        let before = self.promised.get(name).and_then(|promise| promise.to(&gateway.wish));
-        let shown = self.shown.get(name).map(|shown| &shown.ports[..]).unwrap_or_default();
-        let has = weigh(gateway.wish.record.ports(), shown, before.map(|before| &before.ports));
-        match &gateway.source {
-            // As with addresses: what it has stays its own, whatever is wrong with it now.
-            _ if gateway.ours && gateway.refused.is_some() => PortClaim { wanted: None, has: certain(has) },
-            AddressSource::Service(_) if gateway.wish.record == Record::Foreign => {
-                PortClaim { wanted: None, has: certain(has) }
-            }
-            AddressSource::Service(_) => PortClaim { wanted: self.ports.get(name).cloned(), has },
-            AddressSource::Shared | AddressSource::Pool(_) => {
-                PortClaim { wanted: Some(BTreeSet::new()), has: Evidence::default() }
-            }
-        }
-    }
-
-    /// What a Gateway is given, and what of it is proven.
-    fn promise(
-        &self,
-        name: &NamespacedName,
-        gateway: &GatewayOutcome,
-        allocation: &Allocation,
-        ports: Vec<Target>,
-    ) -> Promise {
-        let before = self.promised.get(name).and_then(|promise| promise.to(&gateway.wish));
-        let (record, addresses) = (&gateway.wish.record, allocation.addresses.clone());
-        Promise {
-            uid: gateway.wish.uid.clone(),
-            addresses: Given::now(addresses, before.map(|before| &before.addresses), record.addresses()),
-            ports: Given::now(ports, before.map(|before| &before.ports), record.ports()),
-        }
-    }
-}
-
 /// What is kept for a Gateway that is not served now.
 fn kept(gateway: &GatewayOutcome, addresses: Given<IpAddr>, ports: Given<Target>) -> Reach {
     if ports.proven.is_empty() {
@@ -242,10 +178,7 @@ fn kept(gateway: &GatewayOutcome, addresses: Given<IpAddr>, ports: Given<Target>
 }
 
 /// Who has which address.
-fn holders<'a>(
-    gateways: &[(&'a NamespacedName, &Arc<GatewayOutcome>)],
-    allocations: &[Allocation],
-) -> BTreeMap<IpAddr, &'a NamespacedName> {
+fn holders<'a>(gateways: &[Named<'a>], allocations: &[Allocation]) -> BTreeMap<IpAddr, &'a NamespacedName> {
     let all = gateways.iter().zip(allocations);
     all.flat_map(|((name, _), given)| given.addresses.iter().map(|address| (*address, *name))).collect()
 }
@@ -293,9 +226,15 @@ impl Plan {
                 Infrastructure::Service(Arc::new(gateway.wish.service(name, &promise.addresses.all, controller)))
             }
             AddressSource::Service(template) if gateway.ours => {
-                // A Service has a port at least. One that is there stays: it may have an address that is hard to get.
-                let Some(spec) = serviced::spec(gateway, template, &promise.ports.all) else { return };
-                Infrastructure::Service(Arc::new(gateway.wish.leading(name, Some(spec), controller)))
+                match (serviced::spec(gateway, template, &promise.ports.all), &gateway.wish.record) {
+                    (Some(spec), _) => {
+                        Infrastructure::Service(Arc::new(gateway.wish.leading(name, Some(spec), controller)))
+                    }
+                    // A Service has a port at least. One that is there stays: it may have an address that is hard to get.
+                    (None, Record::Own(_)) => Infrastructure::Idle,
+                    (None, Record::Stale) => Infrastructure::Nothing,
+                    (None, Record::Missing | Record::Foreign) => return,
+                }
             }
             _ if is_ours => Infrastructure::Nothing,
             _ => return,

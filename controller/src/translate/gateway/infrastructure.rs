@@ -4,14 +4,15 @@
 //! replica and every restart agrees, and carries the labels and annotations of `spec.infrastructure`. A Gateway with a
 //! Service of its own has one whose ports lead to ports of our Pods, which it records by that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use gateway_api::apis::experimental::gateways::Gateway;
 use genkan_policies::{ExternalTrafficPolicy, ServiceKind, ServiceTemplate};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::target_ports::Target;
 use crate::resources::{GATEWAY_CONTROLLER, GATEWAY_NAME, NamespacedName, OfGateway, PublicPort, Service, Wire};
@@ -26,6 +27,8 @@ const MAX_NAME: usize = 63;
 pub enum Infrastructure {
     /// It is to be so.
     Service(Arc<GatewayService>),
+    /// It stays and leads nowhere, as there is nothing that it could lead to.
+    Idle,
     /// It is ours, and to go.
     Nothing,
 }
@@ -81,17 +84,17 @@ pub struct TargetPort {
 impl ServiceSpec {
     /// A Service of this kind with these ports.
     pub(crate) fn new(template: &ServiceTemplate, ports: &[Target], address: Option<IpAddr>) -> Self {
-        let balanced = template.kind == ServiceKind::LoadBalancer;
+        let balanced = template.kind() == ServiceKind::LoadBalancer;
         let mut ports: Vec<_> =
             ports.iter().map(|(public, target)| TargetPort { public: *public, target: *target }).collect();
         ports.sort_unstable();
         Self {
-            kind: template.kind,
+            kind: template.kind(),
             ports,
             load_balancer_class: template.load_balancer_class.clone().filter(|_| balanced),
             external_traffic_policy: template
                 .external_traffic_policy
-                .filter(|_| template.kind != ServiceKind::ClusterIp),
+                .filter(|_| template.kind() != ServiceKind::ClusterIp),
             address,
         }
     }
@@ -111,12 +114,39 @@ impl GatewayService {
     pub const ADDRESSES: &str = "genkan.dev/addresses";
     /// The annotation with the `controllerName` of who keeps the Service: there may be several Genkans in a cluster.
     pub const CONTROLLER: &str = GATEWAY_CONTROLLER;
-    /// The annotation that differs when the Gateway gives other labels or annotations; not there when it gives none.
-    pub const DIGEST: &str = "genkan.dev/infrastructure";
+    /// The annotation that notes which labels and annotations the Gateway gives ([`GivenKeys`]), so that they go with it;
+    /// not there when it gives none.
+    pub const GIVEN: &str = "genkan.dev/infrastructure";
 
     /// The `controllerName` of who keeps it.
     pub fn controller(&self) -> &str {
         self.annotations.get(Self::CONTROLLER).map_or("", String::as_str)
+    }
+}
+
+/// The keys of what a Gateway gives its Service in `spec.infrastructure`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GivenKeys {
+    /// Those of annotations.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub annotations: BTreeSet<String>,
+    /// Those of labels.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub labels: BTreeSet<String>,
+}
+
+impl GivenKeys {
+    /// Reads what [`Display`](fmt::Display) writes. Versions before wrote something else, of which nothing is known.
+    pub fn read(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for GivenKeys {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Lists of texts: nothing can go wrong.
+        formatter.write_str(&serde_json::to_string(self).unwrap_or_default())
     }
 }
 
@@ -195,8 +225,11 @@ impl Wish {
     ) -> GatewayService {
         let (mut labels, mut annotations) = (self.labels.clone(), self.annotations.clone());
         if !labels.is_empty() || !annotations.is_empty() {
-            let given = format!("{labels:?} {annotations:?}");
-            annotations.insert(GatewayService::DIGEST.to_owned(), digest(&given));
+            let given = GivenKeys {
+                annotations: annotations.keys().cloned().collect(),
+                labels: labels.keys().cloned().collect(),
+            };
+            annotations.insert(GatewayService::GIVEN.to_owned(), given.to_string());
         }
         let (key, value) = GatewayService::MANAGED_BY;
         labels.insert(key.to_owned(), value.to_owned());

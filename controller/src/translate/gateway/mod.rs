@@ -54,6 +54,8 @@ mod grpc_match;
 pub(super) mod hostname;
 mod hosts;
 pub mod infrastructure;
+mod known;
+mod led;
 mod listener;
 mod listener_policy;
 mod listener_sets;
@@ -101,6 +103,7 @@ use self::gateway_status::Known;
 use self::gateways::GatewayOutcome;
 use self::hosts::Hosts;
 use self::infrastructure::Infrastructure;
+use self::led::Led;
 use self::listener_policy::ListenerPolicies;
 use self::listener_sets::SetOutcome;
 pub use self::parent::ParentKey;
@@ -126,6 +129,8 @@ pub struct GatewayFrontEnd {
     gateways: Memo<NamespacedName, GatewayOutcome>,
     sets: Memo<NamespacedName, SetOutcome>,
     plan: Plan,
+    /// Where Services of Gateways lead.
+    led: Led,
     own_addresses: Arc<BTreeSet<IpAddr>>,
     infrastructure: Arc<BTreeMap<NamespacedName, Infrastructure>>,
     parents: BTreeMap<ParentKey, Parent>,
@@ -169,7 +174,14 @@ impl GatewayFrontEnd {
         let any_service = self.services != *services;
         self.services = Arc::clone(services);
         let any_policy = self.listener_policies.update(world, first, dirty) || dirty.contains(&Dependency::Config);
-        let anything = first || any_gateway || any_set || any_service || any_policy;
+        let any_led = world.settings.target_ports.is_some() && self.led.update(world.resources, first, dirty);
+        let anything = first
+            || any_gateway
+            || any_set
+            || any_service
+            || any_policy
+            || any_led
+            || self.is_contradicted(world, dirty);
         if anything {
             self.arrange_ports(world, dirty, batch);
         }
@@ -185,6 +197,14 @@ impl GatewayFrontEnd {
         self.traffic_policies.update(world, &self.users, first, dirty, batch);
         self.backend_tls_policies.update(world, &self.users, first, dirty, batch);
         self.x_backends.update(world, &self.users, first, dirty, batch);
+    }
+
+    /// Whether the status of a Gateway says something else than what was promised to it.
+    fn is_contradicted(&self, world: &World<'_>, dirty: &Dirty) -> bool {
+        changed_objects(dirty).filter(|key| key.kind == Kind::Gateway).any(|Key { name, .. }| {
+            let (promise, shown) = (self.plan.promised.get(name), world.resources.shown.get(name));
+            promise.zip(shown).is_some_and(|(promise, shown)| promise.is_contradicted_by(shown))
+        })
     }
 
     /// Whether any unit read this.
@@ -280,8 +300,11 @@ impl GatewayFrontEnd {
             self.gateways.units().filter_map(|name| Some((name, self.gateways.get(name)?))).collect();
         gateways.sort_by(|(_, one), (_, other)| one.age.cmp(&other.age));
         let sets = self.sets.units().filter_map(|name| self.sets.get(name).map(|set| &**set));
-        let known = addressing::Known {
+        let most = world.settings.target_ports.as_ref().map_or(0, target_ports::of_namespace);
+        let known = known::Known {
             promised: &self.plan.promised,
+            freed: &self.plan.freed,
+            led: self.led.ports(most),
             shown: &world.resources.shown,
             ports: serviced::wanted(&gateways, sets),
             services: &self.services,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
 use gateway_api::apis::experimental::gateways::Gateway;
-use genkan_policies::{AddressMode, AddressPool, Addresses, GROUP, IpRange, ServiceTemplate};
+use genkan_policies::{AddressMode, AddressPool, Addresses, GROUP, IpRange, ServiceKind, ServiceTemplate};
 
 use super::addresses::Pool;
 use crate::resources::{Kind, NamespacedName};
@@ -69,7 +69,13 @@ pub(crate) fn of_class(class: &GatewayClass, reader: &Reader<'_>) -> Result<Para
     };
     let name = NamespacedName::new(namespace, reference.name.as_str());
     let Some(addresses) = find(&name, reader)? else { return Ok(by_default(reader)) };
+    let settings = reader.settings();
     let addresses = match (addresses.mode, &addresses.pool) {
+        // Tenants write records. Without statuses the older Gateway's would win after each restart, true or not.
+        (AddressMode::Pool, _) if settings.record_addresses && !settings.update_status => {
+            let message = format!("GatewayParameters {name}: mode Pool needs statuses that tell who has which address");
+            return Err(InvalidParameters::new(message, "start the controller without --update-status=false"));
+        }
         (AddressMode::Shared, None) => AddressSource::Shared,
         (AddressMode::Pool, Some(pool)) => AddressSource::Pool(Arc::new(read_pool(&name, pool)?)),
         (AddressMode::Pool, None) => {
@@ -181,8 +187,10 @@ fn narrowed(
     own: &ServiceTemplate,
     class: &ServiceTemplate,
 ) -> Result<ServiceTemplate, InvalidParameters> {
-    if own.kind > class.kind {
-        let (own, class) = (own.kind.as_str(), class.kind.as_str());
+    // What is left out is the class's.
+    let kind = own.kind.unwrap_or_else(|| class.kind());
+    if kind > class.kind() {
+        let (own, class) = (kind.as_str(), class.kind().as_str());
         let message = format!("GatewayParameters {name}: type {own} reaches further than {class}, the GatewayClass's");
         return Err(InvalidParameters::new(message, format!("use type {class}, or another GatewayClass")));
     }
@@ -190,8 +198,12 @@ fn narrowed(
         let message = format!("GatewayParameters {name}: loadBalancerClass is not the one of the GatewayClass");
         return Err(InvalidParameters::new(message, "leave it out, or use another GatewayClass"));
     }
+    if own.external_traffic_policy.is_some() && kind == ServiceKind::ClusterIp {
+        let message = format!("GatewayParameters {name}: externalTrafficPolicy is not for type ClusterIP");
+        return Err(InvalidParameters::new(message, "leave it out, or use another GatewayClass"));
+    }
     Ok(ServiceTemplate {
-        kind: own.kind,
+        kind: Some(kind),
         load_balancer_class: class.load_balancer_class.clone(),
         external_traffic_policy: own.external_traffic_policy.or(class.external_traffic_policy),
     })

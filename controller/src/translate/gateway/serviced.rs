@@ -53,8 +53,18 @@ pub(crate) fn spec(gateway: &GatewayOutcome, template: &ServiceTemplate, ports: 
         Some(Request::Exactly(address)) => Some(*address),
         _ => None,
     });
-    let address = asked.filter(|_| template.kind != ServiceKind::NodePort);
+    let address = asked.filter(|_| template.kind() != ServiceKind::NodePort);
     (!ports.is_empty()).then(|| ServiceSpec::new(template, ports, address))
+}
+
+/// The ports that a Gateway asks for, and those that it gets.
+pub(crate) struct Asked {
+    /// How many it asks for.
+    pub(crate) wanted: usize,
+    /// What it gets.
+    pub(crate) ports: Given<Target>,
+    /// Whether its namespace has as many as it may have.
+    pub(crate) is_full: bool,
 }
 
 /// Where a Gateway with a Service of its own is reached.
@@ -62,9 +72,10 @@ pub(crate) fn addressing(
     name: &NamespacedName,
     gateway: &GatewayOutcome,
     template: &ServiceTemplate,
-    (wanted, ports): (usize, Given<Target>),
+    asked: Asked,
     findings: &mut Findings,
 ) -> Addressing {
+    let Asked { wanted, ports, is_full } = asked;
     let mut trouble = None;
     let mut say = |reason, message: String| {
         trouble.get_or_insert(Refusal { reason, message });
@@ -75,18 +86,23 @@ pub(crate) fn addressing(
         findings.error("", ADDRESS_NOT_ASSIGNED, message.clone(), format!("rename or delete Service {service}"));
         say(ADDRESS_NOT_ASSIGNED, message);
     }
-    for (index, message) in unusable(gateway, template.kind) {
+    for (index, message) in unusable(gateway, template.kind()) {
         let mend = "ask for one IP address at most, of type LoadBalancer or ClusterIP";
         findings.error(format!("spec.addresses[{index}]"), ADDRESS_NOT_USABLE, message, mend);
         say(ADDRESS_NOT_USABLE, message.to_owned());
     }
     if ports.all.len() < wanted {
-        let message = "all ports for Services of Gateways are in use: not every listener is served";
+        let message = match is_full {
+            true => "the Gateways of the namespace have as many ports as they may have: not every listener is served",
+            false => "all ports for Services of Gateways are in use: not every listener is served",
+        };
         findings.error("spec.listeners", NO_RESOURCES, message, "widen --gateway-target-ports, or delete Gateways");
         say(NO_RESOURCES, message.to_owned());
     }
     let (addresses, missing) = assigned(&gateway.wish.record);
-    if ports.proven.is_empty() {
+    if wanted == 0 {
+        say(ADDRESS_NOT_ASSIGNED, format!("no listener has a port that Service {service} could have"));
+    } else if ports.proven.is_empty() {
         // It takes a moment; the writer of infrastructure tells when it does not succeed.
         say(ADDRESS_NOT_ASSIGNED, format!("Service {service} is being made"));
     } else if let Some(missing) = missing {

@@ -40,8 +40,7 @@ impl Output for Outcome {
 
 /// Whether a port is the controller's own.
 pub(super) fn is_reserved(number: u16, settings: &Settings) -> bool {
-    let by_flag = [settings.http_port, settings.https_port, settings.healthz_port];
-    by_flag.contains(&number) || RESERVED.contains(&number)
+    settings.own_ports().any(|port| port == number) || RESERVED.contains(&number)
 }
 
 /// Reads the entry of this id.

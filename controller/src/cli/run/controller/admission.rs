@@ -89,6 +89,11 @@ pub(super) struct Admission {
 }
 
 impl AdmissionFlags {
+    /// The port at which the API server asks.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.validating_webhook.flatten().map(|at| at.port())
+    }
+
     /// Starts what the flags ask for. `leading`: whether what replicas share is ours to write.
     pub(super) fn start(
         &self,

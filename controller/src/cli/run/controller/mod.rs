@@ -103,6 +103,8 @@ impl Controller {
         settings.watch_namespace = self.cluster.watch_namespace.as_deref().map(Into::into);
         settings.namespace_selector = self.cluster.watch_namespace_selector.clone();
         settings.target_ports = self.cluster.target_ports();
+        settings.update_status = self.cluster.update_status;
+        settings.webhook_port = self.admission.port();
         settings
     }
 }
