@@ -95,6 +95,19 @@ fn golden_files_are_up_to_date() {
 }
 
 #[test]
+fn the_name_of_the_controller_and_ports_that_are_open_are_told() {
+    let set = "controller.gatewayControllerName=a.test/b,controller.hostNetwork=true,\
+               controller.extraArgs.gateway-target-ports=30000-30009";
+    let told = notes(RELEASE, &["--set", set]).unwrap();
+    assert!(told.contains("controllerName a.test/b are served"), "{told}");
+    assert!(told.contains("ports 30000-30009 are open on the nodes"), "{told}");
+    let arguments = arguments(&rendered(&["--set", set]));
+    assert!(arguments.contains(&"--gateway-controller-name=a.test/b".to_owned()), "{arguments:?}");
+    let usual = notes(RELEASE, &[]).unwrap();
+    assert!(!usual.contains("are open on the nodes"), "{usual}");
+}
+
+#[test]
 fn helm_has_no_complaint() {
     let chart = chart().to_string_lossy().into_owned();
     for (name, values) in cases() {

@@ -123,6 +123,9 @@ it away, and no flag stands there twice.
 {{- if include "genkan.gatewayServices" . -}}
 {{- $_ := printf "%s/%s" $own (include "genkan.controller.gatewayService" .) | set $flags "gateway-service" -}}
 {{- end -}}
+{{- if $c.gatewayControllerName -}}
+{{- $_ := set $flags "gateway-controller-name" $c.gatewayControllerName -}}
+{{- end -}}
 {{- if $c.scope.enabled -}}
 {{- $_ := set $flags "watch-namespace" ($c.scope.namespace | default $own) -}}
 {{- else -}}
@@ -175,4 +178,18 @@ The arguments of the container. A key of extraArgs without a value is a flag wit
 {{- $args = append $args (eq $text "" | ternary (printf "--%s" $flag) (printf "--%s=%s" $flag $text)) -}}
 {{- end -}}
 {{- toYaml $args -}}
+{{- end -}}
+
+{{/*
+The ports of the Pods that Services of Gateways lead to, as FIRST-LAST.
+*/}}
+{{- define "genkan.controller.targetPorts" -}}
+{{- get (include "genkan.controller.flags" . | fromYaml) "gateway-target-ports" | default "20000-29999" -}}
+{{- end -}}
+
+{{/*
+spec.controllerName of the GatewayClasses that are served.
+*/}}
+{{- define "genkan.controller.gatewayControllerName" -}}
+{{- get (include "genkan.controller.flags" . | fromYaml) "gateway-controller-name" | default "genkan.dev/gateway-controller" -}}
 {{- end -}}

@@ -16,9 +16,9 @@ addHeaders admissionWebhooks affinity allowSnippetAnnotations annotations autosc
 configAnnotations configMapNamespace containerName containerPort containerSecurityContext customTemplate
 disableLeaderElection dnsConfig dnsPolicy electionID electionTTL enableAnnotationValidations enableMimalloc
 enableTopologyAwareRouting existingPsp extraArgs extraContainers extraEnvs extraInitContainers extraModules
-extraVolumeMounts extraVolumes healthCheckHost healthCheckPath hostAliases hostNetwork hostPort hostname image
-ingressClass ingressClassByName ingressClassResource keda kind labels lifecycle livenessProbe maxUnavailable
-maxmindLicenseKey metrics minAvailable minReadySeconds name networkPolicy nodeSelector opentelemetry podAnnotations
+extraVolumeMounts extraVolumes gatewayControllerName healthCheckHost healthCheckPath hostAliases hostNetwork
+hostPort hostname image ingressClass ingressClassByName ingressClassResource keda kind labels lifecycle livenessProbe
+maxUnavailable maxmindLicenseKey metrics minAvailable minReadySeconds name networkPolicy nodeSelector opentelemetry podAnnotations
 podLabels podSecurityContext priorityClassName progressDeadlineSeconds proxySetHeaders publishService readinessProbe
 replicaCount reportNodeInternalIp resizePolicy resources runtimeClassName scope service shareProcessNamespace
 shutdownGracePeriodSeconds startupProbe sysctls tcp terminationGracePeriodSeconds tolerations topologySpreadConstraints
@@ -102,6 +102,9 @@ controller.metrics.port: metrics are served on {{ include "genkan.controller.hea
 {{- end -}}
 {{- if and $c.disableLeaderElection (gt (int $c.replicaCount) 1) }}
 controller.disableLeaderElection: all {{ int $c.replicaCount }} replicas write statuses.
+{{- end -}}
+{{- if and $c.hostNetwork (include "genkan.gatewayServices" .) }}
+controller.hostNetwork, rbac.gatewayServices: ports {{ include "genkan.controller.targetPorts" . }} are open on the nodes to whoever reaches them, also where a Gateway's Service is of type ClusterIP.
 {{- end -}}
 {{- $webhooks := $c.admissionWebhooks -}}
 {{- if and (eq (include "genkan.admission.mode" .) "secret") (not $webhooks.certManager.enabled) (not $webhooks.caBundle) }}
