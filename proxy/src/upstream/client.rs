@@ -231,7 +231,8 @@ impl Client {
             let (mut connection, old) = self.multiplexed(destination, key).await?;
             return match connection.sender.send_request(request).await {
                 Ok(response) => Ok((response, used(Connection::Http2(connection)))),
-                Err(error) if old => {
+                // Not where the body broke off, which is nobody's connection's fault.
+                Err(error) if old && !error.is_user() => {
                     self.leave(&connection);
                     Err(CallError::Stale(Arc::new(error)))
                 }
@@ -240,7 +241,8 @@ impl Client {
         }
         let mut request = Request::from_parts(origin_form(head), body);
         loop {
-            let (mut connection, old) = match if kept { self.take(key) } else { None } {
+            let waiting = if kept { self.take(key) } else { None };
+            let (mut connection, old) = match waiting {
                 Some(kept) => (kept, true),
                 None => (connect_http1(&Way::to(destination)).await?, false),
             };
