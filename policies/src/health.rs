@@ -50,7 +50,7 @@ pub struct PassiveHealthSettings {
     "http belongs to type HTTP, grpc to type GRPC"
 ))]
 pub struct ActiveHealthSettings {
-    /// HTTP: with GET. TCP: for a connection. GRPC: by grpc.health.v1.Health/Check, of endpoints that speak HTTP/2.
+    /// HTTP: with GET. TCP: for a connection. GRPC: by grpc.health.v1.Health/Check, over HTTP/2 whatever requests have.
     #[serde(rename = "type")]
     pub kind: HealthCheckType,
     /// What is asked for by HTTP.
@@ -59,7 +59,7 @@ pub struct ActiveHealthSettings {
     /// What is asked for by gRPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grpc: Option<GrpcHealthSettings>,
-    /// From the end of one round to the next, 1s to 1h; 10s if it is left out.
+    /// From an endpoint's answer to its next question, 1s to 1h; 10s if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub interval: Option<String>,
@@ -104,9 +104,9 @@ pub struct HttpHealthSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub host: Option<String>,
-    /// Statuses of a healthy endpoint, 100 to 599; 200 to 399 if it is left out.
+    /// Statuses of a healthy endpoint, 200 to 599; 200 to 399 if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64), inner(range(min = 100, max = 599)))]
+    #[schemars(length(max = 64), inner(range(min = 200, max = 599)))]
     pub statuses: Option<Vec<i32>>,
 }
 

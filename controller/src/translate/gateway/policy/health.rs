@@ -84,7 +84,7 @@ fn read_http(written: &HttpHealthSettings) -> Result<HttpProbe, Broken> {
         .host
         .as_deref()
         .map(|host| host.parse().map_err(|_| ("active.http.host", format!("{} is no host", value::quoted(host)))));
-    let status = |status: &i32| at("active.http.statuses", value::integer_in(&status.to_string(), 100, 599), status);
+    let status = |status: &i32| at("active.http.statuses", value::integer_in(&status.to_string(), 200, 599), status);
     let statuses: Vec<RangeInclusive<u16>> = match &written.statuses {
         Some(statuses) => statuses.iter().map(|it| status(it).map(|it: u16| it..=it)).collect::<Result<_, _>>()?,
         None => vec![200..=399],
