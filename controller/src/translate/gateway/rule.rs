@@ -189,6 +189,7 @@ impl RuleContext<'_> {
         let labels = self.labels(&resolved);
         self.check_backends(&mut resolved, findings);
         filters::tell_repeated(&spec.filters, &self.field, findings);
+        let mut aside = Vec::new();
         let filters = match filters::parse_all(&spec.filters, Place::Rule { prefix }) {
             Ok(mut filters) => {
                 let mirrors = mirror::resolve_all(&spec.filters, kind, route, &self.field, reader, findings);
@@ -197,14 +198,14 @@ impl RuleContext<'_> {
                     faults.lessens(self.index);
                 }
                 filters.extend(mirrors.filters);
-                resolved.clusters.extend(mirrors.clusters);
+                aside.extend(mirrors.clusters);
                 let services = external_auth::resolve_all(&spec.filters, kind, route, &self.field, reader, findings);
                 faults.unresolved = faults.unresolved.or(services.unresolved);
                 if let Some(reason) = services.broken {
                     faults.breaks(self.index, reason);
                 }
                 filters.extend(services.filters);
-                resolved.clusters.extend(services.clusters);
+                aside.extend(services.clusters);
                 filters.extend(self.check_references(faults, reader, findings));
                 filters
             }
@@ -229,7 +230,7 @@ impl RuleContext<'_> {
         let origin = findings.origin(self.field.clone());
         let (filters, action) = (Filters::sorted(filters), Action::Forward(forward));
         let rule = Rule { id, origin, labels, filters, action, access_log: true };
-        Draft { rule, clusters: resolved.clusters, hooks: self.hooks() }
+        Draft { rule, clusters: resolved.clusters, aside, hooks: self.hooks() }
     }
 
     /// What policies need to know.

@@ -34,8 +34,10 @@ pub(crate) struct Rules {
 pub(crate) struct Draft {
     /// The rule.
     pub(crate) rule: Rule,
-    /// The clusters that it refers to.
+    /// The clusters of its backends.
     pub(crate) clusters: Vec<ClusterWant>,
+    /// The clusters of mirrors and of services that are asked about requests.
+    pub(crate) aside: Vec<ClusterWant>,
     /// What policies need to know of it.
     pub(crate) hooks: Hooks,
 }
@@ -107,7 +109,7 @@ impl Making<'_> {
         }
         let mut all = Rules::default();
         if groups.is_empty() || self.policies.is_empty() && groups.iter().all(|it| it.side.shown == Shown::Nothing) {
-            all.clusters = self.drafts.iter().flat_map(|draft| draft.clusters.iter().cloned()).collect();
+            all.clusters = self.drafts.iter().flat_map(Draft::wants).cloned().collect();
             all.rules = self.drafts.into_iter().map(|draft| Arc::new(draft.rule)).collect();
             all.matches = Arc::new(self.matches);
             return all;
@@ -134,7 +136,7 @@ impl Making<'_> {
         own: &[Vec<Level>],
         verifies: impl Fn(&ClusterSpec) -> bool,
     ) -> BTreeSet<ClusterId> {
-        let wanted = self.drafts.iter().flat_map(|draft| &draft.clusters);
+        let wanted = self.drafts.iter().flat_map(Draft::wants);
         let mut specs: Vec<&ClusterSpec> = wanted.map(|want| &*want.spec).collect();
         for place in tables.values() {
             for own in own {
@@ -158,25 +160,33 @@ impl Making<'_> {
         let mut noting = Noting { acts, gateways: &group.gateways };
         for (draft, own) in self.drafts.iter().zip(own) {
             let mut rule = Rule { id: id(&draft.rule.id), ..draft.rule.clone() };
-            let mut specs: Vec<_> = draft.clusters.iter().map(|want| group.show(&want.spec, seeing)).collect();
+            let show = |want: &ClusterWant| group.show(&want.spec, seeing);
+            let [mut specs, mut aside] =
+                [&draft.clusters, &draft.aside].map(|wants| wants.iter().map(show).collect::<Vec<_>>());
             let levels: Vec<_> = group.side.levels.iter().chain(own).collect();
             let service = policy::asked(&levels);
             let mut asked = service.map(|service| group.show(&service.cluster, seeing));
             let subject = Subject {
                 rule: &mut rule,
+                id: &draft.rule.id,
                 clusters: &mut specs,
+                aside: &mut aside,
                 asked: asked.as_mut(),
                 own: draft.hooks.own,
                 uid: self.uid,
             };
             policy::apply(subject, &levels, self.policies, &mut noting);
-            let made = |(spec, want): (ClusterSpec, &ClusterWant)| ClusterWant::new(spec, want.origin.clone());
-            let made: Vec<_> = specs.into_iter().zip(&draft.clusters).map(made).collect();
-            let known = draft.clusters.iter().map(|want| &want.id);
-            retarget(&mut rule, &known.cloned().zip(made.iter().map(|want| want.id.clone())).collect());
+            // Apart, as a mirror may be the Service that a backend is too.
+            let [of_backends, of_filters] = [(specs, &draft.clusters), (aside, &draft.aside)].map(|(specs, wants)| {
+                let made = specs.into_iter().zip(wants).map(|(spec, want)| ClusterWant::new(spec, want.origin.clone()));
+                let made: Vec<_> = made.collect();
+                let ids = wants.iter().zip(&made).map(|(want, made)| (want.id.clone(), made.id.clone())).collect();
+                clusters.extend(made);
+                ids
+            });
+            retarget(&mut rule, &of_backends, &of_filters);
             clusters.extend(service.zip(asked).map(|(service, asked)| service.ask(&mut rule, asked)));
             rules.push(Arc::new(rule));
-            clusters.extend(made);
         }
         let matched = |ranked: &RankedMatch| {
             let mut ranked = ranked.clone();
@@ -185,6 +195,12 @@ impl Making<'_> {
         };
         let matches = Arc::new(self.matches.iter().map(matched).collect());
         Rules { matches, apart: BTreeMap::new(), rules, clusters }
+    }
+}
+
+impl Draft {
+    fn wants(&self) -> impl Iterator<Item = &ClusterWant> {
+        self.clusters.iter().chain(&self.aside)
     }
 }
 
@@ -208,15 +224,16 @@ impl Group {
     }
 }
 
-fn retarget(rule: &mut Rule, clusters: &BTreeMap<ClusterId, ClusterId>) {
+/// Leads a rule to other clusters: its backends, and its filters.
+fn retarget(rule: &mut Rule, backends: &BTreeMap<ClusterId, ClusterId>, filters: &BTreeMap<ClusterId, ClusterId>) {
     if rule.filters.iter().any(|filter| matches!(filter, Filter::Mirror(_) | Filter::ExternalAuth(_))) {
         let filters = rule.filters.iter().map(|filter| match filter {
             Filter::Mirror(mirror) => {
-                let target = clusters.get(&mirror.target).unwrap_or(&mirror.target).clone();
+                let target = filters.get(&mirror.target).unwrap_or(&mirror.target).clone();
                 Filter::Mirror(Arc::new(Mirror { target, ..(**mirror).clone() }))
             }
             Filter::ExternalAuth(auth) => {
-                let target = clusters.get(&auth.target).unwrap_or(&auth.target).clone();
+                let target = filters.get(&auth.target).unwrap_or(&auth.target).clone();
                 Filter::ExternalAuth(Arc::new(ExternalAuth { target, ..(**auth).clone() }))
             }
             other => other.clone(),
@@ -226,7 +243,7 @@ fn retarget(rule: &mut Rule, clusters: &BTreeMap<ClusterId, ClusterId>) {
     let Action::Forward(forward) = &mut rule.action else { return };
     for backend in &mut forward.backends {
         if let Target::Cluster(id) = &mut backend.target
-            && let Some(own) = clusters.get(id)
+            && let Some(own) = backends.get(id)
         {
             *id = own.clone();
         }

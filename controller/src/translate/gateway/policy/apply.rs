@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use genkan_policies::AffinitySettings;
 use genkan_routing::model::{Action, Deny, Filter, Filters, Forward, Rule};
-use genkan_routing::name::ObjectRef;
+use genkan_routing::name::{ObjectRef, RuleId};
 use genkan_routing::policy::affinity::Affinity;
 use genkan_routing::policy::health::Counted;
 
@@ -51,8 +51,13 @@ pub(crate) struct Own {
 pub(crate) struct Subject<'a> {
     /// The rule.
     pub(crate) rule: &'a mut Rule,
-    /// Its clusters.
+    /// Its id on whatever listeners.
+    pub(crate) id: &'a RuleId,
+    /// Its backends' clusters.
     pub(crate) clusters: &'a mut [ClusterSpec],
+    /// Those of whom else it speaks to: mirrors, and services that are asked about requests. What is said of the route's
+    /// endpoints is not about them.
+    pub(crate) aside: &'a mut [ClusterSpec],
     /// The cluster of the service that policies ask about its requests.
     pub(crate) asked: Option<&'a mut ClusterSpec>,
     /// What it says itself.
@@ -74,17 +79,21 @@ const FILTERS: [Field; 7] = [
 
 /// Applies what is said at these levels, from the Gateway's down to the rule's, and at the Services of the clusters.
 pub(crate) fn apply(subject: Subject<'_>, levels: &[&Level], policies: &RoutePolicies, noting: &mut Noting<'_>) {
-    let services: Vec<_> = subject.clusters.iter().map(|spec| policies.of_service(spec)).collect();
-    if levels.is_empty() && services.iter().all(Option::is_none) {
+    let [services, aside] = [&subject.clusters, &subject.aside]
+        .map(|specs| specs.iter().map(|spec| policies.of_service(spec)).collect::<Vec<_>>());
+    if levels.is_empty() && services.iter().chain(&aside).all(Option::is_none) {
         return;
     }
-    noting.pass(levels.iter().copied().chain(services.iter().flatten()));
+    noting.pass(levels.iter().copied().chain(services.iter().chain(&aside).flatten()));
     let said = order(levels.iter().copied());
     add_filters(subject.rule, &said, noting);
+    for (spec, service) in subject.aside.iter_mut().zip(&aside) {
+        set_endpoints(spec, &order(service.iter()), noting);
+    }
     if let Some(spec) = subject.asked {
         let service = policies.of_service(spec);
         noting.pass(service.iter());
-        set_endpoints(spec, &order(levels.iter().copied().chain(&service)), noting);
+        set_endpoints(spec, &order(service.iter()), noting);
     }
     let Action::Forward(forward) = &mut subject.rule.action else { return };
     set_timing(forward, subject.own, &said, noting);
@@ -92,9 +101,9 @@ pub(crate) fn apply(subject: Subject<'_>, levels: &[&Level], policies: &RoutePol
     for (spec, said) in subject.clusters.iter_mut().zip(&said) {
         set_endpoints(spec, said, noting);
     }
-    let owner = SessionOwner { id: subject.rule.id.as_str(), uid: subject.uid, path_of_match: true };
     let decided: Vec<_> = said.iter().map(|said| decide(said, Field::Affinity)).collect();
-    set_sessions(forward, subject.clusters, &decided, (subject.own, owner, policies), noting);
+    let of_rule = OfRule { own: subject.own.session, id: subject.id, uid: subject.uid };
+    set_sessions(forward, subject.clusters, &decided, (of_rule, policies), noting);
 }
 
 fn add_filters(rule: &mut Rule, said: &[Said<'_>], noting: &mut Noting<'_>) {
@@ -192,35 +201,73 @@ fn set_timeouts(forward: &mut Forward, limits: &Limits, kept: (bool, bool)) {
     }
 }
 
-/// Sessions are of the rule, whatever backend gets its first request, unless a Service has its own.
+/// A rule, for its sessions.
+#[derive(Clone, Copy)]
+struct OfRule<'a> {
+    /// Whether it says itself what they are.
+    own: bool,
+    id: &'a RuleId,
+    uid: Option<&'a str>,
+}
+
+/// Sessions are of the rule, whatever backend gets its first request, unless a Service has its own: then each backend has
+/// what is decided for it.
 fn set_sessions(
     forward: &mut Forward,
     clusters: &mut [ClusterSpec],
     decided: &[Option<Decided<'_>>],
-    (own, owner, policies): (Own, SessionOwner<'_>, &RoutePolicies),
+    (rule, policies): (OfRule<'_>, &RoutePolicies),
     noting: &mut Noting<'_>,
 ) {
-    let defaults = |decided: &Decided<'_>| !decided.winner.overrides;
-    if own.session && decided.iter().flatten().any(defaults) {
-        return decided.iter().flatten().for_each(|decided| noting.decided_by_route(Field::Affinity, decided));
+    let acts = |decided: &&Decided<'_>| !rule.own || decided.winner.overrides;
+    for decided in decided.iter().flatten() {
+        match acts(&decided) {
+            true => noting.decided(Field::Affinity, decided),
+            false => noting.decided_by_route(Field::Affinity, decided),
+        }
     }
-    decided.iter().flatten().for_each(|decided| noting.decided(Field::Affinity, decided));
-    let of_service = |decided: &Decided<'_>| decided.winner.target.object.kind == Kind::Service;
-    if decided.iter().flatten().any(of_service) {
-        forward.affinity = None;
-        for (spec, decided) in clusters.iter_mut().zip(decided) {
-            if let Some(decided) = decided {
-                spec.sessions = sessions(decided, policies);
+    let acting = || decided.iter().map(|decided| decided.as_ref().filter(acts));
+    if acting().flatten().any(is_of_service) {
+        let own = forward.affinity.take();
+        for (spec, decided) in clusters.iter_mut().zip(acting()) {
+            match (decided, &own) {
+                (Some(decided), _) if is_of_service(decided) => spec.sessions = sessions(decided, policies),
+                (Some(decided), _) => spec.sessions = kept(rule.sessions(decided)),
+                (None, Some(own)) => spec.sessions = kept(Some((rule.id.as_str().into(), Arc::clone(own)))),
+                (None, None) => {}
             }
         }
         return;
     }
     // All clusters have the same levels above their Services, so that the first speaks for all.
-    let Some(Value::Affinity(settings)) = decided.iter().flatten().next().map(|decided| decided.value) else { return };
-    forward.affinity = settings.as_deref().and_then(|settings| affinity_of(settings, owner));
-    if settings.is_none() {
+    let Some(decided) = acting().flatten().next() else { return };
+    forward.affinity = rule.sessions(decided).map(|(_, affinity)| affinity);
+    if matches!(decided.value, Value::Affinity(None)) {
         clusters.iter_mut().for_each(|spec| spec.sessions = Sessions::Off);
     }
+}
+
+impl OfRule<'_> {
+    /// The rule's sessions as a policy above Services says, and what sets them apart. Which other listeners the route has
+    /// must not matter, or clients would lose their sessions as they come and go; so the id is not the rule's own.
+    fn sessions(&self, decided: &Decided<'_>) -> Option<(Arc<str>, Arc<Affinity>)> {
+        let Value::Affinity(Some(settings)) = decided.value else { return None };
+        let target = &decided.winner.target;
+        let id = match target.object.kind {
+            Kind::HttpRoute | Kind::GrpcRoute => self.id.to_string(),
+            _ => format!("{}+{}", self.id, target.path()),
+        };
+        let affinity = affinity_of(settings, SessionOwner { id: &id, uid: self.uid, path_of_match: true })?;
+        Some((id.into(), affinity))
+    }
+}
+
+fn is_of_service(decided: &Decided<'_>) -> bool {
+    decided.winner.target.object.kind == Kind::Service
+}
+
+fn kept(by: Option<(Arc<str>, Arc<Affinity>)>) -> Sessions {
+    by.map_or(Sessions::Off, |(id, affinity)| Sessions::By { id, affinity })
 }
 
 /// The sessions of a cluster of its own.
@@ -229,7 +276,7 @@ fn sessions(decided: &Decided<'_>, policies: &RoutePolicies) -> Sessions {
     let id = decided.winner.id();
     let uid = policies.uid(decided.winner.policy);
     let affinity = affinity_of(settings, SessionOwner { id: &id, uid: uid.as_deref(), path_of_match: false });
-    affinity.map_or(Sessions::Off, |affinity| Sessions::By { id: id.as_str().into(), affinity })
+    kept(affinity.map(|affinity| (id.as_str().into(), affinity)))
 }
 
 /// What is wrong with it was told where it was read.
