@@ -17,6 +17,7 @@ mod handles;
 mod histogram;
 mod mirror;
 mod process;
+mod results;
 mod rule;
 mod series;
 mod settings;
@@ -35,8 +36,9 @@ use parking_lot::Mutex;
 pub use self::admission::AdmissionMetrics;
 pub use self::authentication::{AuthMetrics, AuthResult};
 pub(crate) use self::handles::RuleHandles;
-pub use self::mirror::{MirrorMetrics, MirrorResult};
+pub use self::mirror::MirrorResult;
 pub use self::process::{ConnectionCount, ProcessMetrics, RequestCount};
+pub use self::results::{Counts, Results};
 use self::rule::Identity;
 pub use self::rule::{Observation, RuleMetrics, UpstreamTimes};
 use self::series::Counting;
@@ -79,7 +81,7 @@ pub struct Metrics {
     /// `admission_*`: the last review of the admission webhook; nothing before the first.
     pub admission: AdmissionMetrics,
     /// Copies of requests.
-    pub mirrors: MirrorMetrics,
+    pub mirrors: Counts<MirrorResult>,
     /// Questions who clients are.
     pub authentication: AuthMetrics,
     problems: GaugeVec<2>,
@@ -189,7 +191,7 @@ impl Metrics {
                 ["name"],
             ),
             admission: AdmissionMetrics::default(),
-            mirrors: MirrorMetrics::default(),
+            mirrors: Counts::default(),
             authentication: AuthMetrics::default(),
             problems: GaugeVec::new(
                 "genkan_problems",
@@ -266,7 +268,7 @@ impl Metrics {
         self.leader.encode(&mut text);
         self.admission.encode(&mut text);
         self.process.encode(&mut text);
-        self.mirrors.encode(&mut text);
+        mirror::encode(&self.mirrors, &mut text);
         self.authentication.encode(&mut text);
         if let Some(counting) = &self.counting {
             let rules: Vec<_> = {
