@@ -41,7 +41,7 @@ pub use self::ingress::{Ingress, IngressMetadata};
 pub use self::listener_set::{ListenerSet, ListenerSetParent, ListenerSetSpec};
 pub use self::metadata::Metadata;
 pub(crate) use self::metadata::slim;
-pub use self::passwords::{Passwords, UserList};
+pub use self::passwords::{Flaw, Passwords, Unusable, UserList};
 pub use self::secret::{AuthoritiesOutcome, CertificateOutcome, Secret, SecretError};
 pub use self::service::{Form, GATEWAY_CONTROLLER, GATEWAY_NAME, OfGateway, Service};
 pub use self::shown::{Shown, TARGET_PORTS};

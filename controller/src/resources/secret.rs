@@ -1,4 +1,4 @@
-//! Secrets: of a v1 Secret what is read, which is its certificate, or without one its authorities and passwords. All are
+//! Secrets: of a v1 Secret what is read, which is its certificate, or without one its authorities, and passwords. All are
 //! parsed when the Secret is: so a key exists once, as what can sign, and its text is gone.
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub struct Secret {
     pub certificate: CertificateOutcome,
     /// What `ca.crt` holds, where there is no `tls.crt`.
     pub authorities: AuthoritiesOutcome,
-    /// Users and hashes of their passwords, where there is no `tls.crt`.
+    /// Users and hashes of their passwords; only those in `auth` where there is a `tls.crt`.
     pub passwords: Passwords,
 }
 
@@ -117,10 +117,7 @@ impl From<v1::Secret> for Secret {
             None => authorities::of_field(Kind::Secret, &name, written(authorities::FIELD)),
             Some(_) => Err(AuthoritiesError::OfCertificate(name)),
         };
-        let passwords = match written("tls.crt") {
-            None => Passwords::of(&all_fields(&texts, &data)),
-            Some(_) => Passwords::default(),
-        };
+        let passwords = Passwords::of(&all_fields(&texts, &data), written("tls.crt").is_some());
         Self { metadata, certificate, authorities, passwords }
     }
 }

@@ -48,13 +48,13 @@ async fn ask_client(
     exchange: &mut Exchange,
     policy: &CompiledBasicAuth,
 ) -> Result<ControlFlow<Reply>> {
-    let (users, credentials) = match exchange.password(session.req_header(), policy) {
+    let question = match exchange.password(session.req_header(), policy) {
         ControlFlow::Continue(question) => question,
         ControlFlow::Break(reply) => return Ok(ControlFlow::Break(reply)),
     };
     let shared = Arc::clone(exchange.shared());
     let until = exchange.deadline();
-    let comparison = unless_gone(session, shared.passwords.are_right(&users, credentials, Instant::now()));
+    let comparison = unless_gone(session, shared.passwords.are_right(question, Instant::now()));
     let right = in_time(until, comparison).await.ok_or_else(|| give_up(exchange, Failure::RequestTimeout))??;
     Ok(exchange.password_compared(session.req_header(), policy, right))
 }

@@ -14,17 +14,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use genkan_routing::policy::basic_auth::Users;
 use genkan_routing::policy::external_auth::ExternalAuth;
 use http::StatusCode;
 use smallvec::SmallVec;
 
 use super::{Exchange, kept_for};
-use crate::filters::basic_auth::{self, CompiledBasicAuth, Credentials};
+use crate::filters::basic_auth::{self, CompiledBasicAuth};
 use crate::filters::external_auth::{self, Answer, Verdict};
-use crate::filters::{self, Authentication};
+use crate::filters::{self, Authentication, forwarded};
 use crate::metrics::AuthResult;
-use crate::passwords::Overloaded;
+use crate::passwords::{Overloaded, Question};
 use crate::random;
 use crate::reply::Reply;
 use crate::shared::Shared;
@@ -86,11 +85,17 @@ impl Exchange {
         &self,
         head: &http::request::Parts,
         asked: &CompiledBasicAuth,
-    ) -> ControlFlow<Reply, (Arc<Users>, Credentials)> {
-        match basic_auth::credentials(&head.headers) {
-            Some(credentials) => ControlFlow::Continue((Arc::clone(&asked.policy.users), credentials)),
-            None => ControlFlow::Break(self.ask_client(head, asked)),
-        }
+    ) -> ControlFlow<Reply, Question> {
+        let Some(given) = basic_auth::credentials(&head.headers) else {
+            return ControlFlow::Break(self.ask_client(head, asked));
+        };
+        let tenant = self.rule_entry().map(|entry| Arc::clone(&entry.rule.origin.object.namespace));
+        ControlFlow::Continue(Question {
+            users: Arc::clone(&asked.policy.users),
+            given,
+            tenant: tenant.unwrap_or_default(),
+            client: forwarded::believe(self.forwarded(), &self.connection, head).client,
+        })
     }
 
     /// Takes note of what the comparison said.

@@ -1,6 +1,6 @@
 //! Basic authentication of an Ingress: the users in its Secret.
 //!
-//! What can't be found closes the paths; users whose hash can't be used are told, and let in nobody.
+//! What can't be found closes the paths; users whose hash can't be used are counted, and let in nobody.
 
 use std::sync::Arc;
 
@@ -12,9 +12,6 @@ use genkan_routing::report::Problem;
 use crate::resources::{NamespacedName, UserList};
 use crate::translate::reader::Reader;
 use crate::translate::users;
-
-/// The most users whose hash is not usable that are named.
-const MOST_NAMED: usize = 5;
 
 /// The policy, or why every path that asks for a password answers 503.
 pub(super) fn resolve(
@@ -28,8 +25,8 @@ pub(super) fn resolve(
     let origin = Origin::new(object.clone(), field);
     match find(settings, ingress, reader) {
         Ok(list) => {
-            problems.extend(list.unusable.iter().take(MOST_NAMED).map(|(user, error)| {
-                let message = format!("nobody gets in as {}: the password's hash {error}", user.escape_debug());
+            problems.extend(list.complaints().into_iter().map(|complaint| {
+                let message = format!("of Secret {}: {complaint}", settings.secret);
                 Problem::warning(origin.clone(), "InvalidPasswordHash", message)
             }));
             let (realm, users) = (settings.realm.clone(), Arc::clone(&list.users));
