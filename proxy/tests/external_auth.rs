@@ -13,8 +13,12 @@ use std::time::Duration;
 
 use genkan_routing::model::{Filter, HttpVersion};
 use genkan_routing::name::ClusterId;
+use genkan_routing::policy::canary::Canary;
+use genkan_routing::policy::cors::{Cors, CorsList, CorsOrigins, Preflights};
 use genkan_routing::policy::external_auth::{AuthCall, ExternalAuth, GrpcAuth, HttpAuth};
 use genkan_routing::policy::health::{Counted, Health, PassiveHealth};
+use genkan_routing::policy::mirror::{Mirror, Share};
+use genkan_routing::policy::redirect::{Redirect, RedirectTarget};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming};
@@ -22,7 +26,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kit::backend::frames;
 use kit::client::{Body, PATIENCE, full, h2};
-use kit::model::rule;
+use kit::model::{backend, rule};
 use kit::{Backend, Client, Running, Site};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
@@ -431,4 +435,91 @@ async fn envoys_protocol_is_spoken() {
     let mut client: Client = running.connect().await;
     let answer = client.send(get("/", "")).await.answer().await;
     assert_eq!((answer.status, answer.field("x-why"), answer.text().as_str()), (401, Some("word"), "no"));
+}
+
+#[tokio::test]
+async fn preflights_and_redirects_come_before_any_question() {
+    let (own, service) = (Backend::echo().await, Backend::http1(judge).await);
+    let cors = Cors {
+        origins: CorsOrigins::All,
+        methods: CorsList::These("PUT".to_owned()),
+        headers: CorsList::Requested,
+        expose_headers: None,
+        credentials: false,
+        max_age: 5,
+        preflights: Preflights::All,
+    };
+    let leads = Redirect { status: 302, to: RedirectTarget::Verbatim("/there".to_owned()) };
+    let site = Site::new().cluster("own", &[own.address]).cluster("auth", &[service.address]);
+    let guarded = |path| rule(path).to("own").filter(over_http(0));
+    let site = site.rule(guarded("/away").filter(Filter::Redirect(leads)));
+    let running = Running::start(site.rule(guarded("/").filter(Filter::Cors(Arc::new(cors)))));
+    let mut client = running.connect().await;
+    let asks = "Origin: http://other\r\nAccess-Control-Request-Method: PUT\r\n";
+    let preflight = get("/", asks).replace("GET", "OPTIONS");
+    let answer = client.send(preflight).await.answer().await;
+    assert_eq!((answer.status / 100, answer.field("access-control-allow-methods")), (2, Some("PUT")));
+    assert_eq!(client.send(get("/away", "")).await.answer().await.status, 302);
+    assert_eq!(service.requests(), 0);
+    // What is none of both is asked about, and a page may read the no.
+    let answer = client.send(get("/", "Origin: http://other\r\n")).await.answer().await;
+    assert_eq!((answer.status, answer.field("access-control-allow-origin")), (401, Some("*")));
+    assert_eq!((service.requests(), own.requests()), (1, 0));
+}
+
+#[tokio::test]
+async fn mirrors_and_canaries_get_nothing_of_what_was_refused() {
+    let (own, service) = (Backend::echo().await, Backend::http1(judge).await);
+    let (canary, copied) = (Backend::named("canary").await, Backend::echo().await);
+    let policy = Canary { backend: backend("canary", 1), header: None, cookie: None, weight: 100, total: 100 };
+    let mirror = Filter::Mirror(Arc::new(Mirror { target: ClusterId::new("copied"), share: Share::ALL }));
+    let site = Site::new()
+        .cluster("own", &[own.address])
+        .cluster("auth", &[service.address])
+        .cluster("canary", &[canary.address])
+        .cluster("copied", &[copied.address]);
+    let guarded = rule("/").to("own").filter(over_http(8)).filter(mirror);
+    let running = Running::start(site.rule(guarded.forward(|forward| forward.canary = Some(policy.into()))));
+    let mut client = running.connect().await;
+    let refused = post("", "abc").replace("open", "closed");
+    for _ in 0..3 {
+        assert_eq!(client.send(refused.clone()).await.answer().await.status, 401);
+    }
+    assert_eq!((own.requests(), canary.requests()), (0, 0));
+    let answer = client.send(post("", "abc")).await.answer().await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "canary"));
+    running.until_counted("genkan_mirrored_requests_total", "result=\"answered\"", "", Some(1)).await;
+    assert_eq!((copied.requests(), canary.requests(), own.requests()), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_retry_keeps_what_the_service_said_and_asks_nobody_again() {
+    let (broken, own) = (Backend::status(503).await, Backend::echo().await);
+    let service = Backend::http1(judge).await;
+    let site = Site::new().cluster("own", &[broken.address, own.address]).cluster("auth", &[service.address]);
+    let guarded = rule("/").to("own").filter(over_http(0)).retry(|retry| retry.on_status = vec![503]);
+    let running = Running::start(site.rule(guarded));
+    let mut client = running.connect().await;
+    for _ in 0..2 {
+        let seen = client.send(get("/", "Authorization: open\r\nX-User: root\r\n")).await.answer().await.text();
+        assert!(seen.contains("x-user: ada") && !seen.contains("root"), "{seen}");
+    }
+    assert_eq!(service.requests(), 2);
+    assert!(broken.requests() > 0, "one of them was a retry");
+}
+
+#[tokio::test]
+async fn a_service_that_leads_back_here_is_not_asked_round_and_round() {
+    let own = Backend::echo().await;
+    let site = |service| {
+        let site = Site::new().cluster("own", &[own.address]).cluster("auth", &[service]);
+        site.rule(rule("/").to("own").filter(over_http(0)))
+    };
+    let running = Running::start(site(own.address));
+    assert!(running.proxy.publish(site(running.address).snapshot()).failed.is_empty());
+    assert_eq!(running.get("/").await.status, 503);
+    let name = "genkan_external_auth_total";
+    running.until_counted(name, "result=\"failed\"", "", Some(2)).await;
+    let marked = running.connect().await.send(get("/", "X-Genkan-Asked: 1\r\n")).await.answer().await;
+    assert_eq!((marked.status, own.requests()), (508, 0));
 }

@@ -134,11 +134,13 @@ impl Exchange {
         body: &Bytes,
         now: Instant,
     ) -> ControlFlow<Reply, Call> {
-        match self.question(head, policy, body, now) {
+        let is_question = head.headers.contains_key(external_auth::ASKED);
+        match self.question(head, policy, body, now).filter(|_| !is_question) {
             Some(call) => ControlFlow::Continue(call),
             None => {
                 self.shared.metrics.authentication.external.count(AuthResult::Failed);
-                ControlFlow::Break(self.unavailable(head))
+                let status = if is_question { StatusCode::LOOP_DETECTED } else { StatusCode::SERVICE_UNAVAILABLE };
+                ControlFlow::Break(self.page(head, status))
             }
         }
     }
@@ -237,14 +239,16 @@ impl Exchange {
 
     /// Nobody said that the request may pass.
     fn unavailable(&self, head: &http::request::Parts) -> Reply {
-        let page = Reply::page(StatusCode::SERVICE_UNAVAILABLE, &head.headers, &self.request_id);
-        self.finish_reply(head, page)
+        self.page(head, StatusCode::SERVICE_UNAVAILABLE)
     }
 
     /// The reply to a body that is too large to be shown.
     pub(crate) fn body_too_large(&self, head: &http::request::Parts) -> Reply {
-        let page = Reply::page(StatusCode::PAYLOAD_TOO_LARGE, &head.headers, &self.request_id);
-        self.finish_reply(head, page)
+        self.page(head, StatusCode::PAYLOAD_TOO_LARGE)
+    }
+
+    fn page(&self, head: &http::request::Parts, status: StatusCode) -> Reply {
+        self.finish_reply(head, Reply::page(status, &head.headers, &self.request_id))
     }
 }
 

@@ -27,6 +27,10 @@ use super::{Admitted, forwarded, upstream_headers};
 use crate::exchange::context::RequestContext;
 use crate::reply::Reply;
 
+/// What every question carries. A service may lead back here, and a question about a question would go round until its
+/// time is over. Clients that write it themselves only get no answer.
+pub(crate) const ASKED: HeaderName = HeaderName::from_static("x-genkan-asked");
+
 /// The most bytes of an answer's body. Pages of refusal and lists of fields are small.
 pub(crate) const MOST_ANSWER: usize = 64 << 10;
 
@@ -99,10 +103,12 @@ pub(crate) fn question(
     body: &Bytes,
 ) -> Option<Question> {
     let shown = shown(ctx, settings, fields);
-    match &policy.call {
-        AuthCall::Http(http) => http::question(ctx, &shown, http, body),
-        AuthCall::Grpc(grpc) => Some(grpc::question(ctx, &shown, grpc, service, policy.timeout, body)),
-    }
+    let mut question = match &policy.call {
+        AuthCall::Http(http) => http::question(ctx, &shown, http, body)?,
+        AuthCall::Grpc(grpc) => grpc::question(ctx, &shown, grpc, service, policy.timeout, body),
+    };
+    question.head.headers.insert(ASKED, HeaderValue::from_static("1"));
+    Some(question)
 }
 
 /// The service decides, so that it must not believe a client what a backend would not be told.

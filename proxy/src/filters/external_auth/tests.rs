@@ -102,6 +102,7 @@ fn a_service_sees_the_host_the_credentials_and_what_is_listed() {
         ("authorization", "Bearer x"),
         ("content-length", "4"),
         ("host", "example.com"),
+        ("x-genkan-asked", "1"),
         ("x-listed", "1"),
         ("x-listed", "2"),
     ];
