@@ -10,6 +10,7 @@ mod hosts;
 mod infrastructure;
 mod ledger;
 mod writer;
+mod writes;
 
 pub use self::address::{OwnPod, Publish, has_siblings};
 pub use self::events::{Events, Told};

@@ -18,12 +18,12 @@ use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use super::clear::clear;
 use super::failing::{Failing, Failure};
 use super::ledger::{Ledger, Outcome, Write};
+use super::writes::Writes;
 use crate::resources::NamespacedName;
 use crate::trouble::Trouble;
 use crate::watch::Address;
@@ -76,7 +76,7 @@ impl StatusWriter {
             addresses,
             leading,
             ledger: Ledger::default(),
-            writes: JoinSet::new(),
+            writes: Writes::default(),
             failing,
             contested: false,
         };
@@ -111,7 +111,7 @@ struct Writer {
     addresses: watch::Receiver<Option<BTreeSet<Address>>>,
     leading: watch::Receiver<bool>,
     ledger: Ledger,
-    writes: JoinSet<(Write, Result<Outcome, Failure>)>,
+    writes: Writes<Write, Outcome>,
     failing: Failing<NamespacedName>,
     /// Whether it was told that somebody else writes the same statuses.
     contested: bool,
@@ -143,17 +143,13 @@ impl Writer {
                 Ok(()) = self.addresses.changed() => self.want(),
                 Ok(()) = self.leading.changed() => {
                     if !*self.leading.borrow_and_update() {
-                        self.writes.shutdown().await;
+                        self.writes.abandon().await;
                     }
                     self.want();
                 }
                 _ = ticks.tick() => self.ledger.look_at_all(Instant::now()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.ledger.wake(Instant::now()),
-                Some(ended) = self.writes.join_next() => {
-                    if let Ok((write, outcome)) = ended {
-                        self.written(&write, outcome);
-                    }
-                }
+                Some((write, outcome)) = self.writes.ended() => self.written(&write, outcome),
             }
         }
     }
@@ -172,11 +168,8 @@ impl Writer {
             return;
         }
         while let Some(write) = self.ledger.next(AT_ONCE) {
-            let client = self.client.clone();
-            self.writes.spawn(async move {
-                let outcome = apply(&client, &write).await;
-                (write, outcome)
-            });
+            let (client, running) = (self.client.clone(), write.clone());
+            self.writes.begin(write, async move { apply(&client, &running).await });
         }
     }
 
@@ -203,15 +196,13 @@ impl Writer {
         if clear && timeout(END_TIME, self.clear()).await.is_err() {
             tracing::warn!("not every Ingress lost its address in time");
         }
-        self.writes.shutdown().await;
+        self.writes.abandon().await;
     }
 
     /// Takes our addresses away, also those that are being written just now.
     async fn clear(&mut self) {
-        while let Some(ended) = self.writes.join_next().await {
-            if let Ok((write, outcome)) = ended {
-                self.written(&write, outcome);
-            }
+        while let Some((write, outcome)) = self.writes.ended().await {
+            self.written(&write, outcome);
         }
         let ours = self.addresses.borrow().clone().unwrap_or_default();
         if *self.leading.borrow() && !ours.is_empty() {

@@ -1,16 +1,16 @@
 //! The writer of statuses of Gateway API: only while leading, only what differs, what is most urgent first.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, interval_at, sleep_until};
 
 use super::super::failing::{Failing, Failure};
+use super::super::writes::Writes;
 use super::finish::{Bound, Surroundings};
 use super::ledger::{Ledger, Outcome, SeenObject, Write};
 use super::pace::Pace;
@@ -86,8 +86,7 @@ impl GatewayStatusWriter {
             installed,
             undeclared: false,
             pace: Pace::new(Instant::now()),
-            writes: JoinSet::new(),
-            running: HashMap::new(),
+            writes: Writes::default(),
             failing,
             contested: false,
         };
@@ -126,9 +125,7 @@ struct Writer {
     /// Whether what is installed does not know the features of classes, though it could not be asked.
     undeclared: bool,
     pace: Pace,
-    writes: JoinSet<Result<Outcome, Failure>>,
-    /// What is written by each of them.
-    running: HashMap<Id, Write>,
+    writes: Writes<Write, Outcome>,
     failing: Failing<Key>,
     /// Whether it was told that somebody else writes the same statuses.
     contested: bool,
@@ -147,7 +144,7 @@ impl Writer {
                 note = notes.recv() => match note {
                     Some(Note::News(news)) => self.take(news),
                     Some(Note::End(done)) => {
-                        self.abandon().await;
+                        self.writes.abandon().await;
                         // Whoever asked may have given up.
                         let _ = done.send(());
                         return;
@@ -162,14 +159,14 @@ impl Writer {
                 }
                 Ok(()) = self.leading.changed() => {
                     if !*self.leading.borrow() {
-                        self.abandon().await;
+                        self.writes.abandon().await;
                     }
                     self.lead();
                 }
                 _ = ticks.tick() => self.ledger.look_at_all(Instant::now()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.ledger.wake(Instant::now()),
                 () = sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => {}
-                Some(ended) = self.writes.join_next_with_id() => self.ended(ended),
+                Some((write, outcome)) = self.writes.ended() => self.written(&write, outcome),
             }
         }
     }
@@ -215,25 +212,7 @@ impl Writer {
         {
             self.pace.spend(now);
             let (pen, running) = (self.pen.clone(), write.clone());
-            let task = self.writes.spawn(async move { pen.write(&write).await });
-            self.running.insert(task.id(), running);
-        }
-    }
-
-    /// Ends all writes that run.
-    async fn abandon(&mut self) {
-        self.writes.shutdown().await;
-        self.running.clear();
-    }
-
-    fn ended(&mut self, ended: Result<(Id, Result<Outcome, Failure>), JoinError>) {
-        let (id, outcome) = match ended {
-            Ok(ended) => ended,
-            // It would be under way for ever.
-            Err(error) => (error.id(), Err(Failure::broken(&error))),
-        };
-        if let Some(write) = self.running.remove(&id) {
-            self.written(&write, outcome);
+            self.writes.begin(write, async move { pen.write(&running).await });
         }
     }
 

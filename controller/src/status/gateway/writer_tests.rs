@@ -77,6 +77,17 @@ impl Bench {
         self.writer.tell(News { seen, statuses: statuses(names), bound: Arc::default() });
     }
 
+    /// Tells that a class was seen, and is to be accepted with what it supports.
+    fn tell_class(&self) {
+        let key = Key::new(Kind::GatewayClass, "", "genkan");
+        let conditions = vec![Cond::holds(CondKind::Accepted, "Accepted", "")];
+        let wanted = Wanted::Class(ClassStatus { conditions, supported_features: &["Gateway"] });
+        let mut objects = SharedMap::default();
+        objects.insert(key.clone(), Arc::new(wanted));
+        let seen = vec![(key, seen("u", "7", &json!({})))];
+        self.writer.tell(News { seen, statuses: Arc::new(Statuses { objects }), bound: Arc::default() });
+    }
+
     async fn next(&mut self) -> Pending {
         timeout(Duration::from_secs(10), self.writes.recv()).await.expect("there is a write").unwrap()
     }
@@ -110,13 +121,7 @@ async fn a_status_is_applied_with_what_others_said() {
 #[tokio::test]
 async fn what_a_class_says_is_applied_to_the_cluster_as_a_whole() {
     let mut bench = start();
-    let key = Key::new(Kind::GatewayClass, "", "genkan");
-    let conditions = vec![Cond::holds(CondKind::Accepted, "Accepted", "")];
-    let wanted = Wanted::Class(ClassStatus { conditions, supported_features: &["Gateway"] });
-    let mut objects = SharedMap::default();
-    objects.insert(key.clone(), Arc::new(wanted));
-    let statuses = Arc::new(Statuses { objects });
-    bench.writer.tell(News { seen: vec![(key, seen("u", "7", &json!({})))], statuses, bound: Arc::default() });
+    bench.tell_class();
     let Pending { asked, .. } = bench.next().await;
     assert_eq!(asked.path, "/apis/gateway.networking.k8s.io/v1/gatewayclasses/genkan/status");
     assert_eq!(asked.body["metadata"], json!({"name": "genkan", "uid": "u"}), "no list of others can be lost");
@@ -259,13 +264,7 @@ async fn what_another_controller_left_in_a_gateway_goes_and_what_it_alone_says_s
 #[tokio::test]
 async fn a_class_of_a_release_without_features_is_written_without_them() {
     let mut bench = start();
-    let key = Key::new(Kind::GatewayClass, "", "genkan");
-    let conditions = vec![Cond::holds(CondKind::Accepted, "Accepted", "")];
-    let wanted = Wanted::Class(ClassStatus { conditions, supported_features: &["Gateway"] });
-    let mut objects = SharedMap::default();
-    objects.insert(key.clone(), Arc::new(wanted));
-    let statuses = Arc::new(Statuses { objects });
-    bench.writer.tell(News { seen: vec![(key, seen("u", "7", &json!({})))], statuses, bound: Arc::default() });
+    bench.tell_class();
     let Pending { asked, answer } = bench.next().await;
     assert!(asked.body["status"].get("supportedFeatures").is_some());
     let message = "failed to create typed patch object: .status.supportedFeatures: field not declared in schema";
