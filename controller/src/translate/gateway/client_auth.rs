@@ -116,15 +116,6 @@ impl Frontend {
         Self { default, ports }
     }
 
-    /// Whether clients get in anywhere whose certificate is worth nothing.
-    pub(crate) fn is_insecure(&self) -> bool {
-        let insecure = |asked: &Asked| match asked {
-            Asked::Certificate { auth: Some(auth), .. } => auth.mode == ClientAuthMode::AcceptAny,
-            Asked::Certificate { auth: None, .. } | Asked::Nothing => false,
-        };
-        insecure(&self.default) || self.ports.values().any(insecure)
-    }
-
     /// Has the clients of a listener that opens TLS asked, if it is one of HTTPS: of others the API does not speak.
     pub(crate) fn apply(&self, listener: &mut GatewayListener, findings: &mut Findings) {
         let Asked::Certificate { auth, unresolved, field } = self.ports.get(&listener.port).unwrap_or(&self.default)

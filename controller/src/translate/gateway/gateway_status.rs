@@ -56,9 +56,7 @@ pub(crate) fn status(known: &Known<'_>, attached_listener_sets: Option<u32>) -> 
     let programmed = known.programmed(accepted.state);
     let mut conditions = vec![accepted, programmed];
     conditions.extend(known.resolved_refs());
-    if outcome.insecure_frontend
-        && outcome.listeners.iter().any(|listener| listener.protocol == Some(ListenerProtocol::Https))
-    {
+    if outcome.listeners.iter().any(GatewayListener::lets_anybody_in) {
         let message = "clients are let in whatever certificates they show, or none";
         conditions.push(Cond::holds(CondKind::InsecureFrontendValidationMode, CONFIGURATION_CHANGED, message));
     }

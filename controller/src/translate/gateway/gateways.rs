@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
 use gateway_api::apis::experimental::gateways::Gateway;
-use genkan_routing::model::{Certificate, ClientAuth};
+use genkan_routing::model::{Certificate, ClientAuth, ClientAuthMode};
 use genkan_routing::name::HostPattern;
 
 use super::addresses::Request;
@@ -49,8 +49,6 @@ pub(crate) struct GatewayOutcome {
     pub(crate) client: Option<Result<Arc<Certificate>, Refusal>>,
     /// Its listeners, in the order of the object.
     pub(crate) listeners: Vec<GatewayListener>,
-    /// Whether clients get in somewhere whose certificates are worth nothing, though they are asked for.
-    pub(crate) insecure_frontend: bool,
     /// What is wrong, apart from conflicts with other Gateways.
     pub(crate) contribution: Arc<Contribution>,
 }
@@ -110,6 +108,13 @@ pub(crate) struct Verdict {
     pub(crate) unusable: bool,
 }
 
+impl GatewayListener {
+    /// Whether clients get in whose certificates are worth nothing, though they are asked for.
+    pub(crate) fn lets_anybody_in(&self) -> bool {
+        self.client_auth.as_ref().is_some_and(|asked| asked.mode == ClientAuthMode::AcceptAny)
+    }
+}
+
 impl Verdict {
     /// Whether the listener is as it should be, apart from references.
     pub(crate) fn is_accepted(&self) -> bool {
@@ -147,7 +152,6 @@ pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Gateway
         wish: Wish::read(name, gateway, reader),
         client: None,
         listeners: Vec::new(),
-        insecure_frontend: false,
         contribution: Arc::default(),
     };
     if ours {
@@ -159,7 +163,6 @@ pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Gateway
                 listener_sets::check_allowed(gateway, &mut findings);
                 let spec = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
                 let frontend = Frontend::read(spec, name, reader, &mut findings);
-                outcome.insecure_frontend = frontend.is_insecure();
                 let (owner, specs) = (ParentKey::Gateway(name.clone()), &gateway.spec.listeners);
                 outcome.listeners = listener::read_all(&owner, specs, &frontend, reader, &mut findings);
                 outcome.client = client_certificate::read(name, gateway, reader, &mut findings);
