@@ -187,6 +187,7 @@ fn not_first(host: &HostPattern, served: Served<'_>, first: Served<'_>, settings
 fn not_guarded(host: &HostPattern, served: Served<'_>) -> Option<Problem> {
     let settings = &served.body.settings;
     let guards = [
+        (settings.basic_auth.is_some(), "basic authentication"),
         (settings.ip_access.is_some(), "address lists"),
         (!settings.rate_limits.is_empty(), "rate limits"),
         (settings.connection_limit.is_some(), "connection limits"),
