@@ -42,6 +42,9 @@ pub struct Context<'a> {
 pub struct Parsed {
     /// Effective settings.
     pub settings: IngressSettings,
+    /// Whether anything is written that fails closed: the paths are not for everybody, so that what can't be served of
+    /// them must not be left to another's path.
+    pub guarded: bool,
     /// Everything to say about the annotations.
     pub problems: Vec<Problem>,
 }
@@ -61,6 +64,7 @@ pub struct Builder<'a> {
     pub(crate) redirect: redirect::Parts,
     /// Keys of the ConfigMap that this Ingress replaces or does without.
     pub(crate) replaced_keys: Vec<&'static str>,
+    guarded: bool,
     notes: Notes,
 }
 
@@ -108,6 +112,7 @@ impl<'a> Builder<'a> {
             rate_limit: rate_limit::Parts::default(),
             redirect: redirect::Parts::default(),
             replaced_keys: Vec::new(),
+            guarded: false,
             notes: Notes::new(context.object),
         }
     }
@@ -180,6 +185,11 @@ impl<'a> Builder<'a> {
         }
         let blank = value.trim().is_empty();
         let asks_nothing = |idle: &[&str]| blank || idle.iter().any(|idle| idle.eq_ignore_ascii_case(value.trim()));
+        self.guarded |= match definition.support {
+            Support::Supported(_) => definition.on_invalid == OnInvalid::FailsClosed,
+            Support::NotYetSecurity(idle) => !asks_nothing(idle),
+            Support::Ignored | Support::NotYet(_) | Support::Refused => false,
+        };
         match definition.support {
             Support::Supported(_) if blank => self.blank(definition, spelling),
             Support::Supported(effect) => {
@@ -269,7 +279,7 @@ impl<'a> Builder<'a> {
         rate_limit::finish(&mut self);
         redirect::finish(&mut self);
         self.inherit_denial();
-        Parsed { settings: self.settings, problems: self.notes.into_problems() }
+        Parsed { settings: self.settings, guarded: self.guarded, problems: self.notes.into_problems() }
     }
 
     /// A security key of the ConfigMap that can't be used denies every rule that does not replace it.

@@ -281,7 +281,7 @@ fn security_that_is_not_enforced_closes_the_ingress() {
 #[test]
 fn authentication_that_is_not_enforced_closes_the_paths_that_ask_for_it() {
     for (name, value) in [("auth-url", "https://auth.example"), ("satisfy", "any")] {
-        let Parsed { settings, problems } = parse(&[(name, value)]);
+        let Parsed { settings, problems, .. } = parse(&[(name, value)]);
         let reason = format!("the annotation {name} is not supported");
         assert_eq!((settings.deny, settings.deny_authentication), (None, Some(reason)));
         assert_eq!(problems.len(), 1, "{name}");
@@ -291,14 +291,14 @@ fn authentication_that_is_not_enforced_closes_the_paths_that_ask_for_it() {
 
 #[test]
 fn passwords_are_asked_for_with_both_their_kind_and_their_secret() {
-    let Parsed { settings, problems } = parse(&[("auth-type", "basic"), ("auth-secret", "users")]);
+    let Parsed { settings, problems, .. } = parse(&[("auth-type", "basic"), ("auth-secret", "users")]);
     assert_eq!((problems.len(), settings.deny, settings.deny_authentication), (0, None, None));
     assert_eq!(settings.basic_auth.map(|basic| basic.secret).as_deref(), Some("users"));
     // Without a Secret nobody could come in; without a kind everybody does, as with nginx, and that is told.
-    let Parsed { settings, problems } = parse(&[("auth-type", "basic")]);
+    let Parsed { settings, problems, .. } = parse(&[("auth-type", "basic")]);
     assert!(settings.basic_auth.is_none() && settings.deny_authentication.is_some());
     assert_eq!((problems.len(), problems[0].severity), (1, Severity::Error));
-    let Parsed { settings, problems } = parse(&[("auth-secret", "users")]);
+    let Parsed { settings, problems, .. } = parse(&[("auth-secret", "users")]);
     assert!(settings.basic_auth.is_none() && settings.deny_authentication.is_none());
     assert_eq!((problems.len(), problems[0].severity), (1, Severity::Warning));
 }
@@ -341,7 +341,7 @@ fn every_annotation_that_does_not_act_says_so() {
             Support::NotYetSecurity(_) => (Severity::Error, true, false),
             Support::Refused => (Severity::Error, false, true),
         };
-        let Parsed { mut settings, problems } = parse(&[(row.name, "something")]);
+        let Parsed { mut settings, problems, .. } = parse(&[(row.name, "something")]);
         assert_eq!(problems.iter().map(|problem| problem.severity).collect::<Vec<_>>(), [severity], "{}", row.name);
         let closed = settings.deny.take().or(settings.deny_authentication.take()).is_some();
         assert_eq!((closed, settings.rejected), (denied, rejected), "{}", row.name);
@@ -479,4 +479,25 @@ fn annotations_stand_over_the_config_map() {
     assert!(!own.retry.on_error && own.retry.on_status.is_empty());
     assert!(own.retry.non_idempotent, "retry-non-idempotent holds for every rule");
     assert_eq!(own.retry.tries, 7);
+}
+
+#[test]
+fn what_fails_closed_says_that_the_paths_are_not_for_everybody() {
+    for (annotation, guarded) in [
+        (("auth-type", "basic"), true),
+        (("auth-url", "http://auth.example.com"), true),
+        (("whitelist-source-range", "10.0.0.0/8"), true),
+        (("allowlist-source-range", "10.0.0.0/8"), true),
+        (("denylist-source-range", ""), true),
+        (("enable-modsecurity", "true"), true),
+        (("enable-modsecurity", "false"), false),
+        (("satisfy", "all"), false),
+        (("limit-rps", "many"), false),
+        (("configuration-snippet", "deny all;"), false),
+        (("app-root", "/a"), false),
+    ] {
+        assert_eq!(parse(&[annotation]).guarded, guarded, "{annotation:?}");
+    }
+    let rejected = parse(&[("auth-type", "basic"), ("configuration-snippet", "x")]);
+    assert!(rejected.guarded && rejected.settings.rejected);
 }

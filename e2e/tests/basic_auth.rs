@@ -100,3 +100,26 @@ fn what_is_not_supported_stays_closed() {
         assert_eq!(as_user(&genkan, "md5").status, 503, "{annotations:?}");
     }
 }
+
+#[test]
+fn what_a_rejected_ingress_protects_is_not_left_to_a_shorter_path() {
+    let echo = Echo::start("web");
+    let guards = [("auth-type", "basic"), ("auth-secret", "users")];
+    for (path, flaw) in [
+        ("/admin", ("configuration-snippet", "more_set_headers 'X: y';")),
+        ("/admin(?!/public)", ("use-regex", "true")),
+    ] {
+        let manifests = |guards: &[(&str, &str)]| {
+            let admin = ingress("admin", "web.test", "web", &[guards, &[flaw]].concat());
+            let admin =
+                admin.replace("path: /\n", &format!("path: {path}\n")).replace("Prefix", "ImplementationSpecific");
+            let web = ingress("web", "web.test", "web", &[]);
+            [service("web", &[echo.address()]), web, admin, file(&HASHES)].concat()
+        };
+        let genkan = Genkan::serve(&manifests(&guards));
+        let status = |path| http1::get(genkan.http(), "web.test", path).status;
+        assert_eq!(["/", "/admin/x", "/admin"].map(status), [200, 503, 503], "{path}");
+        genkan.write("manifests.yaml", &manifests(&[]));
+        genkan.wait_until("what nobody guards is left to the shorter path", || status("/admin/x") == 200);
+    }
+}

@@ -10,7 +10,7 @@ use genkan_routing::policy::basic_auth::BasicAuth;
 use genkan_routing::policy::cors::Cors;
 use genkan_routing::policy::ip_access::IpAccess;
 use genkan_routing::report::Problem;
-use k8s_openapi::api::networking::v1::{IngressBackend, IngressRule, IngressSpec};
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend, IngressRule, IngressSpec};
 use k8s_openapi::jiff::Timestamp;
 
 use super::class::{self, Class};
@@ -20,6 +20,9 @@ use crate::resources::{Ingress, NamespacedName};
 use crate::translate::assembly::Contribution;
 use crate::translate::memo::Output;
 use crate::translate::reader::Reader;
+
+/// Why the paths of a rejected Ingress answer 503.
+const REJECTED: &str = "the Ingress is rejected, and its paths are not for everybody";
 
 /// The place of an Ingress among others: the oldest first, those of one age by name from the last to the first, as
 /// ingress-nginx sorts them.
@@ -36,7 +39,7 @@ pub(super) struct Fragment {
     pub(super) rank: Rank,
     /// Whether it is of our class.
     pub(super) ours: bool,
-    /// What is served of it; nothing of an Ingress that is not ours or was rejected.
+    /// What is served of it; nothing of an Ingress that is not ours, nor of one that was rejected, unless it is guarded.
     pub(super) body: Option<Body>,
     /// Its problems, as a contribution.
     pub(super) told: Option<Arc<Contribution>>,
@@ -47,6 +50,11 @@ impl Output for Fragment {}
 /// The part of an Ingress that is served.
 #[derive(Debug, PartialEq)]
 pub(super) struct Body {
+    /// Whether its paths are not for everybody. What can't be served of them answers 503: a shorter path, which may be
+    /// another's, would serve it without asking.
+    pub(super) guarded: bool,
+    /// Whether the Ingress was rejected: its hosts and paths are kept to answer 503.
+    pub(super) closed: bool,
     /// What the annotations say.
     pub(super) settings: Arc<IngressSettings>,
     /// Whether `backend-protocol` is written: then it goes before `appProtocol`.
@@ -85,6 +93,15 @@ pub(super) struct PathRule {
     pub(super) path: Path,
     /// What serves it; `None` is the default backend.
     pub(super) backend: Option<BackendRef>,
+    /// Whether it can't be served and answers 503; then it has no backend.
+    pub(super) closed: bool,
+}
+
+impl Body {
+    /// The Service of `/` where no rule says it.
+    pub(super) fn root_backend(&self) -> Option<&BackendRef> {
+        self.default_backend.as_ref().filter(|_| !self.closed)
+    }
 }
 
 impl PathRule {
@@ -157,7 +174,7 @@ fn object_ref(name: &NamespacedName) -> ObjectRef {
     ObjectRef::new("Ingress", name.namespace.clone(), name.name.clone())
 }
 
-/// What is served of an Ingress of ours; `None` when it is rejected as a whole.
+/// What is served of an Ingress of ours; `None` when it is rejected as a whole and nothing of it needs to stay closed.
 fn read_body(
     name: &NamespacedName,
     ingress: &Ingress,
@@ -169,37 +186,35 @@ fn read_body(
     let spec = ingress.spec.as_deref().unwrap_or(&none.0);
     let annotations = ingress.metadata.annotations.as_ref().unwrap_or(&none.1);
     let (settings, config) = (reader.settings(), reader.config());
-    if settings.disable_catch_all && spec.default_backend.is_some() {
-        let message = "spec.defaultBackend is turned off (--disable-catch-all); the Ingress is not served";
-        let problem = Problem::error(Origin::new(object.clone(), "spec.defaultBackend"), "CatchAllDisabled", message);
-        problems.push(problem.with_mend("remove spec.defaultBackend, or start without --disable-catch-all"));
-        return None;
-    }
+    let refused = settings.disable_catch_all && spec.default_backend.is_some();
+    problems.extend(refused.then(|| catch_all_disabled(object)));
     let context = Context { prefix: &settings.annotations_prefix, object, global: &config.global };
-    let Parsed { settings: mut parsed, problems: found } = genkan_annotations::parse(annotations, &context);
+    let Parsed { settings: mut parsed, guarded, problems: found } = genkan_annotations::parse(annotations, &context);
     problems.extend(found);
     if parsed.passthrough && !settings.ssl_passthrough {
         problems.push(passthrough::not_enabled(object, settings));
     }
-    let password = parsed.basic_auth.as_ref().map(|basic| basic_auth::resolve(basic, name, object, reader, problems));
-    let basic_auth = match password {
-        Some(Err(reason)) => {
-            parsed.deny_authentication.get_or_insert(reason);
-            None
-        }
-        found => found.and_then(Result::ok),
-    };
-    let mut reading = Reading { object, strict: config.global.strict_validate_path_type, rejected: false, problems };
+    let basic_auth = find_users(&mut parsed, name, object, reader, problems);
+    let strict = config.global.strict_validate_path_type;
+    let mut reading = Reading { object, strict, guarded, rejected: parsed.rejected || refused, problems };
     let listed = spec.rules.as_deref().unwrap_or_default();
-    let rules = listed.iter().enumerate().filter_map(|(index, rule)| reading.rule(index, rule)).collect();
-    let default_backend =
-        spec.default_backend.as_ref().and_then(|backend| reading.backend("spec.defaultBackend", backend));
-    if parsed.rejected || reading.rejected {
-        let message = "the Ingress is not served because of its other problems";
-        problems.push(Problem::error(Origin::new(object.clone(), ""), "IngressRejected", message));
-        return None;
+    let mut rules: Box<[HostRules]> =
+        listed.iter().enumerate().filter_map(|(index, rule)| reading.rule(index, rule)).collect();
+    let default_backend = spec.default_backend.as_ref().filter(|_| !refused);
+    let default_backend = default_backend.and_then(|backend| reading.backend("spec.defaultBackend", backend));
+    let closed = reading.rejected;
+    if closed {
+        // A canary has no path of its own: without it the path has the guards of whom it belongs to.
+        let kept = guarded && parsed.canary.is_none();
+        problems.push(rejection(object, kept));
+        if !kept {
+            return None;
+        }
+        close(&mut parsed, &mut rules);
     }
     Some(Body {
+        guarded,
+        closed,
         protocol_written: annotations.contains_key(&format!("{}/backend-protocol", settings.annotations_prefix)),
         cors: parsed.cors.clone().map(Arc::new),
         ip_access: parsed.ip_access.clone().map(Arc::new),
@@ -208,14 +223,58 @@ fn read_body(
         rules,
         catch_all: listed.is_empty(),
         default_backend,
-        tls: tls_entries(name, spec),
+        tls: if closed { Vec::new() } else { tls_entries(name, spec) },
     })
+}
+
+/// Whom the paths ask for a password. What can't be found closes them.
+fn find_users(
+    settings: &mut IngressSettings,
+    name: &NamespacedName,
+    object: &ObjectRef,
+    reader: &Reader<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<BasicAuth>> {
+    let asked = settings.basic_auth.as_ref()?;
+    match basic_auth::resolve(asked, name, object, reader, problems) {
+        Ok(found) => Some(found),
+        Err(reason) => {
+            settings.deny_authentication.get_or_insert(reason);
+            None
+        }
+    }
+}
+
+fn catch_all_disabled(object: &ObjectRef) -> Problem {
+    let message = "spec.defaultBackend is turned off (--disable-catch-all); the Ingress is not served";
+    let problem = Problem::error(Origin::new(object.clone(), "spec.defaultBackend"), "CatchAllDisabled", message);
+    problem.with_mend("remove spec.defaultBackend, or start without --disable-catch-all")
+}
+
+/// Leaves nothing of a rejected Ingress but that its paths are its own.
+fn close(settings: &mut IngressSettings, rules: &mut [HostRules]) {
+    settings.deny.get_or_insert_with(|| REJECTED.to_owned());
+    settings.passthrough = false;
+    settings.app_root = None;
+    for path in rules.iter_mut().flat_map(|rules| rules.paths.iter_mut()) {
+        (path.backend, path.closed) = (None, true);
+    }
+}
+
+fn rejection(object: &ObjectRef, kept: bool) -> Problem {
+    let message = if kept {
+        "the Ingress is not served because of its other problems: its paths answer 503, as they are not for everybody"
+    } else {
+        "the Ingress is not served because of its other problems"
+    };
+    Problem::error(Origin::new(object.clone(), ""), "IngressRejected", message)
 }
 
 /// The state of reading one Ingress.
 struct Reading<'r> {
     object: &'r ObjectRef,
     strict: bool,
+    guarded: bool,
     rejected: bool,
     problems: &'r mut Vec<Problem>,
 }
@@ -229,21 +288,7 @@ impl Reading<'_> {
     fn rule(&mut self, index: usize, rule: &IngressRule) -> Option<HostRules> {
         let paths = rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default();
         // The paths are read even if the host is bad: every problem is told at once.
-        let paths = paths
-            .iter()
-            .enumerate()
-            .filter_map(|(path_index, path)| {
-                let field = format!("spec.rules[{index}].http.paths[{path_index}]");
-                let backend = self.backend(&format!("{field}.backend"), &path.backend);
-                match Path::read(path, self.strict) {
-                    Ok(path) => Some(PathRule { index: (index, path_index), path, backend }),
-                    Err(error) => {
-                        self.bad_path(&field, &error);
-                        None
-                    }
-                }
-            })
-            .collect();
+        let paths = paths.iter().enumerate().filter_map(|(number, path)| self.path((index, number), path)).collect();
         match HostPattern::parse_one_label(rule.host.as_deref().unwrap_or_default()) {
             Ok(host) => Some(HostRules { host, paths }),
             Err(error) => {
@@ -255,7 +300,20 @@ impl Reading<'_> {
         }
     }
 
-    fn bad_path(&mut self, field: &str, error: &PathError) {
+    fn path(&mut self, index: (usize, usize), written: &HTTPIngressPath) -> Option<PathRule> {
+        let field = format!("spec.rules[{}].http.paths[{}]", index.0, index.1);
+        let backend = self.backend(&format!("{field}.backend"), &written.backend);
+        match Path::read(written, self.strict) {
+            Ok(path) => Some(PathRule { index, path, backend, closed: false }),
+            Err(error) => {
+                let path = Path::read_leniently(written).ok().filter(|_| self.guarded);
+                self.bad_path(&field, &error, path.is_some());
+                path.map(|path| PathRule { index, path, backend: None, closed: true })
+            }
+        }
+    }
+
+    fn bad_path(&mut self, field: &str, error: &PathError, closed: bool) {
         let part = if matches!(error, PathError::Type(_)) { "pathType" } else { "path" };
         let origin = Origin::new(self.object.clone(), format!("{field}.{part}"));
         if let PathError::Strict(_) = error {
@@ -265,7 +323,8 @@ impl Reading<'_> {
                         to false";
             self.problems.push(problem.with_mend(mend));
         } else {
-            self.problems.push(Problem::error(origin, "InvalidPath", format!("{error}; the path is not served")));
+            let follows = if closed { "the path answers 503" } else { "the path is not served" };
+            self.problems.push(Problem::error(origin, "InvalidPath", format!("{error}; {follows}")));
         }
     }
 

@@ -1,6 +1,8 @@
 //! Hosts: the matches and rules of one host from all Ingresses that have something for it. One unit of work per host.
 
-use genkan_routing::model::{Action, DirectResponse, Host, Match, PathMatch, PathPrefix, Rule, RuleLabels};
+use genkan_routing::model::{
+    Action, Deny, DirectResponse, Filter, Host, Match, PathMatch, PathPrefix, Rule, RuleLabels,
+};
 use genkan_routing::name::{HostPattern, ObjectRef, Origin, RuleId};
 use genkan_routing::report::Problem;
 use std::sync::Arc;
@@ -57,8 +59,10 @@ fn add_root<'f>(
     problems: &mut Vec<Problem>,
 ) {
     if *host != HostPattern::Any {
-        let first = ingresses.iter().find(|served| served.names(host));
-        let content = first.map(|first| Content::Root(*first, first.body.default_backend.as_ref(), Redirects::Act));
+        // A rejected one without a backend for it has no wish for `/`.
+        let has_root = |served: &&Served<'_>| !served.body.closed || served.body.default_backend.is_some();
+        let first = ingresses.iter().filter(has_root).find(|served| served.names(host));
+        let content = first.map(|first| Content::Root(*first, first.body.root_backend(), Redirects::Act));
         locations.insert("/".into(), false, content.unwrap_or(Content::Unclaimed));
         return;
     }
@@ -72,7 +76,7 @@ fn add_root<'f>(
         let problem = Problem::error(loser.fragment.origin("spec.defaultBackend"), "PathConflict", message);
         problems.push(problem.with_mend("remove one of them"));
     }
-    let content = winner.map(|it| Content::Root(*it, it.body.default_backend.as_ref(), Redirects::Rest));
+    let content = winner.map(|it| Content::Root(*it, it.body.root_backend(), Redirects::Rest));
     locations.insert("/".into(), false, content.unwrap_or(Content::Unclaimed));
 }
 
@@ -108,6 +112,9 @@ impl HostAssembly<'_> {
                     Ok(pattern) => PathMatch::Regex(pattern),
                     Err(error) => {
                         self.bad_pattern(served, rule, &error.to_string());
+                        if let Some(around) = rule.path.around().filter(|_| served.body.guarded) {
+                            self.closed(location, PathMatch::Regex(around), served, Some(rule));
+                        }
                         continue;
                     }
                 },
@@ -153,17 +160,40 @@ impl HostAssembly<'_> {
 
     fn location(&mut self, location: &Location<'_>, path: PathMatch) {
         let rule = match location.content {
+            Content::Path(served, rule) if rule.closed => return self.closed(location, path, served, Some(rule)),
+            Content::Root(served, ..) if served.body.closed => return self.closed(location, path, served, None),
             Content::Path(served, rule) => {
                 let id = RuleId::new(path_rule_id(served, rule));
                 self.ingress_rule(id, rule.field(), served, rule.backend.as_ref(), location, Redirects::Act)
             }
             Content::Root(served, backend, redirects) => {
-                let id = RuleId::new(format!("ingress/{}/default/{}", served.fragment.name(), self.host));
+                let id = self.root_rule_id(served);
                 let field = if backend.is_some() { "spec.defaultBackend" } else { "" };
                 self.ingress_rule(id, field.to_owned(), served, backend, location, redirects)
             }
             Content::Unclaimed => self.unclaimed_rule(),
             Content::Health => self.builtin_rule("healthz", Action::Respond(DirectResponse { status: 200 })),
+        };
+        self.push(path, rule);
+    }
+
+    /// What is nobody else's either, and can't be served: 503.
+    fn closed(&mut self, location: &Location<'_>, path: PathMatch, served: Served<'_>, rule: Option<&PathRule>) {
+        let (id, field) = match rule {
+            Some(rule) => (RuleId::new(path_rule_id(served, rule)), rule.field()),
+            None => (self.root_rule_id(served), "spec.defaultBackend".to_owned()),
+        };
+        let unserved = || "the path can't be served, and is not for everybody".to_owned();
+        let reason = served.body.settings.deny.clone().unwrap_or_else(unserved);
+        let mut filters = self.context.common_filters();
+        filters.push(Filter::Deny(Deny { status: 503, reason }));
+        let rule = Rule {
+            id,
+            origin: served.fragment.origin(field),
+            labels: rule::labels(served.fragment, None, &location.text),
+            filters: self.context.pool.share(filters),
+            action: Action::Respond(DirectResponse { status: 503 }),
+            access_log: served.body.settings.access_log,
         };
         self.push(path, rule);
     }
@@ -227,13 +257,18 @@ impl HostAssembly<'_> {
 
     fn bad_pattern(&mut self, served: Served<'_>, rule: &PathRule, error: &str) {
         let message = format!(
-            "the paths of host {} are regular expressions, and {:?} is none that can be used: {error}; the path is not \
-             served",
-            self.host, rule.path.text
+            "the paths of host {} are regular expressions, and {:?} is none that can be used: {error}; {}",
+            self.host,
+            rule.path.text,
+            if served.body.guarded { "what begins like it answers 503" } else { "the path is not served" }
         );
         let origin = served.fragment.origin(format!("{}.path", rule.field()));
         let mend = "write a regular expression without look-around and back-references";
         self.out.problems.push(Problem::error(origin, "InvalidRegex", message).with_mend(mend));
+    }
+
+    fn root_rule_id(&self, served: Served<'_>) -> RuleId {
+        RuleId::new(format!("ingress/{}/default/{}", served.fragment.name(), self.host))
     }
 
     fn push(&mut self, path: PathMatch, rule: Rule) {

@@ -65,6 +65,18 @@ impl Path {
         Ok(Self { text: text.into(), path_type, pattern: LazyPattern::default() })
     }
 
+    /// As [`Self::read`], for a path that is not to be served: a type that is not known has the widest meaning, and no
+    /// character is suspicious.
+    pub(super) fn read_leniently(path: &HTTPIngressPath) -> Result<Self, PathError> {
+        Self::read(path, false).or_else(|error| match error {
+            PathError::Type(_) => {
+                let path_type = "ImplementationSpecific".to_owned();
+                Self::read(&HTTPIngressPath { path_type, ..path.clone() }, false)
+            }
+            error => Err(error),
+        })
+    }
+
     /// Whether only the path itself is meant.
     pub(super) fn is_exact(&self) -> bool {
         self.path_type == PathType::Exact
@@ -74,6 +86,45 @@ impl Path {
     pub(super) fn pattern(&self) -> Result<Pattern, PatternError> {
         Result::clone(self.pattern.0.get_or_init(|| Box::new(Pattern::nginx_location(&self.text))))
     }
+
+    /// All that the path may mean which is no usable expression, and more: whatever begins like it.
+    pub(super) fn around(&self) -> Option<Pattern> {
+        Pattern::nginx_location(literal_start(&self.text)).ok()
+    }
+}
+
+/// What everything begins with that an expression matches.
+fn literal_start(expression: &str) -> &str {
+    if has_alternatives(expression) {
+        return "/";
+    }
+    let end = expression.find(|c| r".*+?()[]{}|^$\".contains(c)).unwrap_or(expression.len());
+    let (start, rest) = expression.split_at(end);
+    let start = match start.char_indices().next_back() {
+        // The last letter may be there or not.
+        Some((last, _)) if rest.starts_with(['*', '?', '{']) => &start[..last],
+        _ => start,
+    };
+    if start.is_empty() { "/" } else { start }
+}
+
+/// Whether there is an alternative to the whole expression, or may be: what is quoted in rare ways is not looked through.
+fn has_alternatives(expression: &str) -> bool {
+    let (mut groups, mut class, mut escaped) = (0_usize, false, false);
+    for c in expression.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '[' => class = true,
+            ']' => class = false,
+            '(' if !class => groups += 1,
+            ')' if !class => groups = groups.saturating_sub(1),
+            '|' if !class && groups == 0 => return true,
+            _ => {}
+        }
+    }
+    let rare = ["[]", "[^]", r"\Q", "(?#"];
+    expression.contains('|') && rare.iter().any(|rare| expression.contains(rare))
 }
 
 /// A compiled path. It follows from the text, so it takes no part in comparisons.
@@ -112,6 +163,37 @@ mod tests {
         assert!(read("/a(.*)", "Prefix", false).is_ok());
         assert!(read("/a(.*)", "ImplementationSpecific", true).is_ok());
         assert!(read("/a.b_c-d/1", "Exact", true).is_ok());
+    }
+
+    #[test]
+    fn an_expression_begins_with_its_letters_before_anything_special() {
+        for (expression, start) in [
+            ("/admin", "/admin"),
+            ("/admin/(?!public).*", "/admin/"),
+            ("/(admin|ops)/(?!public)", "/"),
+            ("/a(b|c)(?!d)", "/a"),
+            ("/admin(?!x)|/other", "/"),
+            ("/a[|]b(?!c)", "/a"),
+            (r"/a\|b(?!c)", "/a"),
+            (r"/a[]|]b", "/"),
+            ("/ab?(?!c)", "/a"),
+            ("/ab+(?!c)", "/ab"),
+            ("/?(?!c)", "/"),
+            ("/é*(?!c)", "/"),
+        ] {
+            assert_eq!(literal_start(expression), start, "{expression}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_to_be_served_is_read_all_the_same() {
+        let lenient = |text: &str, path_type: &str| {
+            let (path, path_type) = (Some(text.to_owned()), path_type.to_owned());
+            Path::read_leniently(&HTTPIngressPath { path, path_type, ..HTTPIngressPath::default() })
+        };
+        assert_eq!(lenient("/a", "prefix").unwrap().path_type, PathType::ImplementationSpecific);
+        assert_eq!(&*lenient("/a(.*)", "Prefix").unwrap().text, "/a(.*)");
+        assert!(matches!(lenient("a", "prefix"), Err(PathError::Relative(_))));
     }
 
     #[test]
