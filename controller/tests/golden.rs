@@ -9,12 +9,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use genkan_controller::files;
-use genkan_controller::resources::{NamespacedName, Place, Resources};
+use genkan_controller::resources::{Kind, NamespacedName, Place, Resources};
 use genkan_controller::settings::Settings;
 use genkan_controller::translate::{Infrastructure, Translation, translate};
 use genkan_routing::model::{ListenerSettings, ProxySettings};
@@ -48,6 +48,18 @@ fn golden_files_are_up_to_date() {
     }
     assert!(cases > 0, "no case found in {}", folder.display());
     assert!(stale.is_empty(), "differ from what translation gives (printed above): {stale:#?}");
+}
+
+#[test]
+fn every_kind_that_is_read_has_a_case() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut missing: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    for input in inputs(&folder) {
+        for key in load(&folder, &input).keys() {
+            missing.remove(key.kind.as_str());
+        }
+    }
+    assert!(missing.is_empty(), "of no {missing:?} is shown what it means");
 }
 
 fn inputs(folder: &Path) -> Vec<PathBuf> {
