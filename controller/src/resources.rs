@@ -147,8 +147,8 @@ macro_rules! kinds {
             $($(#[$doc])* pub $field: BTreeMap<NamespacedName, Arc<$type>>,)*
             /// Kinds that the API server does not let us read. They count as empty.
             pub unreadable: BTreeSet<Kind>,
-            /// Routes whose newest version can't be read, though to what they attach can.
-            pub unreadable_routes: BTreeMap<Key, Unreadable>,
+            /// Routes and policies of which something can't be read, though to what they attach can.
+            pub unreadable_objects: BTreeMap<Key, Unreadable>,
             /// Addresses of ExternalName Services' names, as DNS last gave them. Names that were asked for and have no
             /// address are present and empty.
             pub dns: BTreeMap<Arc<str>, Vec<IpAddr>>,
@@ -180,6 +180,18 @@ macro_rules! kinds {
                 match key.kind { $(Kind::$variant => self.$field.remove(&key.name).is_some(),)* }
             }
 
+            /// Notes what can't be read of an object, if anything. Returns whether that changed.
+            pub fn set_unreadable(&mut self, key: &Key, unreadable: Option<Unreadable>) -> bool {
+                if self.unreadable_objects.get(key) == unreadable.as_ref() {
+                    return false;
+                }
+                match unreadable {
+                    Some(unreadable) => drop(self.unreadable_objects.insert(key.clone(), unreadable)),
+                    None => drop(self.unreadable_objects.remove(key)),
+                }
+                true
+            }
+
             /// Whether an object is there.
             pub fn contains(&self, key: &Key) -> bool {
                 match key.kind { $(Kind::$variant => self.$field.contains_key(&key.name),)* }
@@ -201,14 +213,35 @@ macro_rules! kinds {
     };
 }
 
-/// Why the newest version of a route can't be read.
+/// What can't be read of the newest version of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// For people.
     pub why: Arc<str>,
-    /// Whether an earlier version is there, which is served. Otherwise there is only what could be read: nothing of the
-    /// rules.
+    /// Whether an earlier version is there, which is served. Otherwise there is only what could be read: nothing of a
+    /// route's rules, and a policy without these parts.
     pub served: bool,
+    /// The parts of a policy that can't be read, when no earlier version of it is served.
+    pub parts: Vec<UnreadablePart>,
+}
+
+/// A part of a policy that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadablePart {
+    /// Where it stands: `spec.defaults.rateLimit`.
+    pub field: String,
+    /// For people.
+    pub why: String,
+    /// Whether it is there without what is not known in it. Otherwise all of it is left out.
+    pub partly: bool,
+}
+
+impl Unreadable {
+    /// An object that is there, with something in these parts that is not known.
+    pub(crate) fn in_doubt(parts: Vec<UnreadablePart>) -> Option<Self> {
+        let first = parts.first()?;
+        Some(Self { why: format!("{}: {}", first.field, first.why).into(), served: false, parts })
+    }
 }
 
 kinds! {

@@ -2,7 +2,7 @@
 //! `GENKAN_UPDATE_GOLDEN=1` the latter are written anew.
 //!
 //! Every case also sees `golden/services.yaml`. Flags stand in the case's first lines as `#: --flag=value`, and the zone
-//! of topology-aware routing as `#: zone=value`. `#: record-addresses` is as in a cluster. Left out of
+//! of topology-aware routing as `#: zone=value`; `#: unreadable` says that something can't be read. `#: record-addresses` is as in a cluster. Left out of
 //! the output is what says nothing: ids that repeat their key, empty texts and lists, settings that are as without any
 //! annotation and ConfigMap. Of a filter that is as without them only the name is left, and of the settings of a listener
 //! what differs from those of the whole proxy.
@@ -111,7 +111,8 @@ fn load(folder: &Path, input: &Path) -> Resources {
         fs::copy(&path, together.path().join(path.file_name().unwrap())).unwrap();
     }
     let loaded = files::load(together.path());
-    assert!(loaded.problems.is_empty(), "{}: {:#?}", input.display(), loaded.problems);
+    let unreadable = fs::read_to_string(input).unwrap().starts_with("#: unreadable\n");
+    assert_eq!(!loaded.problems.is_empty(), unreadable, "{}: {:#?}", input.display(), loaded.problems);
     loaded.resources
 }
 
@@ -136,8 +137,8 @@ fn settings(text: &str) -> Settings {
             }
             "--tcp-services-configmap" => settings.tcp_services_config_map = name(value),
             "--udp-services-configmap" => settings.udp_services_config_map = name(value),
-            // It is no flag.
-            "zone" => {}
+            // They are no flags.
+            "zone" | "unreadable" => {}
             // As in a cluster.
             "shown" => {}
             "target-ports" => {

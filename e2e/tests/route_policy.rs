@@ -192,6 +192,29 @@ fn addresses_are_let_in_or_not() {
 }
 
 #[test]
+fn a_policy_that_can_not_be_read_closes_what_it_is_about() {
+    let echo = Echo::start("web");
+    // It was never readable, so nobody knows who may come in.
+    let genkan = serve(&[echo.address()], &defaults("ipAccess: { allow: 127.0.0.1 }, timeouts: { read: 5 }"));
+    assert_eq!(status(&genkan), 503);
+    assert!(genkan.problem("Invalid").is_some(), "{:?}", genkan.problems());
+    say(&genkan, &defaults("ipAccess: { alow: [192.0.2.1], allow: [127.0.0.1] }"), "another", || {
+        genkan.problem("UnknownField").is_some()
+    });
+    assert_eq!(status(&genkan), 503);
+    say(&genkan, &defaults("ipAccess: { allow: [127.0.0.1] }"), "a sound one", || status(&genkan) == 200);
+    // Now that one holds until the next sound one.
+    say(&genkan, &defaults("ipAccess: { allow: 192.0.2.1 }"), "a broken one", || {
+        genkan.problem("InvalidObject").is_some()
+    });
+    assert_eq!(status(&genkan), 200);
+    say(&genkan, &defaults("affinity: { type: Fingerprint }"), "another", || {
+        genkan.problem("InvalidObject").is_some_and(|[_, told, _]| told.contains("Fingerprint"))
+    });
+    assert_eq!(status(&genkan), 200);
+}
+
+#[test]
 fn clients_stay_with_an_endpoint() {
     let (one, two) = (Echo::start("one"), Echo::start("two"));
     let genkan = serve(&[one.address(), two.address()], &defaults("affinity: { type: Cookie, name: shop }"));

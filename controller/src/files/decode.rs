@@ -10,13 +10,15 @@ use serde_json::{Map, Value};
 use super::locate::Locator;
 use super::text::Document;
 use crate::kinds::{ENTRIES, Entry, Step, TypeError, Unknown, display};
-use crate::resources::{Key, Kind, Object};
+use crate::resources::{Key, Kind, Object, Unreadable};
 
 /// What one document, or one item of a list, turned out to be.
 #[derive(Debug)]
 pub(super) enum Item {
     /// An object.
     Object(Decoded),
+    /// What can be read of an object, for where no earlier version of it is there. A failure before it says what can't.
+    Rest(Decoded),
     /// A kind that is not read, as kubectl writes it: `Deployment.apps`.
     Other(String),
     /// Something that is wrong.
@@ -29,6 +31,8 @@ pub(super) struct Decoded {
     pub(super) key: Key,
     pub(super) line: usize,
     pub(super) object: Object,
+    /// What can't be read of it, if anything.
+    pub(super) unreadable: Option<Unreadable>,
     /// [`YamlText::digest`](super::text::YamlText::digest) of its document, if that holds nothing else.
     pub(super) digest: Option<NonZeroU64>,
 }
@@ -148,13 +152,25 @@ impl Decoder<'_> {
         match (entry.decode)(&value) {
             Ok((object, unknown)) => {
                 unknown.iter().for_each(|unknown| self.unknown_field(&key, unknown));
-                let line = if self.path.is_empty() { self.document.line } else { self.locator.locate(&self.path).0 };
-                // The same key, made of the names that the object holds.
-                let key = Key::of(&object);
-                self.items.push(Item::Object(Decoded { key, line, object, digest: None }));
+                let decoded = self.decoded(object, Unreadable::in_doubt(entry.doubts(&unknown)));
+                self.items.push(Item::Object(decoded));
             }
-            Err(error) => self.type_error(key, entry, &error),
+            Err(error) => {
+                self.type_error(key, entry, &error);
+                let why = format!("{}: {}", display(&error.path), entry.explain(&error).0).into();
+                let rest = if entry.keeps_parts() { entry.decode_rest(&value, error) } else { None };
+                if let Some((object, parts)) = rest {
+                    let decoded = self.decoded(object, Some(Unreadable { why, served: false, parts }));
+                    self.items.push(Item::Rest(decoded));
+                }
+            }
         }
+    }
+
+    fn decoded(&mut self, object: Object, unreadable: Option<Unreadable>) -> Decoded {
+        let line = if self.path.is_empty() { self.document.line } else { self.locator.locate(&self.path).0 };
+        // The same key as before, made of the names that the object holds.
+        Decoded { key: Key::of(&object), line, object, unreadable, digest: None }
     }
 
     /// The key of an object; gives it the namespace that kubectl would. The error is a field of `metadata` and what

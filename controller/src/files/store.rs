@@ -5,6 +5,7 @@
 //! - a document whose object is known (its name could be read) keeps that object's last good version;
 //! - a document of which not even the name could be read keeps every last good object of the file that the rest of
 //!   the file does not define anew, because one of them is what the document was;
+//! - of a policy that has no good version all that can be read is taken, so that what it keeps out stays out;
 //! - a file that cannot be read keeps everything.
 //!
 //! Objects leave only with a file that is whole without them, or with their file. Where two files define one object,
@@ -73,6 +74,8 @@ struct File {
     /// Of the content that was last taken; `None` when it could not be read.
     hash: Option<NonZeroU64>,
     objects: Vec<Decoded>,
+    /// What can be read of objects that can't be read as a whole, until it is known whether there are earlier versions.
+    rests: Vec<Decoded>,
     problems: Vec<FileProblem>,
     others: BTreeMap<String, usize>,
     /// Failures whose object is not known: while there are any, nothing leaves.
@@ -92,7 +95,9 @@ impl FileStore {
         let mut store = Self::empty(name);
         let name: Arc<Path> = Arc::from(store.root.as_path());
         let mut touched = BTreeSet::new();
-        store.replace(&name, Some(parse(&name, content, None)), &mut Look::default(), &mut touched);
+        let mut file = parse(&name, content, None);
+        file.keep(None);
+        store.replace(&name, Some(file), &mut Look::default(), &mut touched);
         for key in touched {
             store.settle(&key);
         }
@@ -258,9 +263,7 @@ impl FileStore {
             look.unsettled.insert(path.to_owned());
             return;
         }
-        if let Some(old) = old {
-            new.keep(old);
-        }
+        new.keep(old);
         self.replace(&name, Some(new), look, touched);
     }
 
@@ -299,8 +302,10 @@ impl FileStore {
             self.contested.remove(key);
         }
         let winner = self.definitions.get(key).and_then(|places| places.keys().next()).and_then(|place| self.at(place));
-        match winner.map(|(_, decoded)| (decoded.key.name.clone(), decoded.object.clone())) {
-            Some((name, object)) => self.resources.set(name, object),
+        let winner = winner.map(|(_, decoded)| decoded.clone());
+        let told = self.resources.set_unreadable(key, winner.as_ref().and_then(|winner| winner.unreadable.clone()));
+        told | match winner {
+            Some(Decoded { key, object, .. }) => self.resources.set(key.name, object),
             None => {
                 self.definitions.remove(key);
                 self.resources.remove(key)
@@ -323,6 +328,7 @@ impl File {
     fn add(&mut self, path: &Arc<Path>, item: Item) {
         match item {
             Item::Object(decoded) => self.objects.push(decoded),
+            Item::Rest(decoded) => self.rests.push(decoded),
             Item::Other(kind) => *self.others.entry(kind).or_default() += 1,
             Item::Failed(failure) => {
                 self.nameless |= failure.error && failure.key.is_none();
@@ -335,8 +341,24 @@ impl File {
         self.problems.iter().any(|problem| problem.severity == Severity::Error)
     }
 
-    /// Keeps of an older state what this one broke; see the module.
-    fn keep(&mut self, old: &File) {
+    /// Keeps of an older state what this one broke, see the module, and of what was never sound what can be read.
+    fn keep(&mut self, old: Option<&File>) {
+        let rests = std::mem::take(&mut self.rests);
+        let sound = |key: &Key| {
+            let mut objects = old.iter().flat_map(|old| &old.objects);
+            objects.any(|object| object.key == *key && object.unreadable.is_none())
+        };
+        for rest in rests.into_iter().filter(|rest| !sound(&rest.key)) {
+            if !self.objects.iter().any(|object| object.key == rest.key) {
+                self.objects.push(rest);
+            }
+        }
+        if let Some(old) = old {
+            self.keep_objects(old);
+        }
+    }
+
+    fn keep_objects(&mut self, old: &File) {
         let defined: BTreeSet<Key> = self.objects.iter().map(|object| object.key.clone()).collect();
         let broken: BTreeSet<Key> = self.problems.iter().filter_map(|problem| problem.key.clone()).collect();
         for object in &old.objects {

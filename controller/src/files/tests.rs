@@ -370,3 +370,37 @@ fn one_change_among_many_files_reads_only_that_file() {
     assert_eq!(followed.store.refresh(&BTreeSet::from([path])).len(), 1);
     assert_eq!(followed.store.rescan().len(), 1);
 }
+
+#[test]
+fn of_a_policy_that_can_not_be_read_the_rest_is_taken_unless_there_was_a_sound_one() {
+    let text = |says: &str| {
+        format!(
+            "apiVersion: genkan.dev/v1alpha1\nkind: RoutePolicy\nmetadata:\n  name: a\nspec:\n  targetRefs: []\n  \
+             defaults:\n    bodySize:\n      max: 1m\n    ipAccess: {says}\n"
+        )
+    };
+    let folder = folder(&[("a.yaml", &text("here"))]);
+    let mut store = FileStore::open(folder.path());
+    let key = key(Kind::RoutePolicy, "a");
+    let kept = |store: &FileStore| {
+        let defaults = store.resources().route_policies[&key.name].spec.defaults.clone().unwrap();
+        (defaults.body_size.is_some(), defaults.ip_access.is_some())
+    };
+    let parts = |store: &FileStore| -> Vec<_> {
+        let unreadable = store.resources().unreadable_objects.get(&key);
+        unreadable.into_iter().flat_map(|it| &it.parts).map(|part| (part.field.clone(), part.partly)).collect()
+    };
+    assert_eq!((kept(&store), parts(&store)), ((true, false), vec![("spec.defaults.ipAccess".to_owned(), false)]));
+    assert_eq!(store.problems().len(), 1);
+    let say = |store: &mut FileStore, says: &str| {
+        write(folder.path(), "a.yaml", &text(says));
+        store.rescan()
+    };
+    assert_eq!(say(&mut store, "{alow: []}"), BTreeSet::from([Change::Object(key.clone())]));
+    assert_eq!((kept(&store), parts(&store)), ((true, true), vec![("spec.defaults.ipAccess".to_owned(), true)]));
+    say(&mut store, "{allow: []}");
+    assert_eq!((kept(&store), parts(&store)), ((true, true), vec![]));
+    assert_eq!(say(&mut store, "nowhere"), BTreeSet::new());
+    assert_eq!((kept(&store), parts(&store)), ((true, true), vec![]));
+    assert!(store.problems()[0].mend.contains("last good version"), "{:?}", store.problems());
+}

@@ -3,6 +3,7 @@
 //! Files and the API server share this table.
 
 mod path;
+mod rest;
 mod typed;
 
 use std::sync::Arc;

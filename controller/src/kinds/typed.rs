@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Value};
 
@@ -136,8 +136,11 @@ impl<'de> Deserializer<'de> for Noting<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        if let Value::Object(map) = self.value {
-            self.note_unknown(map, fields);
+        match self.value {
+            Value::Object(map) => self.note_unknown(map, fields),
+            // Derived types would take the values of their fields, and an empty list for an object that says nothing.
+            Value::Array(_) => return Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
+            _ => {}
         }
         self.deserialize_any(visitor)
     }

@@ -185,10 +185,10 @@ impl<'a> Reader<'a> {
         !self.world.resources.unreadable.contains(&kind)
     }
 
-    /// Why the newest version of a route can't be read, if so.
-    pub fn unreadable(&self, route: &Key) -> Option<&'a Unreadable> {
-        self.note(Dependency::Object(route.clone()));
-        self.world.resources.unreadable_routes.get(route)
+    /// What can't be read of the newest version of a route or policy, if anything.
+    pub fn unreadable(&self, object: &Key) -> Option<&'a Unreadable> {
+        self.note(Dependency::Object(object.clone()));
+        self.world.resources.unreadable_objects.get(object)
     }
 
     /// Records a dependency of something that is not read through this reader.

@@ -17,6 +17,7 @@ mod status;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use genkan_policies::ClientReception;
 use genkan_routing::report::Problem;
 
 pub(crate) use self::effects::Effects;
@@ -26,8 +27,9 @@ use super::changed_objects;
 use super::findings::Findings;
 use super::grant::GATEWAY_GROUP;
 use super::parent::ParentKey;
+use super::policy::faults::Faults;
 use super::policy::merge::{Level, Named, Policy};
-use super::policy::target::{Kinds, Target};
+use super::policy::target::{self, Kinds, Target};
 use super::ports::Parent;
 use super::rank::RouteAge;
 use super::reason::INVALID;
@@ -58,6 +60,8 @@ struct PolicyOutcome {
     targets: Vec<(usize, Target)>,
     /// What is wrong with what it says.
     problems: Vec<Problem>,
+    /// Why its newest version can't be read, if this is an earlier one.
+    outdated: Option<Arc<str>>,
 }
 
 impl Output for PolicyOutcome {
@@ -202,30 +206,25 @@ fn refuse_trust(parts: [(&str, &Settings); 2], findings: &mut Findings) {
 /// Reads a policy; `None` when it does not exist.
 fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<PolicyOutcome> {
     let written = reader.listener_policy(name)?;
-    let mut findings = Findings::new(Key { kind: Kind::ListenerPolicy, name: name.clone() }.object_ref());
-    let spec = &written.spec;
-    let mut targets = Vec::new();
-    for (index, target) in spec.target_refs.iter().enumerate() {
-        match Target::read(target, &name.namespace, TARGETS) {
-            Ok(target) => targets.push((index, target)),
-            Err(why) => {
-                let mend = "name a Gateway or ListenerSet";
-                findings.error(format!("spec.targetRefs[{index}]"), INVALID, why, mend);
-            }
-        }
-    }
+    let key = Key { kind: Kind::ListenerPolicy, name: name.clone() };
+    let mut findings = Findings::new(key.object_ref());
+    let (spec, unreadable) = (&written.spec, reader.unreadable(&key));
+    let faults = Faults::of(unreadable);
+    let targets = target::read_all(&spec.target_refs, (name, TARGETS), faults, &mut findings);
     let [defaults, overrides] =
         [("defaults", &spec.defaults), ("overrides", &spec.overrides)].map(|(part, written)| {
-            written.as_ref().map(|written| Settings::read(part, written, &mut findings)).unwrap_or_default()
+            let nothing = ClientReception::default();
+            Settings::read(faults.part(part), written.as_ref().unwrap_or(&nothing), &mut findings)
         });
     if targets.iter().any(|(_, target)| target.object.kind == Kind::ListenerSet) {
         refuse_trust([("defaults", &defaults), ("overrides", &overrides)], &mut findings);
     }
-    if spec.defaults.is_none() && spec.overrides.is_none() {
+    if spec.defaults.is_none() && spec.overrides.is_none() && faults.is_empty() {
         findings.error("spec", INVALID, "the policy says nothing", "write defaults or overrides");
     }
     let created = written.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let age = RouteAge::new(created, "ListenerPolicy", &name.namespace, &name.name);
     let policy = Arc::new(Policy { age, defaults, overrides });
-    Some(PolicyOutcome { policy, targets, problems: findings.into_problems() })
+    let outdated = unreadable.filter(|unreadable| unreadable.served).map(|unreadable| unreadable.why.clone());
+    Some(PolicyOutcome { policy, targets, problems: findings.into_problems(), outdated })
 }

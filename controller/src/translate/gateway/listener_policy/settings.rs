@@ -26,6 +26,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::translate::gateway::findings::Findings;
+use crate::translate::gateway::policy::faults::{Fault, Part};
 use crate::translate::gateway::policy::merge::Says;
 use crate::translate::gateway::reason::INVALID;
 
@@ -89,6 +90,17 @@ impl Field {
         }
     }
 
+    /// What it says that can't be read, where nothing would say more than was meant: of others the ConfigMap's holds.
+    fn strictest(self) -> Option<Value> {
+        match self {
+            Self::Tls => Some(Value::Tls(Arc::new(strictest_tls()))),
+            Self::Forwarded => {
+                Some(Value::Forwarded { trusted: Vec::new(), all: false, header: None, append: false })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it decides which address a client is taken to have.
     pub(crate) fn says_who_clients_are(self) -> bool {
         matches!(self, Self::ProxyProtocol | Self::Forwarded)
@@ -117,9 +129,13 @@ impl Settings {
         Self(kept.map(|(field, value)| (*field, value.clone())).collect())
     }
 
-    /// Reads `defaults` or `overrides`, which `part` names.
-    pub(crate) fn read(part: &str, written: &ClientReception, findings: &mut Findings) -> Self {
+    /// Reads `defaults` or `overrides`.
+    pub(crate) fn read(part: Part<'_>, written: &ClientReception, findings: &mut Findings) -> Self {
         let ClientReception { timeouts, limits, proxy_protocol, http2, tls, forwarded, access_log, streams } = written;
+        if let Some(why) = part.whole() {
+            let message = format!("{why}; {}; {}", follows(Field::Forwarded), follows(Field::Tls));
+            findings.error(format!("spec.{}", part.name), INVALID, message, "");
+        }
         let mut read = Read { part, findings };
         let values = [
             (Field::Timeouts, timeouts.as_ref().map(|written| read.timeouts(written))),
@@ -134,19 +150,34 @@ impl Settings {
             (Field::AccessLog, access_log.as_ref().map(|written| read.access_log(written))),
             (Field::Streams, streams.as_ref().map(|written| read.streams(written))),
         ];
-        Self(values.into_iter().filter_map(|(field, value)| Some((field, value?))).collect())
+        Self(values.into_iter().filter_map(|(field, value)| Some((field, read.sound(field, value)?))).collect())
     }
 }
 
 /// Reads the fields of a part of a policy. What is broken is told, and as if it were not written.
 struct Read<'a> {
-    part: &'a str,
+    part: Part<'a>,
     findings: &'a mut Findings,
 }
 
 impl Read<'_> {
     fn bad(&mut self, field: &str, message: String, mend: &str) {
-        self.findings.error(format!("spec.{}.{field}", self.part), INVALID, message, mend);
+        self.findings.error(format!("spec.{}.{field}", self.part.name), INVALID, message, mend);
+    }
+
+    /// What holds of a field if a part of it can't be read.
+    fn sound(&mut self, field: Field, value: Option<Value>) -> Option<Value> {
+        let (why, rest) = match self.part.fault(field.as_str()) {
+            None => return value,
+            Some(Fault::Whole(_)) => return field.strictest(),
+            Some(Fault::Broken(why)) => (why, None),
+            Some(Fault::Partly(why)) => (why, value),
+        };
+        let (strictest, is_left) = (field.strictest(), rest.is_some());
+        if strictest.is_some() || !is_left {
+            self.bad(field.as_str(), format!("{why}; {}", follows(field)), "");
+        }
+        strictest.or(rest)
     }
 
     fn value<T>(&mut self, field: &str, written: impl Display, value: Result<T, ValueError>) -> Option<T> {
@@ -220,8 +251,7 @@ impl Read<'_> {
         }
         // An empty list would stand for all ciphers, which is not what was meant.
         if settings.ciphers.is_empty() && !written.ciphers.is_empty() {
-            settings.ciphers = vec![Cipher::Aes256Gcm];
-            (settings.min_version, settings.max_version) = (TlsVersion::Tls13, TlsVersion::Tls13);
+            settings = strictest_tls();
         }
         Value::Tls(Arc::new(settings))
     }
@@ -262,6 +292,21 @@ impl Read<'_> {
             idle: self.text("streams.idle", written.idle.as_ref(), |text| idle(idle_time(text)?)),
             responses: self.number("streams.responses", written.responses, value::count),
         }
+    }
+}
+
+/// The strictest that there is.
+fn strictest_tls() -> TlsSettings {
+    let (min_version, max_version) = (TlsVersion::Tls13, TlsVersion::Tls13);
+    TlsSettings { min_version, max_version, ciphers: vec![Cipher::Aes256Gcm] }
+}
+
+/// What follows when a field can't be read.
+fn follows(field: Field) -> &'static str {
+    match field {
+        Field::Tls => "TLS 1.3 with AES-256 alone is spoken",
+        Field::Forwarded => "nobody is trusted",
+        _ => "it is left out",
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn read(
     }
     let broken = outcome.problems.iter().find(|problem| problem.severity == Severity::Error);
     let broken = broken.map(|problem| format!("{}: {}", problem.origin.field, problem.message));
+    let broken = outcome.outdated.as_deref().map(str::to_owned).or(broken);
     let none = Effect::default();
     let effect = |gateway: &NamespacedName| effects.of(name).find(|(known, _)| *known == gateway).map(|(_, it)| it);
     let known = Known { outcome, broken, missing: &missing };

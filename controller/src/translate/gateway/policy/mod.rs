@@ -15,6 +15,7 @@
 mod acts;
 mod apply;
 mod authentication;
+pub(super) mod faults;
 mod health;
 pub(super) mod merge;
 mod settings;
@@ -24,10 +25,14 @@ pub(super) mod target;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use genkan_policies::RouteSettings;
+use genkan_routing::report::Problem;
+
 use self::acts::Uses;
 pub(crate) use self::acts::{Acts, Noting};
 pub(crate) use self::apply::{Hooks, Own, Subject, apply};
 pub(crate) use self::authentication::asked;
+use self::faults::Faults;
 pub(crate) use self::merge::Level;
 use self::merge::{Named, Policy};
 use self::settings::Settings;
@@ -43,7 +48,6 @@ use crate::translate::assembly::{Batch, Contribution};
 use crate::translate::memo::{Changed, Memo, Output};
 use crate::translate::reader::{Dependency, Dirty, Reader};
 use crate::translate::world::World;
-use genkan_routing::report::Problem;
 
 /// The group of the kind, as filters of type ExtensionRef name it.
 pub(crate) use genkan_policies::GROUP;
@@ -67,6 +71,8 @@ struct PolicyOutcome {
     targets: Vec<(usize, Target)>,
     /// What is wrong with what it says.
     problems: Vec<Problem>,
+    /// Why its newest version can't be read, if this is an earlier one.
+    outdated: Option<Arc<str>>,
 }
 
 impl Output for PolicyOutcome {
@@ -208,25 +214,20 @@ fn touch(target: &Target, parents: &BTreeMap<ParentKey, Parent>, dirty: &mut Dir
 /// Reads a policy; `None` when it does not exist.
 fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<PolicyOutcome> {
     let written = reader.route_policy(name)?;
-    let mut findings = Findings::new(Key { kind: Kind::RoutePolicy, name: name.clone() }.object_ref());
-    let spec = &written.spec;
-    let mut targets = Vec::new();
-    for (index, target) in spec.target_refs.iter().enumerate() {
-        match Target::read(target, &name.namespace, OF_ROUTES) {
-            Ok(target) => targets.push((index, target)),
-            Err(why) => findings.error(format!("spec.targetRefs[{index}]"), INVALID, why, "name another object"),
-        }
-    }
+    let key = Key { kind: Kind::RoutePolicy, name: name.clone() };
+    let mut findings = Findings::new(key.object_ref());
+    let (spec, unreadable) = (&written.spec, reader.unreadable(&key));
+    let faults = Faults::of(unreadable);
+    let targets = target::read_all(&spec.target_refs, (name, OF_ROUTES), faults, &mut findings);
     let [defaults, overrides] =
         [("defaults", &spec.defaults), ("overrides", &spec.overrides)].map(|(part, written)| {
-            let settings = written
-                .as_ref()
-                .map(|written| Settings::read(part, written, (name, reader), &mut findings))
-                .unwrap_or_default();
-            check_services(part, &settings, &targets, &mut findings);
+            let (nothing, part) = (RouteSettings::default(), faults.part(part));
+            let written = written.as_ref().unwrap_or(&nothing);
+            let settings = Settings::read(part, written, (name, reader), &mut findings);
+            check_services(part.name, &settings, &targets, &mut findings);
             settings
         });
-    if spec.defaults.is_none() && spec.overrides.is_none() {
+    if spec.defaults.is_none() && spec.overrides.is_none() && faults.is_empty() {
         findings.error("spec", INVALID, "the policy says nothing", "write defaults or overrides");
     }
     let created = written.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -236,6 +237,7 @@ fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<PolicyOutcome> {
         uid: written.metadata.uid.as_deref().map(Arc::from),
         targets,
         problems: findings.into_problems(),
+        outdated: unreadable.filter(|unreadable| unreadable.served).map(|unreadable| unreadable.why.clone()),
     })
 }
 

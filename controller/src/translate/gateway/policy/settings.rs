@@ -26,6 +26,7 @@ use genkan_routing::policy::retry::Retry;
 use ipnet::IpNet;
 
 use super::authentication::{self, Service, Site};
+use super::faults::{self, Part};
 use super::health;
 use super::merge::Says;
 use crate::resources::NamespacedName;
@@ -181,9 +182,9 @@ impl From<Broken> for Fault {
 }
 
 impl Settings {
-    /// Reads `defaults` or `overrides`, which `part` names, of the policy of that name.
+    /// Reads `defaults` or `overrides`, which `part` is, of the policy of that name.
     pub(crate) fn read(
-        part: &str,
+        part: Part<'_>,
         written: &RouteSettings,
         (policy, reader): (&NamespacedName, &Reader<'_>),
         findings: &mut Findings,
@@ -203,8 +204,11 @@ impl Settings {
             circuit_breaking,
             retries,
         } = written;
+        if let Some(why) = part.whole() {
+            findings.error(format!("spec.{}", part.name), INVALID, format!("{why}; its routes answer 503"), "");
+        }
         let mut settings = Self::default();
-        let site = Site { policy, part, reader };
+        let site = Site { policy, part: part.name, reader };
         let basic_auth = basic_auth.as_ref().map(|it| authentication::read_basic(it, site, findings));
         let external_auth = external_auth.as_ref().map(|it| authentication::read_external(it, site, findings));
         settings.put(part, Field::BasicAuth, basic_auth, findings);
@@ -226,7 +230,19 @@ impl Settings {
         settings
     }
 
-    fn put(&mut self, part: &str, field: Field, value: Option<Result<Value, Fault>>, findings: &mut Findings) {
+    fn put(&mut self, part: Part<'_>, field: Field, value: Option<Result<Value, Fault>>, findings: &mut Findings) {
+        let value = match part.fault(field.as_str()) {
+            Some(faults::Fault::Whole(why)) => {
+                if field.closes() {
+                    self.0.insert(field, Value::Closed(format!("{}: {why}", part.name)));
+                }
+                return;
+            }
+            Some(faults::Fault::Broken(why)) => Some(Err(Fault::of("", why))),
+            // What it was to keep out is not known.
+            Some(faults::Fault::Partly(why)) if field.closes() => Some(Err(Fault::of("", why))),
+            Some(faults::Fault::Partly(_)) | None => value,
+        };
         match value {
             None => {}
             Some(Ok(value)) => drop(self.0.insert(field, value)),
@@ -234,7 +250,7 @@ impl Settings {
                 let dot = if sub.is_empty() { "" } else { "." };
                 let place = format!("{}{dot}{sub}", field.as_str());
                 let follows = if field.closes() { "its routes answer 503" } else { "the field is left out" };
-                findings.error(format!("spec.{part}.{place}"), reason, format!("{why}; {follows}"), mend);
+                findings.error(format!("spec.{}.{place}", part.name), reason, format!("{why}; {follows}"), mend);
                 if field.closes() {
                     self.0.insert(field, Value::Closed(format!("{place}: {why}")));
                 }

@@ -66,7 +66,8 @@ pub(super) fn read(
         findings.warning("status.ancestors", UNSUPPORTED_VALUE, message, "");
     }
     let broken = outcome.problems.iter().find(|problem| problem.severity == Severity::Error);
-    let invalid = broken.map(|problem| format!("{}: {}", problem.origin.field, problem.message));
+    let broken = broken.map(|problem| format!("{}: {}", problem.origin.field, problem.message));
+    let invalid = outcome.outdated.as_deref().map(str::to_owned).or(broken);
     let unresolved =
         outcome.problems.iter().find(|it| it.severity == Severity::Error && REFERENCES.contains(&it.reason));
     let known = Known { invalid, unresolved, missing: &missing, found: missing.len() < outcome.targets.len() };

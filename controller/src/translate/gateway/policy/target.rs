@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use genkan_policies::PolicyTarget;
 
+use super::faults::Faults;
 use crate::resources::{Key, Kind, NamespacedName};
+use crate::translate::gateway::findings::Findings;
 use crate::translate::gateway::grant::GATEWAY_GROUP;
 use crate::translate::gateway::parent::ParentKey;
+use crate::translate::gateway::reason::INVALID;
 use crate::translate::gateway::status::ParentReference;
 
 /// Something that policies act on: an object, or a section of it.
@@ -30,6 +33,41 @@ pub(crate) const OF_ROUTES: Kinds = &[
     (Kind::GrpcRoute, GATEWAY_GROUP),
     (Kind::Service, ""),
 ];
+
+/// The targets of the policy of this name that may be targets, with their places in the policy.
+pub(crate) fn read_all(
+    written: &[PolicyTarget],
+    (name, kinds): (&NamespacedName, Kinds),
+    faults: Faults<'_>,
+    findings: &mut Findings,
+) -> Vec<(usize, Target)> {
+    if let Some(why) = faults.at("spec.targetRefs") {
+        findings.error("spec.targetRefs", INVALID, why, "");
+    }
+    let mut targets = Vec::new();
+    for (index, written) in written.iter().enumerate() {
+        let field = format!("spec.targetRefs[{index}]");
+        let target = match faults.at(&field) {
+            Some(why) => Err(why.to_owned()),
+            None => Target::read(written, &name.namespace, kinds),
+        };
+        match target {
+            Ok(target) => targets.push((index, target)),
+            Err(why) => findings.error(field, INVALID, why, format!("name {}", one_of(kinds))),
+        }
+    }
+    targets
+}
+
+/// `a Gateway or ListenerSet`.
+fn one_of(kinds: Kinds) -> String {
+    let names: Vec<_> = kinds.iter().map(|(kind, _)| kind.as_str()).collect();
+    match names.split_last() {
+        Some((last, [])) => format!("a {last}"),
+        Some((last, others)) => format!("a {} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
 
 impl Target {
     /// All of an object.
