@@ -17,8 +17,10 @@ use std::sync::Arc;
 use genkan_routing::model::{Certificate, ClientAuth, Listener, Protocol, Section, SharedMap, Stream, UnknownName};
 use genkan_routing::name::{CertificateId, HostPattern, ListenerId, Origin, TableId};
 
+use super::findings::Findings;
 use super::gateways::GatewayListener;
 use super::hostname::{covering, intersect};
+use super::ports::Holding;
 use super::protocol::ListenerProtocol;
 use super::reason::{HOSTNAME_CONFLICT, PORT_UNAVAILABLE, PROTOCOL_CONFLICT};
 use crate::translate::ingress::TABLE as INGRESS_TABLE;
@@ -73,6 +75,8 @@ pub(super) struct Port {
     default_certificate: Option<CertificateId>,
     /// What the first HTTPS listener here asks its clients for; it is asked of all. `None` while there is none.
     client_auth: Option<Option<Arc<ClientAuth>>>,
+    /// What policies say of it that came first.
+    pub(super) holding: Holding,
 }
 
 /// Who has a hostname.
@@ -119,6 +123,14 @@ pub(super) struct Finished {
     pub(super) beside_ingresses: Option<BTreeSet<HostPattern>>,
 }
 
+impl Obstacle {
+    /// Tells that a listener is not served.
+    pub(super) fn tell(&self, listener: &GatewayListener, findings: &mut Findings) {
+        let field = format!("{}.{}", listener.field, self.field);
+        findings.error(field, self.reason, format!("{}; this listener is not served", self.message), self.mend);
+    }
+}
+
 impl Port {
     pub(super) fn new(id: String, addresses: &[IpAddr], number: u16, protocol: Protocol, owner: String) -> Self {
         Self {
@@ -133,6 +145,7 @@ impl Port {
             named: Vec::new(),
             default_certificate: None,
             client_auth: None,
+            holding: Holding::default(),
         }
     }
 
@@ -146,6 +159,11 @@ impl Port {
         // Ingresses ask no client for a certificate.
         let client_auth = (host == Host::Ingresses).then_some(None);
         Self { host, client_auth, ..self }
+    }
+
+    /// Whether Ingresses are served here as well.
+    pub(super) fn is_of_ingresses(&self) -> bool {
+        self.host == Host::Ingresses
     }
 
     /// Why a listener can't be served here, if so.

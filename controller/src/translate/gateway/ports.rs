@@ -5,6 +5,7 @@
 //! The ports of TCP and UDP services are the administrator's: no Gateway gets a part of them. Listeners on one port
 //! become one listener of the model with a section each.
 
+mod holding;
 mod reception;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,8 @@ use genkan_routing::model::{Certificate, ClientCertificate, Listener, Protocol};
 use genkan_routing::name::{HostPattern, ListenerId, ObjectRef, TableId};
 use genkan_routing::report::Problem;
 
+pub(super) use self::holding::Holding;
+use self::holding::Newcomer;
 pub(crate) use self::reception::Reception;
 use super::addressing::Reach;
 use super::allowed::AllowedRoutes;
@@ -22,10 +25,11 @@ use super::family::{Family, Taken};
 use super::findings::Findings;
 use super::gateways::{GatewayListener, Verdict};
 use super::listener;
-use super::listener_policy::Effects;
+use super::listener_policy::{Effects, ListenerPolicies};
 use super::parent::ParentKey;
 use super::port::{self, Host, Port, Service, Wire};
 use super::protocol::ListenerProtocol;
+use super::rank::RouteAge;
 use super::reason::{NO_MATCHING_PARENT, PORT_UNAVAILABLE};
 use super::serviced::public_port;
 use super::streams::{Slot, SlotKey};
@@ -106,14 +110,14 @@ pub(crate) fn arrange(
     settings: &Settings,
     reception: Reception<'_>,
 ) -> Arrangement {
-    let mut ports = Ports::new(settings, services);
+    let mut ports = Ports::new(settings, services, reception.policies);
     let mut arrangement = Arrangement::default();
     for family in families {
         let mut taken = Taken::default();
         let key = ParentKey::Gateway(family.name.clone());
         let mut findings = Findings::new(object(&key));
         family.gateway.listeners.iter().for_each(|listener| taken.note(listener));
-        let place = |listener| ports.place(&key, family, listener, &mut findings);
+        let place = |listener| ports.place((&key, &family.gateway.age), family, listener, &mut findings);
         let listeners: Vec<_> = family.gateway.listeners.iter().map(place).collect();
         let refused = family.gateway.refused.as_ref().map(|refusal| refusal.reason);
         arrangement.add(key, family, refused, &family.gateway.listeners, listeners, findings);
@@ -129,7 +133,7 @@ pub(crate) fn arrange(
             listener::find_conflicts(&mut distinct, &mut findings);
             distinct.iter().for_each(|listener| taken.note(listener));
             let mut place = |listener| match refused {
-                None => ports.place(&key, family, listener, &mut findings),
+                None => ports.place((&key, &set.age), family, listener, &mut findings),
                 Some(_) => ParentListener::unplaced(listener),
             };
             let listeners = distinct.iter().map(&mut place).collect();
@@ -242,6 +246,7 @@ impl ParentListener {
 /// Ports by where they are on this machine.
 struct Ports<'s> {
     settings: &'s Settings,
+    policies: &'s ListenerPolicies,
     ports: BTreeMap<PortAt, Port>,
 }
 
@@ -256,7 +261,7 @@ enum PortAt {
 
 impl<'s> Ports<'s> {
     /// The ports of Ingresses and of TCP and UDP services are taken before any Gateway asks.
-    fn new(settings: &'s Settings, services: &BTreeSet<(Protocol, u16)>) -> Self {
+    fn new(settings: &'s Settings, services: &BTreeSet<(Protocol, u16)>, policies: &'s ListenerPolicies) -> Self {
         let addresses = &settings.bind_addresses;
         let at = |port: Port, protocol, number| (PortAt::Shared(Wire::of(protocol), number), port);
         let service = |(protocol, number): &(Protocol, u16)| {
@@ -274,12 +279,12 @@ impl<'s> Ports<'s> {
             ingress("http", settings.http_port, Protocol::Http, 80),
             ingress("https", settings.https_port, Protocol::Https, 443),
         ]);
-        Self { settings, ports }
+        Self { settings, policies, ports }
     }
 
     fn place(
         &mut self,
-        parent: &ParentKey,
+        (parent, age): (&ParentKey, &RouteAge),
         family: &Family<'_>,
         listener: &GatewayListener,
         findings: &mut Findings,
@@ -287,7 +292,8 @@ impl<'s> Ports<'s> {
         let mut placed = ParentListener::unplaced(listener);
         let claims = listener.protocol.filter(|_| listener.verdict.claims());
         let Some(protocol) = claims.map(ListenerProtocol::on_port) else { return placed };
-        let settings = self.settings;
+        let (settings, policies) = (self.settings, self.policies);
+        let is_shared = matches!(family.addressing.reach, Reach::Controller);
         let port = match &family.addressing.reach {
             Reach::Controller => self.shared(parent, listener, protocol, findings),
             // It gets an address, or a port, later.
@@ -309,11 +315,19 @@ impl<'s> Ports<'s> {
             Ok(port) => port,
         };
         let is_served = listener.verdict.serves();
-        let service = match listener.protocol {
-            _ if !is_served => Service::Nothing,
-            Some(protocol) if protocol.is_stream() => Service::Stream,
-            _ => Service::Http,
-        };
+        if is_served && !policies.is_empty() && !port.is_of_ingresses() {
+            let holds = policies.holds((parent, family.name, &listener.name), protocol);
+            if let Err(obstacle) = port.holding.join(Newcomer { parent, age, holds }, listener.port) {
+                obstacle.tell(listener, findings);
+                placed.verdict.accepted = Some(obstacle.reason);
+                return placed;
+            }
+        }
+        // One Gateway asks for the same on all of a port of its own, but a listener that is not served asks for nothing.
+        if is_served || is_shared {
+            port.ask(listener);
+        }
+        let service = service_of(listener);
         let table = table_of(parent, &listener.name);
         placed.table = (service == Service::Http).then(|| table.clone());
         placed.bound = is_served.then(|| port.id.clone());
@@ -331,15 +345,10 @@ impl<'s> Ports<'s> {
         (addresses, number): (&[IpAddr], u16),
     ) -> &mut Port {
         let wire = Wire::of(protocol);
-        let port = self.ports.entry(PortAt::Own(gateway.clone(), wire, listener.port)).or_insert_with(|| {
+        self.ports.entry(PortAt::Own(gateway.clone(), wire, listener.port)).or_insert_with(|| {
             let id = format!("gateway/{gateway}/{}/{}", wire.as_str(), listener.port);
             Port::new(id, addresses, number, protocol, format!("Gateway {gateway}")).known_as(listener.port)
-        });
-        // One Gateway asks for the same on all of a port, but a listener that is not served asks for nothing.
-        if listener.verdict.serves() {
-            port.ask(listener);
-        }
-        port
+        })
     }
 
     /// The port of a listener at the controller's addresses, or the reason why it can't have it.
@@ -365,9 +374,7 @@ impl<'s> Ports<'s> {
             port.known_as(listener.port)
         });
         if let Some(obstacle) = port.obstacle(listener, protocol) {
-            let field = format!("{}.{}", listener.field, obstacle.field);
-            let message = format!("{}; this listener is not served", obstacle.message);
-            findings.error(field, obstacle.reason, message, obstacle.mend);
+            obstacle.tell(listener, findings);
             return Err(obstacle.reason);
         }
         if port.public_port != listener.port {
@@ -377,8 +384,16 @@ impl<'s> Ports<'s> {
             );
             findings.warning(format!("{}.port", listener.field), PORT_UNAVAILABLE, message, "use another port");
         }
-        port.ask(listener);
         Ok(port)
+    }
+}
+
+/// What becomes of the connections for a listener's hostname.
+fn service_of(listener: &GatewayListener) -> Service {
+    match listener.protocol {
+        _ if !listener.verdict.serves() => Service::Nothing,
+        Some(protocol) if protocol.is_stream() => Service::Stream,
+        _ => Service::Http,
     }
 }
 

@@ -54,6 +54,11 @@ impl RouteAge {
     pub(crate) fn new(created: Option<Timestamp>, kind: &'static str, namespace: &str, name: &str) -> Self {
         Self { created, name: format!("{namespace}/{name}").into(), kind }
     }
+
+    /// Whether it was there when another came, or both came at once.
+    pub(crate) fn was_there_for(&self, other: &Self) -> bool {
+        self.created <= other.created
+    }
 }
 
 impl Rank {

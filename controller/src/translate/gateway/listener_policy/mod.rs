@@ -10,6 +10,7 @@
 //! ```
 
 mod effects;
+mod hold;
 mod place;
 mod settings;
 mod status;
@@ -21,6 +22,7 @@ use genkan_policies::ClientReception;
 use genkan_routing::report::Problem;
 
 pub(crate) use self::effects::Effects;
+pub(crate) use self::hold::Hold;
 pub(crate) use self::place::{At, Member, Placing};
 use self::settings::Settings;
 use super::changed_objects;
@@ -142,12 +144,16 @@ impl ListenerPolicies {
         self.units.is_read(dependency) || self.statuses.is_read(dependency)
     }
 
+    /// Whether there is no policy at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_target.is_empty()
+    }
+
     /// What is said of a listener: of its Gateway, of its ListenerSet, and of itself.
-    fn of_listener(&self, member: &Member) -> Vec<Level<Settings>> {
-        let whole = Target::parent(&member.parent);
-        let part = Target { section: Some(member.listener.clone()), ..whole.clone() };
-        let in_set = matches!(member.parent, ParentKey::ListenerSet(_));
-        let above = in_set.then(|| Target::whole(Kind::Gateway, member.gateway.clone()));
+    fn of_listener(&self, parent: &ParentKey, gateway: &NamespacedName, listener: &Arc<str>) -> Vec<Level<Settings>> {
+        let whole = Target::parent(parent);
+        let part = Target { section: Some(listener.clone()), ..whole.clone() };
+        let above = matches!(parent, ParentKey::ListenerSet(_)).then(|| Target::whole(Kind::Gateway, gateway.clone()));
         above.into_iter().chain([whole, part]).filter_map(|target| self.level(target)).collect()
     }
 

@@ -87,7 +87,7 @@ impl<'a> Placing<'a> {
         if policies.by_target.is_empty() {
             return placed;
         }
-        let levels: Vec<_> = at.members.iter().map(|member| policies.of_listener(member)).collect();
+        let levels: Vec<_> = at.members.iter().map(|member| policies.of_listener(&member.parent, &member.gateway, &member.listener)).collect();
         let said: Vec<_> = levels.iter().map(|levels| order(levels.iter())).collect();
         for (member, said) in at.members.iter().zip(&said) {
             for one in said {
@@ -233,7 +233,7 @@ fn whose(at: At<'_>, other: Option<&Member>) -> String {
 }
 
 /// Whether a field of ports says something of one that speaks this.
-fn concerns_port(field: Field, protocol: Protocol) -> bool {
+pub(super) fn concerns_port(field: Field, protocol: Protocol) -> bool {
     match protocol {
         Protocol::Http | Protocol::Https => true,
         Protocol::Tcp => field != Field::Http2,

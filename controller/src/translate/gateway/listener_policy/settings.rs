@@ -90,6 +90,12 @@ impl Field {
         }
     }
 
+    /// Whether others that come to a port may not undo it: clients would be let in that are not expected, or turned away
+    /// because they come as the policy says. The rest is a matter of taste.
+    pub(crate) fn keeps_port(self) -> bool {
+        matches!(self, Self::ProxyProtocol | Self::Limits)
+    }
+
     /// What it says that can't be read, where nothing would say more than was meant: of others the ConfigMap's holds.
     fn strictest(self) -> Option<Value> {
         match self {

@@ -57,6 +57,8 @@ pub(crate) struct Said<'a, S = Settings> {
     pub(crate) target: &'a Target,
     /// Whether it overrides.
     pub(crate) overrides: bool,
+    /// How old it is.
+    pub(crate) age: &'a RouteAge,
     settings: &'a S,
 }
 
@@ -78,6 +80,7 @@ pub(crate) fn order<'a, S: 'a>(levels: impl DoubleEndedIterator<Item = &'a Level
             policy: name,
             target: &level.target,
             overrides,
+            age: &policy.age,
             settings: if overrides { &policy.overrides } else { &policy.defaults },
         })
     };
