@@ -1,7 +1,8 @@
 //! The question as Envoy's `envoy.service.auth.v3.Authorization/Check`, and its answer.
 //!
 //! Written and read by hand: a dozen fields do not need a generator. Of an answer, what Genkan can't do (changes of the
-//! query) is no answer, for the service counts on it.
+//! query or of Host) is no answer, for the service counts on it; nor is one whose known fields are not of their type, for a
+//! refusal may be among them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -125,6 +126,7 @@ pub(super) fn verdict(ctx: &RequestContext<'_>, answer: &Answer) -> Result<Verdi
             (1, Value::Bytes(status)) => code = number(status, 1)?,
             (2, Value::Bytes(response)) => denied = Some(response),
             (3, Value::Bytes(response)) => permitted = Some(response),
+            (1..=3, _) => return Err(Malformed.into()),
             _ => {}
         }
     }
@@ -157,7 +159,13 @@ fn permit(ctx: &RequestContext<'_>, response: &[u8]) -> Result<Permit, AnswerErr
     let mut permit = Permit::default();
     for field in Fields::of(response) {
         match field? {
-            (2, Value::Bytes(option)) => change(option)?.note(&mut permit.request, Some(&ctx.head.headers)),
+            (2, Value::Bytes(option)) => {
+                let change = change(option)?;
+                if change.name == HOST {
+                    return Err(AnswerError::Malformed("a change of Host, which is not supported"));
+                }
+                change.note(&mut permit.request, Some(&ctx.head.headers));
+            }
             (5, Value::Bytes(name)) => {
                 let name =
                     HeaderName::from_bytes(name).map_err(|_| AnswerError::Malformed("a header name that is none"))?;
@@ -167,6 +175,7 @@ fn permit(ctx: &RequestContext<'_>, response: &[u8]) -> Result<Permit, AnswerErr
             }
             (6, Value::Bytes(option)) => change(option)?.note(&mut permit.response, None),
             (7 | 8, _) => return Err(AnswerError::Malformed("changes of the query, which are not supported")),
+            (2 | 5 | 6, _) => return Err(Malformed.into()),
             _ => {}
         }
     }
@@ -181,6 +190,7 @@ fn refuse(ctx: &RequestContext<'_>, response: &[u8]) -> Result<Verdict, AnswerEr
             (1, Value::Bytes(http_status)) => status = number(http_status, 1)?,
             (2, Value::Bytes(option)) => change(option)?.note(&mut ops, None),
             (3, Value::Bytes(text)) => body = Bytes::copy_from_slice(text),
+            (1..=3, _) => return Err(Malformed.into()),
             _ => {}
         }
     }
@@ -202,10 +212,10 @@ fn http_status(number: u64) -> Result<StatusCode, AnswerError> {
 fn number(message: &[u8], wanted: u64) -> Result<u64, Malformed> {
     let mut found = 0;
     for field in Fields::of(message) {
-        if let (number, Value::Number(value)) = field?
-            && number == wanted
-        {
-            found = value;
+        match field? {
+            (number, Value::Number(value)) if number == wanted => found = value,
+            (number, _) if number == wanted => return Err(Malformed),
+            _ => {}
         }
     }
     Ok(found)
@@ -219,6 +229,7 @@ fn change(option: &[u8]) -> Result<Change, AnswerError> {
             (1, Value::Bytes(header)) => field = header,
             (2, Value::Bytes(flag)) => append = Some(number(flag, 1)? != 0),
             (3, Value::Number(value)) => action = value,
+            (1..=3, _) => return Err(Malformed.into()),
             _ => {}
         }
     }
@@ -227,6 +238,7 @@ fn change(option: &[u8]) -> Result<Change, AnswerError> {
         match part? {
             (1, Value::Bytes(text)) => name = text,
             (2 | 3, Value::Bytes(bytes)) => value = bytes,
+            (1..=3, _) => return Err(Malformed.into()),
             _ => {}
         }
     }

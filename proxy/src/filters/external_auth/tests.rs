@@ -279,7 +279,6 @@ fn a_check_response_changes_heads() {
         .message(2, option("x-absent", "new").number(3, 1))
         .message(2, option("x-there", "new").number(3, 1))
         .message(2, option("x-nowhere", "new").number(3, 3))
-        .message(2, option("host", "elsewhere"))
         .text(5, "x-secret")
         .message(6, option("set-cookie", "a=b"));
     let answer = framed(Message::default().message(1, Message::default()).message(3, ok));
@@ -326,8 +325,34 @@ fn what_is_no_answer_of_a_call_lets_nobody_pass() {
     assert!(without(|answer| answer.body = Bytes::from_static(&[0, 0, 0, 0, 9])));
     let query = Message::default().message(3, Message::default().text(8, "token"));
     assert!(judged(&policy, framed(query)).is_err(), "what can't be done");
-    let name = Message::default().message(3, Message::default().message(2, option("no name", "x")));
-    assert!(judged(&policy, framed(name)).is_err());
+    for option in [option("no name", "x"), option("host", "elsewhere"), option(":path", "/admin")] {
+        let change = Message::default().message(3, Message::default().message(2, option));
+        assert!(judged(&policy, framed(change)).is_err());
+    }
+}
+
+#[test]
+fn a_known_field_of_another_type_is_no_answer() {
+    let policy = over_grpc(None);
+    let refusal = || Message::default().number(1, 7);
+    let header = |message: Message| Message::default().message(3, Message::default().message(2, message));
+    for message in [
+        Message::default().number(1, 7),
+        Message::default().number(2, 1),
+        Message::default().message(1, Message::default().number(1, 0).text(1, "7")),
+        Message::default().message(3, Message::default().number(2, 1)),
+        Message::default()
+            .message(1, refusal())
+            .message(2, Message::default().message(1, Message::default().text(1, "200"))),
+        Message::default().message(1, refusal()).message(2, Message::default().number(3, 1)),
+        header(option("x-user", "ada").number(2, 1)),
+        header(option("x-user", "ada").text(3, "1")),
+        header(Message::default().message(1, Message::default().text(1, "x-user").number(2, 1))),
+    ] {
+        assert!(judged(&policy, framed(message)).is_err());
+    }
+    // Of fields that nobody knows here nothing is known.
+    assert!(judged(&policy, framed(Message::default().number(4, 1))).is_ok());
 }
 
 proptest! {
