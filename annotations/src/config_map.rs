@@ -17,6 +17,7 @@ use genkan_routing::report::{Problem, Severity};
 use ipnet::IpNet;
 use serde::Serialize;
 
+use crate::buffering::BufferingSettings;
 use crate::definition::{Definition, MEND_UNSUPPORTED, MEND_UNSUPPORTED_SECURITY, OnInvalid, Risk, Support};
 use crate::notes::Notes;
 use crate::settings::HttpsRedirectSettings;
@@ -68,6 +69,8 @@ pub struct GlobalConfig {
     /// `proxy-body-size`, 1 MiB; `None` is without limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_limit: Option<BodyLimit>,
+    /// Defaults of `proxy-request-buffering` and what belongs to `proxy-buffering`.
+    pub buffering: BufferingSettings,
     /// Defaults of `proxy-*-timeout`.
     pub timeouts: Arc<Timeouts>,
     /// Defaults of `proxy-next-upstream*`, and `retry-non-idempotent`.
@@ -111,6 +114,7 @@ impl Default for GlobalConfig {
             limit_req_status_code: 503,
             limit_conn_status_code: 503,
             body_limit: Some(BodyLimit(1 << 20)),
+            buffering: BufferingSettings::default(),
             timeouts: Arc::default(),
             retry: Arc::default(),
             load_balance: LoadBalance::default(),

@@ -230,19 +230,8 @@ pub(crate) const UPSTREAM: &[Annotation] = &[
         "How many endpoints upstream-hash-by-subset chooses",
     )
     .scope(Scope::Service),
-    Annotation::not_yet("proxy-buffering", "on or off", OFF, "Reads responses ahead of the client"),
-    Annotation::not_yet(
-        "proxy-request-buffering",
-        "on or off",
-        &["on"],
-        "Reads the whole request before the backend is asked",
-    ),
     Annotation::not_yet("proxy-http-version", "1.0 or 1.1", &["1.1"], "HTTP version towards the backend"),
-    Annotation::ignored("proxy-buffers-number", "a whole number", "Buffers per response"),
-    Annotation::ignored("proxy-buffer-size", "a size", "Buffer of the response's head"),
     Annotation::ignored("proxy-busy-buffers-size", "a size", "Buffers that wait for the client"),
-    Annotation::ignored("proxy-max-temp-file-size", "a size", "Responses on disk; none is ever written to disk"),
-    Annotation::ignored("client-body-buffer-size", "a size", "Part of a request's body that stays in memory"),
     Annotation::not_yet("proxy-cookie-domain", "off, or two domains", OFF, "Replaces the Domain of cookies")
         .risk(Risk::Medium),
     Annotation::not_yet("proxy-cookie-path", "off, or two paths", OFF, "Replaces the Path of cookies")

@@ -85,8 +85,6 @@ pub(crate) const UPSTREAM: &[Key] = &[
         &["true", "false"],
         "Keeps proxy-ssl annotations to their own paths",
     ),
-    Key::not_yet("proxy-buffering", "on or off", OFF, "Default of the annotation"),
-    Key::not_yet("proxy-request-buffering", "on or off", &["on"], "Default of the annotation"),
     Key::not_yet("proxy-http-version", "1.0 or 1.1", &["1.1"], "Default of the annotation"),
     Key::not_yet("proxy-cookie-domain", "off, or two domains", OFF, "Default of the annotation"),
     Key::not_yet("proxy-cookie-path", "off, or two paths", OFF, "Default of the annotation"),
@@ -217,12 +215,8 @@ pub(crate) const LOG: &[Key] = &[
 /// The inside of nginx, and raw configuration.
 pub(crate) const NGINX: &[Key] = &[
     Key::not_yet("worker-processes", "auto or a whole number", &["auto"], "Threads; one per core is used"),
-    Key::ignored("proxy-buffers-number", "a whole number", "Buffers per response"),
-    Key::ignored("proxy-buffer-size", "a size", "Buffer of the response's head"),
     Key::ignored("proxy-busy-buffers-size", "a size", "Buffers that wait for the client"),
-    Key::ignored("proxy-max-temp-file-size", "a size", "Responses on disk"),
     Key::ignored("client-header-buffer-size", "a size", "First buffer of a request's head"),
-    Key::ignored("client-body-buffer-size", "a size", "Part of a request's body that stays in memory"),
     Key::ignored("http2-max-field-size", "a size", "Removed from nginx; large-client-header-buffers limits heads"),
     Key::ignored("http2-max-header-size", "a size", "Removed from nginx; large-client-header-buffers limits heads"),
     Key::ignored("http2-max-requests", "a whole number", "Removed from nginx; keep-alive-requests limits connections"),

@@ -18,6 +18,7 @@ use genkan_routing::policy::rewrite::Template;
 use genkan_routing::policy::timeouts::Timeouts;
 use serde::Serialize;
 
+use crate::buffering::BufferingSettings;
 use crate::config_map::GlobalConfig;
 use crate::ip_access;
 
@@ -73,6 +74,8 @@ pub struct IngressSettings {
     /// `canary: "true"`: the Ingress creates nothing of its own and takes requests from another's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanarySettings>,
+    /// `proxy-request-buffering`, `proxy-buffering` and what belongs to it.
+    pub buffering: BufferingSettings,
     /// `proxy-connect-timeout`, `-send-timeout`, `-read-timeout`.
     pub timeouts: Arc<Timeouts>,
     /// `proxy-next-upstream*`.
@@ -252,6 +255,7 @@ impl IngressSettings {
             ip_access: ip_access::combine(&global.block_cidrs, global.deny.clone(), global.allow.clone()),
             basic_auth: None,
             canary: None,
+            buffering: global.buffering,
             timeouts: global.timeouts.clone(),
             retry: global.retry.clone(),
             backend_protocol: BackendProtocol::default(),

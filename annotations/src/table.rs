@@ -7,9 +7,9 @@ use crate::annotation::Annotation;
 use crate::config_map::Key;
 use crate::definition::Support;
 use crate::{
-    access_log, admission, authentication, backend_protocol, basic_auth, body_limit, canary, client, compression,
-    connection_limit, cors, forwarded, hsts, ip_access, known_annotations, known_keys, load_balance, passthrough,
-    rate_limit, redirect, retry, rewrite, service_upstream, stream, timeouts, upstream,
+    access_log, admission, authentication, backend_protocol, basic_auth, body_limit, buffering, canary, client,
+    compression, connection_limit, cors, forwarded, hsts, ip_access, known_annotations, known_keys, load_balance,
+    passthrough, rate_limit, redirect, retry, rewrite, service_upstream, stream, timeouts, upstream,
 };
 
 /// A subject and its rows.
@@ -22,6 +22,7 @@ static ANNOTATIONS: &[Group<Annotation>] = &[
     ("Connection limit", connection_limit::ANNOTATIONS),
     ("CORS", cors::ANNOTATIONS),
     ("Body limit", body_limit::ANNOTATIONS),
+    ("Buffering", buffering::ANNOTATIONS),
     ("Time-outs", timeouts::ANNOTATIONS),
     ("Retries", retry::ANNOTATIONS),
     ("IP access", ip_access::ANNOTATIONS),
@@ -45,6 +46,7 @@ static KEYS: &[Group<Key>] = &[
     ("Rate limits", rate_limit::KEYS),
     ("Connection limit", connection_limit::KEYS),
     ("Body limit", body_limit::KEYS),
+    ("Buffering", buffering::KEYS),
     ("Time-outs", timeouts::KEYS),
     ("Retries", retry::KEYS),
     ("IP access", ip_access::KEYS),

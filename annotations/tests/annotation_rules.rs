@@ -319,12 +319,12 @@ fn switches_that_ask_for_nothing_are_passed_over() {
 
 #[test]
 fn comfort_without_effect_says_so_and_tuning_of_nginx_only_informs() {
-    let parsed = parse(&[("affinity", "cookie"), ("proxy-buffer-size", "8k")]);
+    let parsed = parse(&[("affinity", "cookie"), ("proxy-busy-buffers-size", "8k")]);
     assert_eq!(
         said(&parsed.problems),
         [
             (Severity::Warning, "UnsupportedAnnotation", "affinity is not supported and has no effect"),
-            (Severity::Info, "IgnoredAnnotation", "proxy-buffer-size tunes the inside of nginx and is ignored"),
+            (Severity::Info, "IgnoredAnnotation", "proxy-busy-buffers-size tunes the inside of nginx and is ignored"),
         ]
     );
     assert_eq!(parsed.settings, parse(&[]).settings);

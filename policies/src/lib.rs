@@ -5,6 +5,7 @@
 
 mod attachment;
 mod authentication;
+mod buffering;
 mod gateway_parameters;
 mod health;
 mod ip_range;
@@ -19,6 +20,7 @@ pub use self::authentication::{
     AuthBackend, AuthProtocol, BasicAuthSettings, ExternalAuthSettings, ForwardBodySettings, GrpcAuthSettings,
     HttpAuthSettings, PasswordLayout,
 };
+pub use self::buffering::{BufferingSettings, RequestBufferingSettings, ResponseBufferingSettings};
 pub use self::gateway_parameters::{
     AddressMode, AddressPool, Addresses, ExternalTrafficPolicy, GatewayParameters, GatewayParametersSpec, ServiceKind,
     ServiceTemplate,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attachment::{PolicyStatus, PolicyTarget};
 use crate::authentication::{BasicAuthSettings, ExternalAuthSettings};
+use crate::buffering::BufferingSettings;
 use crate::health::{CircuitBreakingSettings, HealthCheckSettings};
 
 /// What is done with the requests of the targets. Of one field several policies may say something: first count overrides,
@@ -71,6 +72,9 @@ pub struct RouteSettings {
     /// How large the bodies of requests may be. Without it they may be of any size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_size: Option<BodySizeSettings>,
+    /// What is held in memory between clients and backends; nothing, without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buffering: Option<BufferingSettings>,
     /// How long a backend may take. A time that the route itself says counts more than a default, and less than an
     /// override.
     #[serde(default, skip_serializing_if = "Option::is_none")]

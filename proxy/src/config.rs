@@ -22,6 +22,8 @@ pub struct ProxyConfig {
     pub metrics_labels: ConstantLabels,
     /// How requests are counted; `None` when they are not, which costs nothing.
     pub metrics: Option<MetricSettings>,
+    /// The most bytes of requests and responses that are held in memory (`--buffer-memory`, 256 MiB).
+    pub buffer_memory: usize,
 }
 
 /// Where access log lines go.
@@ -44,6 +46,7 @@ impl Default for ProxyConfig {
             access_log: AccessLogOutput::Stdout,
             metrics_labels: ConstantLabels::default(),
             metrics: Some(MetricSettings::default()),
+            buffer_memory: 256 << 20,
         }
     }
 }

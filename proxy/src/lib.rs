@@ -18,6 +18,7 @@ pub(crate) mod accept;
 pub mod access_log;
 #[cfg(test)]
 mod any_bytes;
+pub(crate) mod buffers;
 pub mod config;
 pub(crate) mod connection;
 pub(crate) mod cookie;

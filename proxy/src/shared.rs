@@ -12,6 +12,7 @@ use http::{Method, StatusCode, Uri};
 use tokio::sync::Notify;
 
 use crate::access_log::{LogRecord, RawRequestLine, Writer};
+use crate::buffers::Buffers;
 use crate::config::ProxyConfig;
 use crate::connection::ConnectionInfo;
 use crate::metrics::{ConnectionCount, Metrics};
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) access_log: Writer,
     /// Compares passwords.
     pub(crate) passwords: Passwords,
+    /// Memory for bodies.
+    pub(crate) buffers: Buffers,
 }
 
 /// A request that was refused before it was one.
@@ -88,7 +91,8 @@ impl Shared {
         let access_log = Writer::start(&config.access_log, Arc::clone(&metrics))?;
         let (connections, sessions) = Default::default();
         let (table, published, passwords) = (ArcSwap::new(table), Notify::new(), Passwords::default());
-        Ok(Self { table, published, config, connections, sessions, metrics, access_log, passwords })
+        let buffers = Buffers::new(Arc::clone(&metrics), config.buffer_memory);
+        Ok(Self { table, published, config, connections, sessions, metrics, access_log, passwords, buffers })
     }
 
     /// Serves a table from now on.

@@ -36,6 +36,8 @@ fn settings(words: &mut Words<'_>) -> Value {
         words.seldom(|words| json!({"requestsPerSecond": words.of(&[1, 0, -1]), "exempt": words.list(1, networks)}));
     let connections = words.seldom(|words| json!({"max": words.of(&[1, 0, -1]), "status": words.of(&[429, 200])}));
     let size = words.seldom(|words| json!({"max": words.of(&["1m", "0", "odd"])}));
+    let held = |words: &mut Words<'_>| json!({"maxSize": words.of(&["1m", "0", "65m", "odd"])});
+    let buffering = words.seldom(|words| json!({"request": words.maybe(held), "response": words.maybe(held)}));
     let timeouts = words.seldom(|words| json!({"request": words.maybe(duration), "read": words.maybe(duration)}));
     let access = words.seldom(|words| json!({"allow": words.list(2, networks), "deny": words.list(1, networks)}));
     let affinity =
@@ -50,7 +52,8 @@ fn settings(words: &mut Words<'_>) -> Value {
     let (basic, external) = (words.seldom(basic_auth), words.seldom(external_auth));
     json!({
         "basicAuth": basic, "externalAuth": external,
-        "rateLimit": limit, "connectionLimit": connections, "bodySize": size, "timeouts": timeouts, "ipAccess": access,
+        "rateLimit": limit, "connectionLimit": connections, "bodySize": size, "buffering": buffering,
+        "timeouts": timeouts, "ipAccess": access,
         "affinity": affinity, "loadBalancing": balancing, "retries": retries,
         "compression": words.seldom(|words| json!({"enabled": words.rarely(2), "level": words.of(&[1, 99])})),
     })

@@ -10,6 +10,7 @@
 //!                                       +--> pool of endpoint connections, one per worker
 //! ```
 
+mod ahead;
 mod authentication;
 mod connection;
 mod copied_body;
@@ -19,6 +20,9 @@ mod heads;
 mod pause;
 mod peer;
 mod phases;
+mod replay;
+mod request;
+mod request_body;
 mod secured;
 mod stream;
 mod uses;

@@ -22,7 +22,9 @@ use super::connection::Connection;
 use super::copied_body::CopiedBody;
 use super::pause::pause;
 use super::peer::Peers;
-use super::secured::{self, Ending};
+use super::request::Request;
+use super::request_body::buffer;
+use super::secured;
 use super::uses::Uses;
 use super::{failure, heads};
 use crate::error::Failure;
@@ -54,30 +56,22 @@ impl Phases {
         let mirrors = Mirrors::new(Arc::clone(&shared.metrics));
         Self { shared, peers: Peers::new(), uses: Uses::default(), mirrors, client: Arc::default() }
     }
+
+    /// Waits for what has to be before an endpoint is chosen. A reply answers the request.
+    async fn prepare(&self, session: &mut Session, request: &mut Request) -> Result<ControlFlow<Reply>> {
+        let mut held = None;
+        let mut prepared = authenticate(&self.client, session, &mut request.exchange, &mut held).await?;
+        if prepared.is_continue() {
+            prepared = buffer(session, &mut request.exchange, &mut held).await?;
+        }
+        request.hold(held);
+        Ok(prepared)
+    }
 }
 
 /// What pingora carries from phase to phase. Empty until the request's head is known.
 #[derive(Default)]
 pub(super) struct Carried(Option<Box<Request>>);
-
-/// A request in the engine.
-struct Request {
-    exchange: Exchange,
-    connection: Arc<Connection>,
-    body: CopiedBody,
-    /// How the endpoint's connection ends: until the response's head where our TLS is under it, and after that where
-    /// only the end tells that the body is whole.
-    ending: Option<Arc<Ending>>,
-}
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        self.connection.active.fetch_sub(1, Ordering::Relaxed);
-        if !self.connection.http2 {
-            self.connection.deadline.clear();
-        }
-    }
-}
 
 impl Carried {
     fn request(&mut self) -> Result<&mut Request> {
@@ -115,8 +109,7 @@ impl ProxyHttp for Phases {
         connection.active.fetch_add(1, Ordering::Relaxed);
         connection.streams_begun.fetch_add(1, Ordering::Relaxed);
         let exchange = Exchange::begin(&self.shared, &connection.info, Instant::now());
-        let request =
-            ctx.0.insert(Box::new(Request { exchange, connection, body: CopiedBody::default(), ending: None }));
+        let request = ctx.0.insert(Box::new(Request::new(exchange, connection)));
         set_up_client(session, request);
         Ok(())
     }
@@ -126,10 +119,11 @@ impl ProxyHttp for Phases {
             return Err(ctx.fail(Failure::BadRequest("the path is malformed")));
         }
         let request = ctx.request()?;
-        let mut taken = request.exchange.intake(session.req_header(), Instant::now());
-        if request.exchange.has_asked() && matches!(taken, Ok(ControlFlow::Continue(()))) {
+        let has_body = !session.is_body_empty();
+        let mut taken = request.exchange.intake(session.req_header(), has_body, Instant::now());
+        if request.exchange.waits() && matches!(taken, Ok(ControlFlow::Continue(()))) {
             watch_deadline(request, request.exchange.deadline());
-            taken = match authenticate(&self.client, session, &mut request.exchange).await? {
+            taken = match self.prepare(session, request).await? {
                 ControlFlow::Continue(()) => request.exchange.admit(session.req_header(), Instant::now()),
                 refused => Ok(refused),
             };
@@ -143,7 +137,6 @@ impl ProxyHttp for Phases {
             Ok(ControlFlow::Continue(())) => {}
             Err(failure) => return Err(ctx.fail(failure)),
         }
-        let has_body = !session.is_body_empty();
         let copies = request.exchange.take_copies();
         request.body = copies.into_iter().filter_map(|copy| self.mirrors.send(*copy, has_body)).collect();
         if expects_continue(session.req_header()) && has_body {
@@ -154,6 +147,7 @@ impl ProxyHttp for Phases {
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Carried) -> Result<Box<HttpPeer>> {
         let request = ctx.request()?;
+        request.restore(session).await;
         if let Some(until) = request.exchange.take_wait() {
             watch_deadline(request, request.exchange.deadline());
             if pause(session, until).await.is_err() {
@@ -197,19 +191,28 @@ impl ProxyHttp for Phases {
         head: &mut RequestHeader,
         ctx: &mut Carried,
     ) -> Result<()> {
-        let exchange = ctx.exchange()?;
-        heads::edit_request(head, |parts| exchange.upstream_head(session.req_header(), parts));
+        let request = ctx.request()?;
+        heads::edit_request(head, |parts| {
+            request.exchange.upstream_head(session.req_header(), parts);
+            if let Some(length) = request.known_length() {
+                parts.headers.insert(CONTENT_LENGTH, length.into());
+            }
+        });
+        request.lend(session, 0);
         Ok(())
     }
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Carried,
     ) -> Result<()> {
         let request = ctx.request()?;
+        if end {
+            request.take_back(session);
+        }
         let length = body.as_ref().map_or(0, Bytes::len);
         match request.exchange.request_body(length, end, Instant::now()) {
             Ok(()) => {
@@ -240,15 +243,11 @@ impl ProxyHttp for Phases {
         if !head.status.is_informational() && !ends_with_connection(&method, head) {
             ctx.request()?.ending = None;
         }
-        let failed = Failed {
-            method: &method,
-            sent: true,
-            reused: false,
-            replayable: !session.as_ref().retry_buffer_truncated(),
-            answered: has_answered(session),
-        };
-        let exchange = ctx.exchange()?;
-        let verdict = exchange.upstream_status(head.status, failed, Instant::now());
+        let request = ctx.request()?;
+        let replayable = request.is_replayable(session);
+        let answered = has_answered(session);
+        let failed = Failed { method: &method, sent: true, reused: false, replayable, answered };
+        let verdict = request.exchange.upstream_status(head.status, failed, Instant::now());
         if verdict == Verdict::Pass {
             return Ok(());
         }
@@ -262,6 +261,8 @@ impl ProxyHttp for Phases {
             return Ok(());
         }
         let request = ctx.request()?;
+        let next = request.take_back(session);
+        let buffering = request.exchange.response_buffering(session.req_header(), head);
         say_close(session, &request.connection);
         heads::edit_response(head, |parts| request.exchange.response_head(session.req_header(), parts))?;
         if session.req_header().version < http::Version::HTTP_11 && !head.headers.contains_key(CONTENT_LENGTH) {
@@ -276,6 +277,13 @@ impl ProxyHttp for Phases {
             request.connection.deadline.set_idle(idle);
             session.set_read_timeout(None);
         }
+        // An endpoint that answers early gets the rest of the body all the same.
+        if let Some(next) = next.filter(|next| request.has_part(*next)) {
+            request.lend(session, next);
+        } else if let Some(policy) = buffering {
+            request.read_ahead(session, policy);
+        }
+        request.forget_body();
         Ok(())
     }
 
@@ -331,6 +339,7 @@ impl ProxyHttp for Phases {
         let failure = match &mut ctx.0 {
             None => Failure::Internal(error.to_string()),
             Some(request) => {
+                request.restore(session).await;
                 request.connection.deadline.clear();
                 if let Some(failure) = failure::read(error, None) {
                     request.exchange.fail(failure);
@@ -355,6 +364,7 @@ impl ProxyHttp for Phases {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Carried) {
         if let Some(request) = &mut ctx.0 {
+            request.restore(session).await;
             request.connection.deadline.clear();
             let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
             request.exchange.finish(Finished {
@@ -444,9 +454,10 @@ fn watch_deadline(request: &Request, deadline: Option<Instant>) {
 
 /// Decides about another attempt.
 fn judge(session: &mut Session, ctx: &mut Carried, mut error: Box<Error>, sent: bool, reused: bool) -> Box<Error> {
-    let answered = has_answered(session);
-    let replayable = !session.as_ref().retry_buffer_truncated();
     let Some(request) = &mut ctx.0 else { return error };
+    request.take_back(session);
+    let answered = has_answered(session);
+    let replayable = request.is_replayable(session);
     let endpoint = request.exchange.endpoint();
     let endpoint = endpoint.as_ref().map(|address| address as &dyn std::fmt::Display);
     let Some(failure) = failure::read(&error, endpoint) else { return error };

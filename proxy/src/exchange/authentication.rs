@@ -1,9 +1,9 @@
 //! Authentication: who is asked about a request, one after the other, and what their answers mean for it.
 //!
 //! ```text
-//!  begin_asking -> asks? -> password -> password_compared --+
-//!                    |  \-> call -> answered ---------------+-> asks? ... -> admit
-//!                    +--- nobody (left): admit              +-> Reply
+//!  begin_waiting -> asks? -> password -> password_compared --+
+//!                     |  \-> call -> answered ---------------+-> asks? ... -> admit
+//!                     +--- nobody (left): admit              +-> Reply
 //! ```
 //!
 //! Between these steps the engine waits. Whatever keeps an answer from coming, the request does not pass.
@@ -55,8 +55,8 @@ pub(crate) enum Asked {
 }
 
 impl Exchange {
-    /// Somebody has to be asked before the request may go on.
-    pub(super) fn begin_asking(&mut self) {
+    /// Somebody has to be asked before the request may go on, or its body has to be read.
+    pub(super) fn begin_waiting(&mut self) {
         self.asking = Some(Box::default());
     }
 
@@ -70,8 +70,9 @@ impl Exchange {
         })
     }
 
-    /// Whether anybody was asked.
-    pub(crate) fn has_asked(&self) -> bool {
+    /// Whether the request has to wait: for those who are [asked](Self::asks), and then for its
+    /// [body](Self::request_buffering).
+    pub(crate) fn waits(&self) -> bool {
         self.asking.is_some()
     }
 

@@ -57,8 +57,8 @@ struct Decision {
 enum Outcome {
     /// It is answered here.
     Reply(Reply),
-    /// Somebody has to say first who sends it.
-    Ask,
+    /// Somebody has to say first who sends it, or its body is read first.
+    Wait,
     /// It goes to an endpoint.
     Pass(Picked),
 }
@@ -71,10 +71,16 @@ impl Decision {
 }
 
 impl Exchange {
-    /// Routes the request, asks the filters, and unless somebody else is to be [asked](Self::asks) chooses backend and
-    /// endpoint. A reply answers the request here.
-    pub(crate) fn intake(&mut self, head: &http::request::Parts, now: Instant) -> Result<ControlFlow<Reply>, Failure> {
+    /// Routes the request, asks the filters, and unless it has to [wait](Self::waits) chooses backend and endpoint. A
+    /// reply answers the request here.
+    pub(crate) fn intake(
+        &mut self,
+        head: &http::request::Parts,
+        has_body: bool,
+        now: Instant,
+    ) -> Result<ControlFlow<Reply>, Failure> {
         self.upgrade = hop_by_hop::upgrade(head).is_some();
+        self.has_body = has_body;
         let settings = &self.table.snapshot.model().settings.forwarded;
         self.request_id = forwarded::request_id(settings, &head.headers, random::next).into_owned();
         if self.table.logs().has_own() {
@@ -89,7 +95,7 @@ impl Exchange {
         self.route(head, now, None)
     }
 
-    /// Goes on with a request that everybody who was asked lets pass.
+    /// Goes on with a request that everybody who was asked lets pass, and whose body was read if that had to be.
     pub(crate) fn admit(&mut self, head: &http::request::Parts, now: Instant) -> Result<ControlFlow<Reply>, Failure> {
         let admitted = std::mem::take(&mut self.admitted);
         self.route(head, now, Some(admitted))
@@ -152,7 +158,7 @@ impl Exchange {
                 self.picked = Some(picked);
                 self.copies = decision.copies;
             }
-            Outcome::Ask => self.begin_asking(),
+            Outcome::Wait => self.begin_waiting(),
             Outcome::Reply(reply) => return Ok(ControlFlow::Break(self.finish_reply(head, reply))),
         }
         Ok(ControlFlow::Continue(()))
@@ -189,9 +195,12 @@ impl Exchange {
             ControlFlow::Continue(()) if filters::authentication(&entry.filters).next().is_some() => {
                 let outcome = match filters::keep_judged(ctx, &mut admitted) {
                     ControlFlow::Break(reply) => Outcome::Reply(reply),
-                    ControlFlow::Continue(()) => Outcome::Ask,
+                    ControlFlow::Continue(()) => Outcome::Wait,
                 };
                 Decision::of(outcome, admitted)
+            }
+            ControlFlow::Continue(()) if self.request_buffering(ctx.head).is_some() => {
+                Decision::of(Outcome::Wait, admitted)
             }
             ControlFlow::Continue(()) => self.place(ctx, entry, admitted),
         }

@@ -12,6 +12,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod authentication;
+mod buffering;
 pub(crate) mod context;
 mod finish;
 mod grpc;
@@ -89,6 +90,8 @@ pub(crate) struct Exchange {
     next_attempt: Option<Instant>,
     /// Whether the request asks to leave HTTP.
     upgrade: bool,
+    /// Whether it has a body.
+    has_body: bool,
     /// Whether the endpoint's connection is to be closed after this request.
     last_use: bool,
     /// Whether the connection has left HTTP.
@@ -162,6 +165,7 @@ impl Exchange {
             stale: 0,
             next_attempt: None,
             upgrade: false,
+            has_body: false,
             last_use: false,
             upgraded: false,
             received: 0,

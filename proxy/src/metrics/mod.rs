@@ -13,6 +13,7 @@
 
 mod admission;
 mod authentication;
+mod buffering;
 mod handles;
 mod histogram;
 mod mirror;
@@ -35,6 +36,7 @@ use parking_lot::Mutex;
 
 pub use self::admission::AdmissionMetrics;
 pub use self::authentication::{AuthMetrics, AuthResult};
+pub use self::buffering::BufferMetrics;
 pub(crate) use self::handles::RuleHandles;
 pub use self::mirror::MirrorResult;
 pub use self::process::{ConnectionCount, ProcessMetrics, RequestCount};
@@ -84,6 +86,8 @@ pub struct Metrics {
     pub mirrors: Counts<MirrorResult>,
     /// Questions who clients are.
     pub authentication: AuthMetrics,
+    /// What is held between clients and backends.
+    pub buffering: BufferMetrics,
     problems: GaugeVec<2>,
     log_drops: AtomicU64,
 }
@@ -192,6 +196,7 @@ impl Metrics {
             ),
             admission: AdmissionMetrics::default(),
             mirrors: Counts::default(),
+            buffering: BufferMetrics::default(),
             authentication: AuthMetrics::default(),
             problems: GaugeVec::new(
                 "genkan_problems",
@@ -269,6 +274,7 @@ impl Metrics {
         self.admission.encode(&mut text);
         self.process.encode(&mut text);
         mirror::encode(&self.mirrors, &mut text);
+        self.buffering.encode(&mut text);
         self.authentication.encode(&mut text);
         if let Some(counting) = &self.counting {
             let rules: Vec<_> = {

@@ -43,6 +43,7 @@ fn rule(name: &str, clusters: &[String]) -> Arc<Rule> {
             timeouts: Timeouts::default().into(),
             retry: Retry::default().into(),
             affinity: None,
+            buffering: None,
         }),
         access_log: true,
     })

@@ -43,6 +43,7 @@ pub fn rule(prefix: &str) -> RuleBuilder {
             timeouts: Arc::default(),
             retry: Arc::default(),
             affinity: None,
+            buffering: None,
         },
         respond: None,
     }

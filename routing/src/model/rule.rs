@@ -9,6 +9,7 @@ use crate::name::{ClusterId, Origin, RuleId};
 use crate::policy::affinity::Affinity;
 use crate::policy::basic_auth::BasicAuth;
 use crate::policy::body_limit::BodyLimit;
+use crate::policy::buffering::Buffering;
 use crate::policy::canary::Canary;
 use crate::policy::compression::Compression;
 use crate::policy::connection_limit::ConnectionLimit;
@@ -227,6 +228,9 @@ pub struct Forward {
     /// Keeps clients with one endpoint of all `backends`, also of those without weight; `None` leaves it to the clusters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Arc<Affinity>>,
+    /// What is held between client and backend; `None` passes everything on as it comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffering: Option<Buffering>,
 }
 
 /// A weighted reference.

@@ -7,6 +7,7 @@ pub mod access_log;
 pub mod affinity;
 pub mod basic_auth;
 pub mod body_limit;
+pub mod buffering;
 pub mod canary;
 pub mod client;
 pub mod compression;

@@ -37,6 +37,11 @@ pub(super) struct ProcessFlags {
     #[arg(long, value_name = "SECONDS")]
     worker_shutdown_timeout: Option<u64>,
 
+    /// The most memory for bodies of requests and responses that are buffered, as in 64m; what is over it is streamed, or
+    /// answered with 503 where a RoutePolicy wants it buffered
+    #[arg(long, value_name = "SIZE", default_value = "256m", value_parser = memory)]
+    buffer_memory: usize,
+
     /// How messages of Genkan itself are written to standard error
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -101,6 +106,7 @@ impl ProcessFlags {
             drain_delay: self.drain_delay(),
             drain_timeout: self.worker_shutdown_timeout.map(Duration::from_secs),
             access_log: AccessLogOutput::Stdout,
+            buffer_memory: self.buffer_memory,
             ..ProxyConfig::default()
         }
     }
@@ -109,6 +115,12 @@ impl ProcessFlags {
     pub(super) fn drain_delay(&self) -> Duration {
         Duration::from_secs(self.shutdown_grace_period)
     }
+}
+
+/// Bytes, with an optional unit.
+fn memory(text: &str) -> Result<usize, String> {
+    let size = genkan_annotations::value::size(text).map_err(|error| error.to_string())?;
+    usize::try_from(size).map_err(|_| "it is more than there can be".to_owned())
 }
 
 /// Every address, of both families where the system has both.

@@ -226,6 +226,7 @@ impl RuleContext<'_> {
             timeouts: timeouts.into(),
             retry: retry.into(),
             affinity,
+            buffering: None,
         };
         let origin = findings.origin(self.field.clone());
         let (filters, action) = (Filters::sorted(filters), Action::Forward(forward));

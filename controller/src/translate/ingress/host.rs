@@ -1,7 +1,7 @@
 //! Hosts: the matches and rules of one host from all Ingresses that have something for it. One unit of work per host.
 
 use genkan_routing::model::{
-    Action, Deny, DirectResponse, Filter, Host, Match, PathMatch, PathPrefix, Rule, RuleLabels,
+    Action, Deny, DirectResponse, Filter, Forward, Host, Match, PathMatch, PathPrefix, Rule, RuleLabels,
 };
 use genkan_routing::name::{HostPattern, ObjectRef, Origin, RuleId};
 use genkan_routing::report::Problem;
@@ -251,8 +251,8 @@ impl HostAssembly<'_> {
         let backend = rule::backend(spec.clone(), Origin::new(service, ""), &mut self.out);
         let global = &self.context.config.global;
         let (timeouts, retry) = (global.timeouts.clone(), global.retry.clone());
-        let backends = vec![backend];
-        Action::Forward(genkan_routing::model::Forward { backends, canary: None, timeouts, retry, affinity: None })
+        let (backends, buffering) = (vec![backend], global.buffering.policy());
+        Action::Forward(Forward { backends, canary: None, timeouts, retry, affinity: None, buffering })
     }
 
     fn bad_pattern(&mut self, served: Served<'_>, rule: &PathRule, error: &str) {

@@ -168,7 +168,8 @@ pub(super) fn cluster_spec(fragment: &Fragment, body: &Body, backend: &BackendRe
 pub(super) fn forward(body: &Body, spec: ClusterSpec, origin: Origin, out: &mut Contribution) -> Forward {
     let backend = backend(spec, origin, out);
     let (timeouts, retry) = (body.settings.timeouts.clone(), body.settings.retry.clone());
-    Forward { backends: vec![backend], canary: None, timeouts, retry, affinity: None }
+    let buffering = body.settings.buffering.policy();
+    Forward { backends: vec![backend], canary: None, timeouts, retry, affinity: None, buffering }
 }
 
 /// A backend of one cluster, which is noted as wanted.

@@ -44,7 +44,8 @@ impl ListenerPolicies {
         let levels = self.of_listener(parent, gateway, listener);
         let mut holds = Vec::new();
         for one in order(levels.iter()) {
-            let fields = Field::OF_PORTS.into_iter().filter(|field| field.keeps_port() && concerns_port(*field, protocol));
+            let fields =
+                Field::OF_PORTS.into_iter().filter(|field| field.keeps_port() && concerns_port(*field, protocol));
             for field in fields.filter(|field| one.says(*field).is_some()) {
                 let (policy, age) = (one.policy.clone(), one.age.clone());
                 holds.push(Hold { policy, field, overrides: one.overrides, age });

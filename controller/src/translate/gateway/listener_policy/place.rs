@@ -87,7 +87,11 @@ impl<'a> Placing<'a> {
         if policies.by_target.is_empty() {
             return placed;
         }
-        let levels: Vec<_> = at.members.iter().map(|member| policies.of_listener(&member.parent, &member.gateway, &member.listener)).collect();
+        let levels: Vec<_> = at
+            .members
+            .iter()
+            .map(|member| policies.of_listener(&member.parent, &member.gateway, &member.listener))
+            .collect();
         let said: Vec<_> = levels.iter().map(|levels| order(levels.iter())).collect();
         for (member, said) in at.members.iter().zip(&said) {
             for one in said {

@@ -100,9 +100,7 @@ impl Field {
     fn strictest(self) -> Option<Value> {
         match self {
             Self::Tls => Some(Value::Tls(Arc::new(strictest_tls()))),
-            Self::Forwarded => {
-                Some(Value::Forwarded { trusted: Vec::new(), all: false, header: None, append: false })
-            }
+            Self::Forwarded => Some(Value::Forwarded { trusted: Vec::new(), all: false, header: None, append: false }),
             _ => None,
         }
     }

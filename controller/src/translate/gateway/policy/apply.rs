@@ -97,6 +97,7 @@ pub(crate) fn apply(subject: Subject<'_>, levels: &[&Level], policies: &RoutePol
     }
     let Action::Forward(forward) = &mut subject.rule.action else { return };
     set_timing(forward, subject.own, &said, noting);
+    set_buffering(forward, &said, noting);
     let said: Vec<_> = services.iter().map(|service| order(levels.iter().copied().chain(service))).collect();
     for (spec, said) in subject.clusters.iter_mut().zip(&said) {
         set_endpoints(spec, said, noting);
@@ -130,6 +131,7 @@ fn add_filters(rule: &mut Rule, said: &[Said<'_>], noting: &mut Noting<'_>) {
             // Whoever knows its cluster asks it.
             Value::ExternalAuth(_)
             | Value::Timeouts(_)
+            | Value::Buffering(_)
             | Value::Affinity(_)
             | Value::LoadBalancing(_)
             | Value::HealthCheck(_)
@@ -181,6 +183,15 @@ fn set_timing(forward: &mut Forward, own: Own, said: &[Said<'_>], noting: &mut N
         }
         noting.decided(Field::Retries, &decided);
         forward.retry = Arc::clone(retry);
+    }
+}
+
+fn set_buffering(forward: &mut Forward, said: &[Said<'_>], noting: &mut Noting<'_>) {
+    if let Some(decided) = decide(said, Field::Buffering)
+        && let Value::Buffering(buffering) = decided.value
+    {
+        noting.decided(Field::Buffering, &decided);
+        forward.buffering = *buffering;
     }
 }
 

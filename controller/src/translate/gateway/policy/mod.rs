@@ -15,6 +15,7 @@
 mod acts;
 mod apply;
 mod authentication;
+mod buffering;
 pub(super) mod faults;
 mod health;
 pub(super) mod merge;

@@ -18,6 +18,7 @@ use genkan_policies::{
 use genkan_routing::name::ObjectRef;
 use genkan_routing::policy::basic_auth::BasicAuth;
 use genkan_routing::policy::body_limit::BodyLimit;
+use genkan_routing::policy::buffering::Buffering;
 use genkan_routing::policy::compression::Compression;
 use genkan_routing::policy::health::{CircuitBreaker, Health};
 use genkan_routing::policy::ip_access::IpAccess;
@@ -26,6 +27,7 @@ use genkan_routing::policy::retry::Retry;
 use ipnet::IpNet;
 
 use super::authentication::{self, Service, Site};
+use super::buffering::read_buffering;
 use super::faults::{self, Part};
 use super::health;
 use super::merge::Says;
@@ -42,6 +44,7 @@ pub(crate) enum Field {
     RateLimit,
     ConnectionLimit,
     BodySize,
+    Buffering,
     Timeouts,
     Compression,
     IpAccess,
@@ -70,6 +73,8 @@ pub(crate) enum Value {
     },
     /// `None` is without limit.
     BodySize(Option<BodyLimit>),
+    /// `None` holds nothing.
+    Buffering(Option<Buffering>),
     Timeouts(Limits),
     /// `None` is off.
     Compression(Option<Arc<Compression>>),
@@ -127,6 +132,7 @@ impl Field {
             Self::RateLimit => "rateLimit",
             Self::ConnectionLimit => "connectionLimit",
             Self::BodySize => "bodySize",
+            Self::Buffering => "buffering",
             Self::Timeouts => "timeouts",
             Self::Compression => "compression",
             Self::IpAccess => "ipAccess",
@@ -193,6 +199,7 @@ impl Settings {
             rate_limit,
             connection_limit,
             body_size,
+            buffering,
             timeouts,
             compression,
             ip_access,
@@ -219,6 +226,7 @@ impl Settings {
         put(Field::RateLimit, rate_limit.as_ref().map(read_rates));
         put(Field::ConnectionLimit, connection_limit.as_ref().map(read_connection_limit));
         put(Field::BodySize, body_size.as_ref().map(read_body_size));
+        put(Field::Buffering, buffering.as_ref().map(read_buffering));
         put(Field::Timeouts, timeouts.as_ref().map(read_timeouts));
         put(Field::Compression, compression.as_ref().map(read_compression));
         put(Field::IpAccess, ip_access.as_ref().map(read_ip_access));

@@ -1,0 +1,361 @@
+//! Responses that are read ahead of clients that are slower than endpoints.
+//!
+//! The engine reads a response no faster than its client takes it, and holds the endpoint's connection meanwhile. Here a
+//! task of its own writes to the client, and a stand-in takes the place of the client's session: it takes what the endpoint
+//! sends as far as there is room, so that the engine is done when the endpoint is. Nothing is held back: the task writes what
+//! there is as soon as the client takes it.
+//!
+//! ```text
+//!  endpoint --> engine --> Ahead --> Queue --> writer task { client } --> the client
+//!                                                  |
+//!  finish: no more comes, wait for the task  <-----+ client
+//! ```
+
+use std::future::pending;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+use parking_lot::Mutex;
+use pingora_core::protocols::Digest;
+use pingora_core::protocols::http::custom::CustomMessageWrite;
+use pingora_core::protocols::http::custom::server::Session as StandIn;
+use pingora_core::protocols::http::{HttpTask, ServerSession as HttpSession};
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinError, JoinHandle};
+
+use super::pause::gone;
+use super::replay::{Messages, nobody};
+use crate::buffers::Memory;
+
+/// A response that is being written to its client, whose session the task has. Dropping it ends the task.
+pub(super) struct Writing {
+    task: JoinHandle<HttpSession>,
+    queue: Arc<Queue>,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The stand-in.
+struct Ahead {
+    request: RequestHeader,
+    /// Whether the request's body can't be sent again.
+    truncated: bool,
+    response: Option<Box<ResponseHeader>>,
+    parts: mpsc::UnboundedSender<Part>,
+    queue: Arc<Queue>,
+    most: usize,
+}
+
+/// What is written at a time, and how many bytes of it wait.
+struct Part {
+    tasks: Vec<HttpTask>,
+    length: usize,
+    /// Bytes of it that are counted.
+    counted: usize,
+}
+
+/// What waits for the client.
+#[derive(Debug)]
+struct Queue {
+    /// Bytes.
+    waiting: AtomicUsize,
+    memory: Mutex<Memory>,
+    /// Something was written, or the client is gone.
+    moved: Notify,
+    gone: AtomicBool,
+    /// Why it is, for the first who asks.
+    why: Mutex<Option<Box<Error>>>,
+}
+
+/// Has a task write the response. The request must be at its end.
+pub(super) fn begin(session: &mut Session, most: usize, memory: Memory) -> Writing {
+    let client = std::mem::replace(&mut *session.downstream_session, nobody());
+    let (parts, waiting) = mpsc::unbounded_channel();
+    let queue = Arc::new(Queue {
+        waiting: AtomicUsize::new(0),
+        memory: Mutex::new(memory),
+        moved: Notify::new(),
+        gone: AtomicBool::new(false),
+        why: Mutex::default(),
+    });
+    let (request, truncated) = (client.req_header().clone(), client.retry_buffer_truncated());
+    let ahead = Ahead { request, truncated, response: None, parts, queue: Arc::clone(&queue), most };
+    *session.downstream_session = HttpSession::new_custom(Box::new(ahead));
+    Writing { task: tokio::spawn(write(client, waiting, Arc::clone(&queue))), queue }
+}
+
+impl Writing {
+    /// Waits until the client has all that was read for it, and puts its session back. An error is the client's.
+    pub(super) async fn finish(mut self, session: &mut Session) -> Result<()> {
+        // With the stand-in goes its end of the queue.
+        *session.downstream_session = nobody();
+        match (&mut self.task).await.map_err(JoinError::try_into_panic) {
+            Ok(client) => *session.downstream_session = client,
+            Err(Ok(panic)) => resume_unwind(panic),
+            // The runtime ends, and this with it.
+            Err(Err(_)) => pending().await,
+        }
+        if self.queue.is_gone() { Err(self.queue.why()) } else { Ok(()) }
+    }
+}
+
+/// Writes what comes until no more does.
+async fn write(mut client: HttpSession, mut parts: mpsc::UnboundedReceiver<Part>, queue: Arc<Queue>) -> HttpSession {
+    loop {
+        let next = tokio::select! {
+            biased;
+            part = parts.recv() => Ok(part),
+            gone = gone(&mut client) => Err(gone),
+        };
+        let written = match next {
+            Ok(None) => return client,
+            Ok(Some(part)) => {
+                let written = client.response_duplex_vec(part.tasks).await;
+                queue.written(part.length, part.counted);
+                written.map(drop)
+            }
+            Err(gone) => Err(gone),
+        };
+        if let Err(error) = written {
+            queue.break_off(error.into_down());
+            return client;
+        }
+    }
+}
+
+impl Queue {
+    /// Whether `length` bytes more may wait, and how many of them are counted. An empty queue takes whatever comes, as the
+    /// client itself would.
+    fn room(&self, length: usize, most: usize) -> Option<usize> {
+        let waiting = self.waiting.load(Ordering::Acquire);
+        let fits = waiting + length <= most && self.memory.lock().grow(length);
+        match (fits, waiting) {
+            (true, _) => Some(length),
+            (false, 0) => Some(0),
+            (false, _) => None,
+        }
+    }
+
+    fn written(&self, length: usize, counted: usize) {
+        self.memory.lock().shrink(counted);
+        self.waiting.fetch_sub(length, Ordering::AcqRel);
+        self.moved.notify_one();
+    }
+
+    fn break_off(&self, why: Box<Error>) {
+        *self.why.lock() = Some(why);
+        self.gone.store(true, Ordering::Release);
+        self.moved.notify_one();
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    fn why(&self) -> Box<Error> {
+        self.why.lock().take().unwrap_or_else(|| Error::new_down(ErrorType::ConnectionClosed))
+    }
+}
+
+impl Ahead {
+    /// Takes what the endpoint sent, once there is room. Whether it is the response's end.
+    async fn take(&mut self, mut tasks: Vec<HttpTask>) -> Result<bool> {
+        let failed = tasks.iter().position(|task| matches!(task, HttpTask::Failed(_)));
+        let failed = failed.and_then(|place| tasks.drain(place..).next());
+        for task in &tasks {
+            if let HttpTask::Header(head, _) = task
+                && !head.status.is_informational()
+            {
+                self.response = Some(head.clone());
+            }
+        }
+        let end = tasks.iter().any(HttpTask::is_end);
+        let length = tasks.iter().map(length).sum();
+        let counted = loop {
+            if self.queue.is_gone() {
+                return Err(self.queue.why());
+            }
+            if let Some(counted) = self.queue.room(length, self.most) {
+                break counted;
+            }
+            self.queue.moved.notified().await;
+        };
+        self.queue.waiting.fetch_add(length, Ordering::AcqRel);
+        self.parts.send(Part { tasks, length, counted }).map_err(|_| self.queue.why())?;
+        match failed {
+            Some(HttpTask::Failed(error)) => Err(error),
+            _ => Ok(end),
+        }
+    }
+
+    /// Returns once the client is gone.
+    async fn gone(&self) -> Box<Error> {
+        while !self.queue.is_gone() {
+            self.queue.moved.notified().await;
+        }
+        self.queue.why()
+    }
+}
+
+fn length(task: &HttpTask) -> usize {
+    match task {
+        HttpTask::Body(Some(data), _) | HttpTask::UpgradedBody(Some(data), _) => data.len(),
+        _ => 0,
+    }
+}
+
+#[async_trait]
+impl StandIn for Ahead {
+    fn req_header(&self) -> &RequestHeader {
+        &self.request
+    }
+
+    fn req_header_mut(&mut self) -> &mut RequestHeader {
+        &mut self.request
+    }
+
+    async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
+
+    async fn drain_request_body(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn write_response_header(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<()> {
+        self.take(vec![HttpTask::Header(head, end)]).await.map(drop)
+    }
+
+    async fn write_response_header_ref(&mut self, head: &ResponseHeader, end: bool) -> Result<()> {
+        self.write_response_header(Box::new(head.clone()), end).await
+    }
+
+    async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        self.take(vec![HttpTask::Body(Some(data), end)]).await.map(drop)
+    }
+
+    async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        self.take(vec![HttpTask::Trailer(Some(Box::new(trailers)))]).await.map(drop)
+    }
+
+    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        self.take(tasks).await
+    }
+
+    // Times are those of the client's session, which has them already.
+    fn set_read_timeout(&mut self, _timeout: Option<Duration>) {}
+
+    fn get_read_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    fn set_write_timeout(&mut self, _timeout: Option<Duration>) {}
+
+    fn get_write_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    fn set_total_drain_timeout(&mut self, _timeout: Option<Duration>) {}
+
+    fn get_total_drain_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    fn request_summary(&self) -> String {
+        String::new()
+    }
+
+    fn response_written(&self) -> Option<&ResponseHeader> {
+        self.response.as_deref()
+    }
+
+    async fn shutdown(&mut self, _code: u32, _context: &str) {}
+
+    fn is_body_done(&mut self) -> bool {
+        true
+    }
+
+    // The last part says that it is the last.
+    async fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn is_body_empty(&mut self) -> bool {
+        true
+    }
+
+    async fn read_body_or_idle(&mut self, _no_body_expected: bool) -> Result<Option<Bytes>> {
+        Err(self.gone().await)
+    }
+
+    fn body_bytes_sent(&self) -> usize {
+        0
+    }
+
+    fn body_bytes_read(&self) -> usize {
+        0
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        None
+    }
+
+    fn digest_mut(&mut self) -> Option<&mut Digest> {
+        None
+    }
+
+    fn client_addr(&self) -> Option<&SocketAddr> {
+        None
+    }
+
+    fn server_addr(&self) -> Option<&SocketAddr> {
+        None
+    }
+
+    fn pseudo_raw_h1_request_header(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    fn enable_retry_buffering(&mut self) {}
+
+    fn retry_buffer_truncated(&self) -> bool {
+        self.truncated
+    }
+
+    fn get_retry_buffer(&self) -> Option<Bytes> {
+        None
+    }
+
+    async fn finish_custom(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_reader(&mut self) -> Option<Messages> {
+        None
+    }
+
+    fn restore_custom_message_reader(&mut self, _reader: Messages) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
+        None
+    }
+
+    fn restore_custom_message_writer(&mut self, _writer: Box<dyn CustomMessageWrite>) -> Result<()> {
+        Ok(())
+    }
+}
