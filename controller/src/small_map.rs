@@ -72,6 +72,15 @@ impl<K: Ord, V> SmallMap<K, V> {
         }
     }
 
+    /// Whether a key is there.
+    pub fn contains_key(&self, key: &K) -> bool {
+        match &self.0 {
+            Entries::None => false,
+            Entries::One(present, _) => present == key,
+            Entries::More(map) => map.contains_key(key),
+        }
+    }
+
     /// The entries in order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         let (one, more) = match &self.0 {
@@ -107,6 +116,16 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 }
 
+impl<K: Ord> FromIterator<K> for SmallSet<K> {
+    fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> Self {
+        let mut set = Self::default();
+        for key in keys {
+            set.insert(key, ());
+        }
+        set
+    }
+}
+
 impl<K, V> Default for SmallMap<K, V> {
     fn default() -> Self {
         Self(Entries::None)
@@ -130,6 +149,7 @@ mod tests {
                     prop_assert_eq!(small.remove(&key), map.remove(&key));
                 }
                 prop_assert_eq!(small.get_mut(&key), map.get_mut(&key));
+                prop_assert_eq!(small.contains_key(&key), map.contains_key(&key));
                 prop_assert!(small.iter().eq(&map));
                 prop_assert_eq!((small.len(), small.is_empty()), (map.len(), map.is_empty()));
                 // However it came about: maps with the same entries are equal.

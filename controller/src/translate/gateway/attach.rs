@@ -1,7 +1,7 @@
 //! Attachment: which listeners of which Gateways a route of any kind is served on (`parentRefs`), and for which hosts.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use genkan_routing::name::{HostPattern, TableId};
@@ -18,6 +18,7 @@ use super::reason::{
 };
 use super::status::ParentReference;
 use crate::resources::NamespacedName;
+use crate::small_map::SmallSet;
 use crate::translate::reader::{Dependency, Reader};
 
 /// What became of one parentRef that concerns us.
@@ -54,7 +55,7 @@ pub(crate) struct Attachment {
     /// Where the hosts go; `None` when the listener is not served. The API counts such routes as attached.
     pub(crate) table: Option<TableId>,
     /// The hosts that route and listener have in common.
-    pub(crate) hosts: BTreeSet<HostPattern>,
+    pub(crate) hosts: SmallSet<HostPattern>,
 }
 
 /// A route that wants to attach.
@@ -90,6 +91,8 @@ pub(crate) fn attach(
         let ours = parents.get(&key).is_some_and(|parent| parent.refused != Some(GATEWAY_CLASS_NOT_FOUND));
         outcomes.push(ParentOutcome { index, reference: reference.clone(), ours, attached, accepted: true });
     }
+    // Kept for as long as the route is, as are the attachments.
+    outcomes.shrink_to_fit();
     outcomes
 }
 
@@ -193,7 +196,7 @@ fn select(
     if listeners.is_empty() {
         return Err(Refusal::NotAllowed);
     }
-    let attachments: Vec<_> = listeners
+    let mut attachments: Vec<_> = listeners
         .into_iter()
         .map(|listener| Attachment {
             parent: key.clone(),
@@ -203,6 +206,7 @@ fn select(
         })
         .filter(|attachment| !attachment.hosts.is_empty())
         .collect();
+    attachments.shrink_to_fit();
     if attachments.is_empty() { Err(Refusal::NoHostname) } else { Ok(attachments) }
 }
 

@@ -65,6 +65,7 @@ mod tests {
     use super::super::status::ParentReference;
     use super::*;
     use crate::resources::NamespacedName;
+    use crate::small_map::SmallSet;
 
     fn name(gateway: &str) -> ParentKey {
         ParentKey::Gateway(NamespacedName::new("infra", gateway))
@@ -75,7 +76,7 @@ mod tests {
             parent: name(gateway),
             listener: (*listener).into(),
             table: None,
-            hosts: BTreeSet::new(),
+            hosts: SmallSet::default(),
         };
         let reference = ParentReference::gateway("infra".into(), gateway.into());
         let attached = Ok(listeners.iter().map(attachment).collect());

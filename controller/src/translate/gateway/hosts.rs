@@ -12,6 +12,7 @@ use genkan_routing::name::{HostPattern, TableId};
 use super::contest::{self, Claim};
 use super::route::RouteOutcome;
 use crate::resources::{Key, Kind};
+use crate::small_map::SmallSet;
 use crate::translate::assembly::{Batch, Contribution};
 use crate::translate::memo::Changed;
 
@@ -33,7 +34,7 @@ pub(crate) struct Hosts {
 
 #[derive(Debug, Default)]
 struct Entry {
-    routes: BTreeSet<Key>,
+    routes: SmallSet<Key>,
     contribution: Option<Arc<Contribution>>,
 }
 
@@ -45,33 +46,35 @@ impl Hosts {
 
     /// Follows the change of a route.
     pub(crate) fn route_changed(&mut self, key: &Key, changed: &Changed<RouteOutcome>) {
-        let none = BTreeSet::new();
+        let none = SmallSet::default();
         let old = changed.old.as_ref().map_or(&none, |old| &old.hosts);
         let new = changed.new.as_ref().map_or(&none, |new| &new.hosts);
-        for host in old.difference(new) {
+        let gone = || old.keys().filter(|host| !new.contains_key(host));
+        let come = || new.keys().filter(|host| !old.contains_key(host));
+        for host in gone() {
             if let Some(entry) = self.entries.get_mut(host) {
                 entry.routes.remove(key);
             }
             self.count(&host.0, key.kind, false);
         }
-        for host in new.difference(old) {
-            self.entries.entry(host.clone()).or_default().routes.insert(key.clone());
+        for host in come() {
+            self.entries.entry(host.clone()).or_default().routes.insert(key.clone(), ());
             self.count(&host.0, key.kind, true);
         }
         let age = |outcome: &Option<Arc<RouteOutcome>>| outcome.as_ref().map(|outcome| outcome.age.clone());
         let unsettled: Box<dyn Iterator<Item = &HostKey>> = if age(&changed.old) == age(&changed.new) {
-            Box::new(old.symmetric_difference(new))
+            Box::new(gone().chain(come()))
         } else {
-            Box::new(old.union(new))
+            Box::new(old.keys().chain(come()))
         };
         self.unsettled.extend(unsettled.map(|(table, _)| table.clone()));
         let matches = |outcome: &Option<Arc<RouteOutcome>>| {
             outcome.as_ref().map(|outcome| (outcome.matches.clone(), outcome.apart.clone()))
         };
         if matches(&changed.old) == matches(&changed.new) {
-            self.touched.extend(old.symmetric_difference(new).cloned());
+            self.touched.extend(gone().chain(come()).cloned());
         } else {
-            self.touched.extend(old.union(new).cloned());
+            self.touched.extend(old.keys().chain(come()).cloned());
         }
     }
 
@@ -100,7 +103,7 @@ impl Hosts {
             let before = self.lost.remove(&table).unwrap_or_default();
             let differ = |key: &&Key| before.get(*key) != losers.get(*key);
             for key in before.keys().chain(losers.keys()).filter(differ) {
-                let hosts = outcome_of(key).into_iter().flat_map(|outcome| &outcome.hosts);
+                let hosts = outcome_of(key).into_iter().flat_map(|outcome| outcome.hosts.keys());
                 self.touched.extend(hosts.filter(|(other, _)| *other == table).cloned());
                 news.insert(key.clone());
             }
@@ -123,7 +126,7 @@ impl Hosts {
         let mut claims: BTreeMap<&Key, Claim<'_>> = BTreeMap::new();
         let all = self.entries.range((table.clone(), least())..).take_while(|((other, _), _)| other == table);
         for ((_, host), entry) in all {
-            for key in &entry.routes {
+            for key in entry.routes.keys() {
                 let Some(outcome) = outcome_of(key) else { continue };
                 claims.entry(key).or_insert_with(|| Claim { age: &outcome.age, hosts: Vec::new() }).hosts.push(host);
             }
@@ -140,7 +143,7 @@ impl Hosts {
         for key in std::mem::take(&mut self.touched) {
             let lost = self.lost.get(&key.0);
             let Some(entry) = self.entries.get_mut(&key) else { continue };
-            let served = entry.routes.iter().filter(|route| lost.is_none_or(|lost| !lost.contains_key(*route)));
+            let served = entry.routes.keys().filter(|route| lost.is_none_or(|lost| !lost.contains_key(*route)));
             let host = assemble(&key.0, served.filter_map(&outcome_of));
             let new = host.map(|host| {
                 let (table, name) = key.clone();

@@ -23,6 +23,7 @@ use super::rule::{RankedMatch, RuleContext, RuleSpec};
 use super::status::{ParentReference, Wanted};
 use super::variants::{Draft, Making, Place, Rules, Side};
 use crate::resources::{Key, Kind, NamespacedName};
+use crate::small_map::SmallSet;
 use crate::translate::assembly::Contribution;
 use crate::translate::memo::Output;
 use crate::translate::reader::Reader;
@@ -35,13 +36,13 @@ pub(crate) struct RouteOutcome {
     /// Who wins a hostname that routes of two kinds want.
     pub(crate) age: RouteAge,
     /// The hosts of tables where the matches go, unless another route has them.
-    pub(crate) hosts: BTreeSet<(TableId, HostPattern)>,
+    pub(crate) hosts: SmallSet<(TableId, HostPattern)>,
     /// The matches of all rules.
     pub(crate) matches: Arc<Vec<RankedMatch>>,
     /// Tables for which the matches are others.
     pub(crate) apart: BTreeMap<TableId, Arc<Vec<RankedMatch>>>,
     /// The Gateways that it is attached to.
-    pub(crate) gateways: BTreeSet<NamespacedName>,
+    pub(crate) gateways: SmallSet<NamespacedName>,
     /// What policies do there.
     pub(crate) acts: Acts,
     /// Backends that get nothing of it, as what they ask for can't be done.
@@ -142,7 +143,7 @@ pub(crate) fn read(key: &Key, surroundings: &Surroundings<'_>, reader: &Reader<'
     let unreadable = reader.unreadable(key);
     // Of a route that was never readable nothing but its parents is known.
     let is_known = unreadable.is_none_or(|unreadable| unreadable.served);
-    let hosts = if is_known { hosts(&parents) } else { BTreeSet::new() };
+    let hosts = if is_known { hosts(&parents) } else { SmallSet::default() };
     yield_to_winners(&mut parents, surroundings.winner, &mut findings);
     let name = &key.name;
     let age = RouteAge::new(spec.created.map(|time| time.0), spec.kind.as_str(), &name.namespace, &name.name);
@@ -167,6 +168,8 @@ pub(crate) fn read(key: &Key, surroundings: &Surroundings<'_>, reader: &Reader<'
     contribution.problems = findings.into_problems();
     let parents = route_status::parents(&mut outcome.parents, &faults, &contribution.problems);
     contribution.statuses = vec![(key.clone(), Arc::new(Wanted::Route { parents }))];
+    // Kept for as long as the route is.
+    contribution.shrink();
     (outcome.contribution, outcome.idle) = (Arc::new(contribution), faults.idle);
     Some(outcome)
 }
@@ -176,9 +179,9 @@ fn attachments(parents: &[ParentOutcome]) -> impl Iterator<Item = &Attachment> {
 }
 
 /// The hosts of tables that a route is for.
-fn hosts(parents: &[ParentOutcome]) -> BTreeSet<(TableId, HostPattern)> {
+fn hosts(parents: &[ParentOutcome]) -> SmallSet<(TableId, HostPattern)> {
     let hosts_of = |attachment: &Attachment| {
-        let hosts = attachment.table.iter().flat_map(|table| attachment.hosts.iter().map(move |host| (table, host)));
+        let hosts = attachment.table.iter().flat_map(|table| attachment.hosts.keys().map(move |host| (table, host)));
         hosts.map(|(table, host)| (table.clone(), host.clone())).collect::<Vec<_>>()
     };
     attachments(parents).flat_map(hosts_of).collect()
@@ -252,5 +255,6 @@ fn read_rules(
         ranked.extend(matches);
         drafts.push(draft);
     }
+    ranked.shrink_to_fit();
     (ranked, drafts)
 }

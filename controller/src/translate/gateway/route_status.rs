@@ -72,7 +72,10 @@ pub(crate) fn parents(outcomes: &mut [ParentOutcome], faults: &Faults, problems:
         }
         ParentStatus { parent_ref: outcome.reference.clone(), conditions }
     };
-    ours.map(status).collect()
+    // Kept for as long as the route is.
+    let mut parents: Vec<_> = ours.map(status).collect();
+    parents.shrink_to_fit();
+    parents
 }
 
 fn accepted(outcome: &ParentOutcome, faults: &Faults, problems: &[Problem]) -> Cond {

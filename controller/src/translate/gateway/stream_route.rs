@@ -154,7 +154,7 @@ fn sources(
         let named = |listener: &&ParentListener| listener.name == attachment.listener;
         let Some(listener) = parent.listeners.iter().find(named) else { continue };
         let Some(bound) = &listener.bound else { continue };
-        for host in &attachment.hosts {
+        for host in attachment.hosts.keys() {
             if !listener.has(host) {
                 lost.insert((bound, host));
                 continue;

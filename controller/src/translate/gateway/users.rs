@@ -51,7 +51,7 @@ pub(crate) fn uses(route: Option<&RouteOutcome>) -> BTreeSet<Use> {
     let Some(route) = route else { return BTreeSet::new() };
     let wanted = route.contribution.clusters.iter().map(|want| backend(&want.spec));
     let backends: BTreeSet<_> = wanted.chain(route.idle.iter().cloned()).collect();
-    let pairs = |backend: Key| route.gateways.iter().map(move |gateway| (backend.clone(), gateway.clone()));
+    let pairs = |backend: Key| route.gateways.keys().map(move |gateway| (backend.clone(), gateway.clone()));
     backends.into_iter().flat_map(pairs).collect()
 }
 
