@@ -13,6 +13,7 @@ use genkan_controller::translate::{Change, Infrastructure, Translation, Translat
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
 /// A replica: what it was told, and what it made of it.
@@ -439,6 +440,50 @@ fn without_statuses_a_target_port_is_whose_service_leads_there() {
 }
 
 proptest! {
+    #[test]
+    fn a_replica_that_missed_something_agrees_when_it_hears_the_end(
+        steps in vec((select(vec!["a", "b", "c"]), subsequence(vec![80u16, 81], 0..3)), 1..12), heard in 0usize..12,
+        statuses_last in any::<bool>(),
+    ) {
+        let mut leader = Replica::new();
+        let mut other = Replica::new();
+        for (index, (name, ports)) in steps.iter().enumerate() {
+            let objects = plain(&[(name, ports)]);
+            // What becomes free by the first is given by the second.
+            leader.told(&objects);
+            leader.lead();
+            leader.lead();
+            if index < heard {
+                other.told(&objects);
+                other.lead();
+                other.lead();
+                prop_assert_eq!(other.ports(), leader.ports());
+            }
+        }
+        let end = leader.afterwards();
+        let gone = other.resources.endpoint_slices.keys().filter(|name| !end.endpoint_slices.contains_key(*name));
+        for name in gone.map(|name| name.name.to_string()).collect::<Vec<_>>() {
+            other.told_gone(Kind::EndpointSlice, &name);
+        }
+        let services = end.services.values().cloned().map(Object::Service);
+        let slices = end.endpoint_slices.values().cloned().map(Object::EndpointSlice);
+        let classes = end.gateway_classes.values().cloned().map(Object::GatewayClass);
+        let routes = end.http_routes.values().cloned().map(Object::HttpRoute);
+        let gateways: Vec<_> = end.gateways.values().cloned().map(Object::Gateway).collect();
+        let rest: Vec<_> = classes.chain(routes).chain(slices).chain(services).collect();
+        if statuses_last {
+            other.told(&gateways);
+            other.told(&rest);
+        }
+        other.resources.shown.clone_from(&end.shown);
+        other.told(&gateways);
+        if !statuses_last {
+            other.told(&rest);
+        }
+        prop_assert_eq!(other.ports(), leader.ports());
+        prop_assert_eq!(other.written(), leader.written());
+    }
+
     #[test]
     fn replicas_that_hear_of_gateways_in_another_order_agree_when_they_are_recorded(
         orders in (Just(["a", "b", "c", "d"]).prop_shuffle(), Just(["a", "b", "c", "d"]).prop_shuffle()),
