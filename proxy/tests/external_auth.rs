@@ -316,6 +316,22 @@ async fn a_body_is_shown_to_the_service_and_sent_to_the_backend() {
 }
 
 #[tokio::test]
+async fn a_request_goes_to_no_other_rule_than_the_one_that_was_asked_about() {
+    let (own, other) = (Backend::echo().await, Backend::echo().await);
+    let service = Backend::http1(judge).await;
+    let site = Site::new().cluster("own", &[own.address]).cluster("other", &[other.address]);
+    let asking = rule("/").header("expect", "100-continue").to("own").filter(over_http(8));
+    let site = site.cluster("auth", &[service.address]).rule(asking).rule(rule("/").to("other"));
+    let running = Running::start(site);
+    // Once the body is asked for nothing is expected any more, and the second rule would match.
+    let mut client = running.connect().await;
+    client.send(post("Expect: 100-continue\r\n", "").replace("Content-Length: 0", "Content-Length: 3")).await;
+    assert_eq!(client.head().await.0, 100);
+    assert_eq!(client.send("xyz").await.answer().await.status, 503);
+    assert_eq!((service.requests(), own.requests(), other.requests()), (1, 0, 0));
+}
+
+#[tokio::test]
 async fn a_body_over_the_limit_passes_nobody() {
     let (own, service) = (Backend::echo().await, Backend::http1(judge).await);
     let running = Running::start(site(over_http(8), &own, &service));

@@ -137,7 +137,12 @@ impl Exchange {
             let Some(matched) = matched else {
                 return refused(StatusCode::NOT_FOUND);
             };
-            self.rule = table.rule_number(matched.rule);
+            let rule = table.rule_number(matched.rule);
+            // The engine may have taken a field away since, which a rule may match on; of another rule nobody was asked.
+            if admitted.is_some() && rule != self.rule {
+                return refused(StatusCode::SERVICE_UNAVAILABLE);
+            }
+            self.rule = rule;
             let entry = self.rule.and_then(|number| table.rule(number));
             let entry = entry.ok_or_else(|| Failure::Internal("a rule that is not in its table".to_owned()))?;
             let ctx = RequestContext { matched: Some(matched.matched), ..self.view(head, &host, &path, now) };

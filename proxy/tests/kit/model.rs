@@ -5,15 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use genkan_routing::model::{
-    Action, Backend, Certificate, Cluster, DirectResponse, Endpoint, Filter, Filters, Forward, Host, HttpVersion,
-    Listener, Match, Model, PathMatch, PathPrefix, Protocol, ProxySettings, Rule, RuleLabels, Section, ServiceRef,
-    SharedMap, Stream, StreamBackend, Table, Target, Terminated, UpstreamTls,
+    Action, Backend, Certificate, Cluster, DirectResponse, Endpoint, Filter, Filters, Forward, HeaderMatch, Host,
+    HttpVersion, Listener, Match, Model, PathMatch, PathPrefix, Protocol, ProxySettings, Rule, RuleLabels, Section,
+    ServiceRef, SharedMap, Stream, StreamBackend, Table, Target, Terminated, UpstreamTls, ValueMatch,
 };
 use genkan_routing::name::{ClusterId, HostPattern, ListenerId, ObjectRef, Origin, RuleId, TableId};
 use genkan_routing::policy::load_balance::LoadBalance;
 use genkan_routing::policy::retry::Retry;
 use genkan_routing::policy::timeouts::Timeouts;
 use genkan_routing::snapshot::Snapshot;
+use http::HeaderName;
 
 /// A model under construction. Rules are tried in the order in which they were added.
 #[derive(Clone, Default)]
@@ -26,6 +27,7 @@ pub struct Site {
 pub struct RuleBuilder {
     pub host: String,
     pub path: PathMatch,
+    pub headers: Vec<HeaderMatch>,
     pub filters: Vec<Filter>,
     pub forward: Forward,
     pub respond: Option<u16>,
@@ -36,6 +38,7 @@ pub fn rule(prefix: &str) -> RuleBuilder {
     RuleBuilder {
         host: String::new(),
         path: PathMatch::Prefix(PathPrefix::parse(prefix).unwrap()),
+        headers: Vec::new(),
         filters: Vec::new(),
         forward: Forward {
             backends: Vec::new(),
@@ -52,6 +55,12 @@ pub fn rule(prefix: &str) -> RuleBuilder {
 impl RuleBuilder {
     pub fn host(mut self, host: &str) -> Self {
         host.clone_into(&mut self.host);
+        self
+    }
+
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        let value = ValueMatch::Exact(value.to_owned());
+        self.headers.push(HeaderMatch { name: HeaderName::from_static(name), value });
         self
     }
 
@@ -183,7 +192,7 @@ impl Site {
         let rule = Rule { id: id.clone(), origin, labels, filters, action, access_log: true };
         self.model.rules.insert(id.clone(), Arc::new(rule));
         let host = HostPattern::parse_one_label(&builder.host).unwrap();
-        let matched = Match { path: builder.path, method: None, headers: Vec::new(), query: Vec::new(), rule: id };
+        let matched = Match { path: builder.path, method: None, headers: builder.headers, query: Vec::new(), rule: id };
         self.hosts.entry(host).or_default().matches.push(matched);
         self
     }
