@@ -21,6 +21,8 @@ use serde_json::{Value, json};
 mod gateway_api;
 #[path = "incremental/policies.rs"]
 mod policies;
+#[path = "incremental/selection.rs"]
+mod selection;
 
 /// One change of the world.
 #[derive(Clone, Debug)]
@@ -51,14 +53,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn following_changes_equals_translating_everything(rounds in vec(vec(step(), 1..6), 1..14)) {
+    fn following_changes_equals_translating_everything(
+        rounds in vec(vec(step(), 1..6), 1..14),
+        selective in proptest::bool::weighted(0.3),
+    ) {
+        let settings = if selective { selection::settings() } else { settings() };
         let mut resources = Resources::default();
-        let mut translator = Translator::new(settings());
+        let mut translator = Translator::new(settings.clone());
         let mut before = translator.update(&resources, &BTreeSet::new());
         for round in rounds {
             let changes: BTreeSet<_> = round.into_iter().map(|step| take(&mut resources, step)).collect();
             let followed = translator.update(&resources, &changes);
-            let anew = translate(&resources, &settings());
+            let anew = translate(&resources, &settings);
             prop_assert_eq!(&followed.report, &anew.report, "after {:?}", changes);
             prop_assert_eq!(&followed.model, &anew.model, "after {:?}", changes);
             prop_assert_eq!(&followed.infrastructure, &anew.infrastructure, "after {:?}", changes);
@@ -468,6 +474,7 @@ fn key() -> impl Strategy<Value = Key> {
         1 => select(vec!["config", "tcp", "udp"]).prop_map(|name| Key::new(Kind::ConfigMap, "x", name)),
         1 => select(vec!["nginx", "other"]).prop_map(|name| Key::new(Kind::IngressClass, "", name)),
         1 => Just(Key::new(Kind::GatewayClass, "", "genkan")),
+        1 => namespace().prop_map(|name| Key::new(Kind::Namespace, "", name)),
         1 => named(Kind::Gateway, &["g1", "g2"]),
         1 => named(Kind::ListenerSet, &["l1", "l2"]),
         1 => Just(Key::new(Kind::GatewayParameters, "x", "pool")),

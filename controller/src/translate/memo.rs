@@ -1,4 +1,5 @@
-//! Memo: outputs of units of work with what each of them read, and the way back from a dependency to its readers.
+//! Memo: outputs of units of work with what each of them read, and the way back from a dependency to its readers. A unit
+//! that gave nothing is remembered with what it read, as that may be why.
 
 use std::collections::BTreeSet;
 use std::hash::Hash;
@@ -26,7 +27,8 @@ pub struct Memo<K, V> {
 
 #[derive(Debug)]
 struct Entry<V> {
-    output: Arc<V>,
+    /// `None` of a unit that read something and gave nothing.
+    output: Option<Arc<V>>,
     reads: Reads,
 }
 
@@ -48,12 +50,12 @@ impl<K, V> Default for Memo<K, V> {
 impl<K: Clone + Ord + Hash, V: Output> Memo<K, V> {
     /// The output of a unit.
     pub fn get(&self, unit: &K) -> Option<&Arc<V>> {
-        self.entries.get(unit).map(|entry| &entry.output)
+        self.entries.get(unit)?.output.as_ref()
     }
 
-    /// Every unit, in no order.
+    /// Every unit that has an output, in no order.
     pub fn units(&self) -> impl Iterator<Item = &K> {
-        self.entries.keys()
+        self.entries.iter().filter(|(_, entry)| entry.output.is_some()).map(|(unit, _)| unit)
     }
 
     /// Whether any unit read this.
@@ -69,15 +71,16 @@ impl<K: Clone + Ord + Hash, V: Output> Memo<K, V> {
         dirty.iter().filter_map(|dependency| self.readers.get(dependency)).flat_map(SmallSet::keys).cloned().collect()
     }
 
-    /// Does a unit anew and remembers its reads. `None` from `work` removes the unit. Returns what changed; `None` when
-    /// the output is equal to the one before, which is then kept.
+    /// Does a unit anew and remembers its reads. With `None` from `work` it has no output: it is forgotten if it read
+    /// nothing, as a unit does whose object is gone; else it waits for a change of what it read. Returns what changed;
+    /// `None` when the output is equal to the one before, which is then kept.
     pub fn refresh<'w>(
         &mut self,
         unit: &K,
         reader: Reader<'w>,
         work: impl FnOnce(&Reader<'w>) -> Option<V>,
     ) -> Option<Changed<V>> {
-        let Some(output) = work(&reader) else { return self.remove(unit) };
+        let output = work(&reader);
         let reads = reader.into_reads();
         let old = self.entries.remove(unit);
         if let Some(old) = &old {
@@ -88,19 +91,23 @@ impl<K: Clone + Ord + Hash, V: Output> Memo<K, V> {
                 self.readers.entry(read.clone()).or_default().insert(unit.clone(), ());
             }
         }
-        let old = old.map(|entry| entry.output);
-        let (output, changed) = match old {
-            Some(old) if *old == output => (old, None),
-            old => {
-                let mut output = output;
-                if let Some(old) = &old {
-                    output.share(old);
-                }
-                let new = Arc::new(output);
-                (new.clone(), Some(Changed { old, new: Some(new) }))
+        let old = old.and_then(|entry| entry.output);
+        let (output, changed) = match (old, output) {
+            (None, None) => (None, None),
+            (Some(old), Some(output)) if *old == output => (Some(old), None),
+            (old, output) => {
+                let new = output.map(|mut output| {
+                    if let Some(old) = &old {
+                        output.share(old);
+                    }
+                    Arc::new(output)
+                });
+                (new.clone(), Some(Changed { old, new }))
             }
         };
-        self.entries.insert(unit.clone(), Entry { output, reads });
+        if output.is_some() || reads.iter().next().is_some() {
+            self.entries.insert(unit.clone(), Entry { output, reads });
+        }
         changed
     }
 
@@ -108,7 +115,7 @@ impl<K: Clone + Ord + Hash, V: Output> Memo<K, V> {
     pub fn remove(&mut self, unit: &K) -> Option<Changed<V>> {
         let entry = self.entries.remove(unit)?;
         self.forget(unit, entry.reads.iter());
-        Some(Changed { old: Some(entry.output), new: None })
+        Some(Changed { old: Some(entry.output?), new: None })
     }
 
     fn forget<'r>(&mut self, unit: &K, reads: impl Iterator<Item = &'r Dependency>) {

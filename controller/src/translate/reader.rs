@@ -179,6 +179,13 @@ impl<'a> Reader<'a> {
         namespace.is_some_and(|namespace| selector.matches(namespace.metadata.labels.as_ref().unwrap_or(&none)))
     }
 
+    /// Whether there is an object for a unit of work of its own, in a namespace that is watched. The unit is redone
+    /// whenever the object comes or goes, so that is nothing read: of units whose objects are gone nothing stays.
+    pub fn is_served(&self, kind: Kind, name: &NamespacedName) -> bool {
+        let key = Key { kind, name: name.clone() };
+        self.world.resources.contains(&key) && (!kind.namespaced() || self.is_watched(&name.namespace))
+    }
+
     /// Whether the API server lets us read a kind. Always, for files.
     pub fn can_read(&self, kind: Kind) -> bool {
         self.note(Dependency::Readable(kind));

@@ -56,7 +56,7 @@ impl BackendTlsPolicies {
         }
         for name in names {
             batch.push(self.0.refresh(&name, world.reader(), |reader| {
-                reader.is_watched(&name.namespace).then(|| read(&name, users, reader)).flatten()
+                reader.is_served(Kind::BackendTlsPolicy, &name).then(|| read(&name, users, reader)).flatten()
             }));
         }
     }

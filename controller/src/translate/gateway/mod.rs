@@ -248,7 +248,9 @@ impl GatewayFrontEnd {
             names.extend(world.resources.gateway_classes.keys().cloned());
         }
         for name in names {
-            batch.push(self.classes.refresh(&name, world.reader(), |reader| classes::read(&name, reader)));
+            batch.push(self.classes.refresh(&name, world.reader(), |reader| {
+                reader.is_served(Kind::GatewayClass, &name).then(|| classes::read(&name, reader)).flatten()
+            }));
         }
     }
 
@@ -262,7 +264,7 @@ impl GatewayFrontEnd {
         let mut any = false;
         for name in names {
             let changed = self.gateways.refresh(&name, world.reader(), |reader| {
-                reader.is_watched(&name.namespace).then(|| gateways::read(&name, reader)).flatten()
+                reader.is_served(Kind::Gateway, &name).then(|| gateways::read(&name, reader)).flatten()
             });
             if let Some(changed) = changed {
                 let contribution = |outcome: Option<Arc<GatewayOutcome>>| Some(outcome?.contribution.clone());
@@ -283,7 +285,7 @@ impl GatewayFrontEnd {
         let mut any = false;
         for name in names {
             let changed = self.sets.refresh(&name, world.reader(), |reader| {
-                reader.is_watched(&name.namespace).then(|| listener_sets::read(&name, reader)).flatten()
+                reader.is_served(Kind::ListenerSet, &name).then(|| listener_sets::read(&name, reader)).flatten()
             });
             if let Some(changed) = changed {
                 let contribution = |outcome: Option<Arc<SetOutcome>>| Some(outcome?.contribution.clone());
@@ -405,7 +407,7 @@ impl GatewayFrontEnd {
         for key in keys {
             let changed = routes.refresh(key, world.reader(), |reader| {
                 let surroundings = Surroundings { parents, winner: &|table| hosts.winner(table, key), policies };
-                reader.is_watched(&key.name.namespace).then(|| route::read(key, &surroundings, reader)).flatten()
+                reader.is_served(key.kind, &key.name).then(|| route::read(key, &surroundings, reader)).flatten()
             });
             let Some(changed) = changed else { continue };
             hosts.route_changed(key, &changed);
@@ -425,7 +427,7 @@ impl GatewayFrontEnd {
         let Self { stream_routes, parents, streams, attached, users, .. } = self;
         for key in keys {
             let changed = stream_routes.refresh(&key, world.reader(), |reader| {
-                reader.is_watched(&key.name.namespace).then(|| stream_route::read(&key, parents, reader)).flatten()
+                reader.is_served(key.kind, &key.name).then(|| stream_route::read(&key, parents, reader)).flatten()
             });
             let Some(changed) = changed else { continue };
             streams.route_changed(&changed);

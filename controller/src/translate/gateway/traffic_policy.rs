@@ -52,7 +52,7 @@ impl TrafficPolicies {
         }
         for name in names {
             batch.push(self.0.refresh(&name, world.reader(), |reader| {
-                reader.is_watched(&name.namespace).then(|| read(&name, users, reader)).flatten()
+                reader.is_served(Kind::XBackendTrafficPolicy, &name).then(|| read(&name, users, reader)).flatten()
             }));
         }
     }

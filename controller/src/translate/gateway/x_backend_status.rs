@@ -34,7 +34,7 @@ impl XBackends {
         }
         for name in names {
             batch.push(self.0.refresh(&name, world.reader(), |reader| {
-                reader.is_watched(&name.namespace).then(|| read(&name, users, reader)).flatten()
+                reader.is_served(Kind::XBackend, &name).then(|| read(&name, users, reader)).flatten()
             }));
         }
     }

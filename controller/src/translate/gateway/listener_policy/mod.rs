@@ -85,7 +85,7 @@ impl ListenerPolicies {
         let mut any = false;
         for name in names {
             let changed = self.units.refresh(&name, world.reader(), |reader| {
-                reader.is_watched(&name.namespace).then(|| read(&name, reader)).flatten()
+                reader.is_served(Kind::ListenerPolicy, &name).then(|| read(&name, reader)).flatten()
             });
             if let Some(changed) = changed {
                 self.policy_changed(&name, &changed);

@@ -100,7 +100,7 @@ impl RoutePolicies {
         }
         for name in names {
             let changed = self.units.refresh(&name, world.reader(), |reader| {
-                reader.is_watched(&name.namespace).then(|| read(&name, reader)).flatten()
+                reader.is_served(Kind::RoutePolicy, &name).then(|| read(&name, reader)).flatten()
             });
             if let Some(changed) = changed {
                 // Filters refer to it by name.
@@ -127,8 +127,8 @@ impl RoutePolicies {
         let Self { units, uses, statuses, .. } = self;
         for name in names {
             batch.push(statuses.refresh(&name, world.reader(), |reader| {
-                reader.note(Dependency::Object(Key { kind: Kind::RoutePolicy, name: name.clone() }));
                 let outcome = units.get(&name)?;
+                reader.note(Dependency::Object(Key { kind: Kind::RoutePolicy, name: name.clone() }));
                 Some(status::read(&name, outcome, uses, parents, reader))
             }));
         }
