@@ -1,7 +1,7 @@
 //! The binary, running on a folder of its own or against a cluster.
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::http1::{self, Client};
 
@@ -28,6 +28,8 @@ pub struct Options {
     pub unready: bool,
     /// Whether to listen on every address, as without `--bind-address`.
     pub everywhere: bool,
+    /// What `/etc/hosts` says to it and to nobody else, if not the same as to all; see [`can_have_hosts`].
+    pub hosts: Option<String>,
 }
 
 impl Options {
@@ -41,6 +43,8 @@ impl Options {
 pub struct Genkan {
     child: Child,
     folder: TempDir,
+    /// It is there as long as the process may read it.
+    _hosts: Option<NamedTempFile>,
     /// Lines of standard error so far.
     errors: Arc<Mutex<Vec<String>>>,
     /// Lines of standard output: the access log.
@@ -48,6 +52,36 @@ pub struct Genkan {
     http: SocketAddr,
     https: SocketAddr,
     admin: SocketAddr,
+}
+
+/// The address by which this machine would reach others; none without a network. Nothing is sent.
+pub fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // TEST-NET-1 of RFC 5737.
+    socket.connect("192.0.2.1:9").ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|address| !address.is_loopback())
+}
+
+/// Whether a process may have an `/etc/hosts` of its own here.
+pub fn can_have_hosts() -> bool {
+    let tried = in_own_mounts().args(["mount", "--bind", HOSTS, HOSTS]).output();
+    tried.is_ok_and(|tried| tried.status.success())
+}
+
+const HOSTS: &str = "/etc/hosts";
+
+/// Runs what follows with mounts of its own.
+fn in_own_mounts() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--map-root-user", "--"]);
+    command
+}
+
+/// Runs what follows with another `/etc/hosts`. It is one process all the way, so that its id is known.
+fn with_hosts(hosts: &Path) -> Command {
+    let mut command = in_own_mounts();
+    command.args(["sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]).arg(hosts).arg(binary());
+    command
 }
 
 /// The built binary: beside the test's own executable.
@@ -110,7 +144,13 @@ impl Genkan {
         let own = [["--bind-address", "127.0.0.1"], ["--workers", "2"]];
         let everywhere = |flag: &str| options.everywhere && flag == "--bind-address";
         let given = |flag: &str| everywhere(flag) || options.arguments.iter().any(|argument| argument == flag);
-        let mut child = Command::new(binary())
+        let hosts = options.hosts.as_ref().map(|text| {
+            let file = NamedTempFile::new().expect("a temporary file");
+            fs::write(&file, text).unwrap();
+            file
+        });
+        let mut program = hosts.as_ref().map_or_else(|| Command::new(binary()), |hosts| with_hosts(hosts.path()));
+        let mut child = program
             .args(command)
             .envs(options.environment.iter().map(|(name, value)| (name, value)))
             .args(own.iter().filter(|[flag, _]| !given(flag)).flatten())
@@ -132,7 +172,7 @@ impl Genkan {
             // The test may be over before the log is: then nobody listens.
             stdout.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
         });
-        let mut genkan = Self { child, folder, errors, output: Mutex::new(output), http, https, admin };
+        let mut genkan = Self { child, folder, _hosts: hosts, errors, output: Mutex::new(output), http, https, admin };
         if !options.unready {
             genkan.wait_ready();
         }

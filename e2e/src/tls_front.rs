@@ -1,7 +1,7 @@
 //! A server that ends TLS in front of another one, and remembers what it was asked for: makes a backend over TLS of one
 //! in plaintext.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -39,19 +39,23 @@ pub enum Handshake {
 impl TlsFront {
     /// Shows `pair`, agrees on one of `protocols` (the best first), and passes every byte on to `behind`.
     pub fn start(behind: SocketAddr, pair: &Pair, protocols: &[&str]) -> Self {
-        Self::listen(behind, pair, protocols, WebPkiClientVerifier::no_client_auth())
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), None, behind, pair, protocols)
     }
 
     /// As [`Self::start`], for clients only that show `client`.
     pub fn start_for(client: &Pair, behind: SocketAddr, pair: &Pair, protocols: &[&str]) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(client.der.clone())).expect("a certificate that can be trusted");
-        let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-        Self::listen(behind, pair, protocols, verifier.expect("a verifier of client certificates"))
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), Some(client), behind, pair, protocols)
     }
 
-    fn listen(behind: SocketAddr, pair: &Pair, protocols: &[&str], verifier: Arc<dyn ClientCertVerifier>) -> Self {
+    /// As [`Self::start`], at an address, and for clients only that show `client` if there is one.
+    pub fn start_at(
+        address: IpAddr,
+        client: Option<&Pair>,
+        behind: SocketAddr,
+        pair: &Pair,
+        protocols: &[&str],
+    ) -> Self {
+        let verifier = client.map_or_else(WebPkiClientVerifier::no_client_auth, verifier_of);
         let chain = vec![CertificateDer::from(pair.der.clone())];
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key in PEM");
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -64,7 +68,7 @@ impl TlsFront {
         let handshakes = Arc::new(Mutex::new(Vec::new()));
         let (acceptor, seen) = (TlsAcceptor::from(Arc::new(config)), handshakes.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let listener = runtime.block_on(TcpListener::bind((address, 0))).expect("a port");
         let address = listener.local_addr().expect("it is bound");
         thread::spawn(move || {
             runtime.block_on(async {
@@ -85,6 +89,15 @@ impl TlsFront {
     pub fn handshakes(&self) -> Vec<Handshake> {
         self.handshakes.lock().unwrap().clone()
     }
+}
+
+/// Lets in only clients that show a certificate.
+fn verifier_of(client: &Pair) -> Arc<dyn ClientCertVerifier> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(client.der.clone())).expect("a certificate that can be trusted");
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    verifier.expect("a verifier of client certificates")
 }
 
 async fn pass_on(stream: TcpStream, acceptor: TlsAcceptor, behind: SocketAddr, seen: Arc<Mutex<Vec<Handshake>>>) {

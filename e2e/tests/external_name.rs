@@ -3,8 +3,7 @@
 // What fails here fails the test, and the panic says where.
 #![allow(clippy::unwrap_used)]
 
-use std::net::{IpAddr, UdpSocket};
-
+use genkan_e2e::genkan::own_address;
 use genkan_e2e::manifests::{config_map, ingress};
 use genkan_e2e::{Echo, Genkan, Options, http1};
 
@@ -15,14 +14,6 @@ fn external(name: &str, target: &str, port: u16) -> String {
          spec: {{ type: ExternalName, externalName: \"{target}\" }}\n---\n"
     );
     service + &ingress(name, &format!("{name}.test"), name, &[]).replace("number: 80", &format!("number: {port}"))
-}
-
-/// The address by which this machine would reach others; none without a network. Nothing is sent.
-fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    // TEST-NET-1 of RFC 5737.
-    socket.connect("192.0.2.1:9").ok()?;
-    socket.local_addr().ok().map(|address| address.ip()).filter(|address| !address.is_loopback())
 }
 
 /// The problem about an Ingress, as reason and message.

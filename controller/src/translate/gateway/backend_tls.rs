@@ -3,41 +3,28 @@
 //!
 //! A port of a Service has at most one. One that names the port goes before one for the whole Service, then the oldest
 //! wins, then the first by name. It acts on requests whatever kind of route leads to the Service, unless an annotation
-//! says what its endpoints speak, and on what TLS carried that ended here; other bytes are passed on as they came. One that is broken wins as well: then nothing is sent to
-//! the endpoints, as nobody knows whom to trust.
+//! says what its endpoints speak, and on what TLS carried that ended here; other bytes are passed on as they came. One
+//! that is broken wins as well: then nothing is sent to the endpoints, as nobody knows whom to trust.
 
 use std::sync::Arc;
 
-use gateway_api::apis::standard::backendtlspolicies::{
-    BackendTlsPolicy, BackendTlsPolicyTargetRefs, BackendTlsPolicyValidation,
-    BackendTlsPolicyValidationCaCertificateRefs, BackendTlsPolicyValidationSubjectAltNames,
-    BackendTlsPolicyValidationSubjectAltNamesType as NameType,
-};
-use genkan_routing::model::{Authority, SubjectAltName, Trust, UpstreamTls, Verify};
-use genkan_routing::name::HostPattern;
+use gateway_api::apis::standard::backendtlspolicies::{BackendTlsPolicy, BackendTlsPolicyTargetRefs};
+use genkan_routing::model::{UpstreamTls, Verify};
 use k8s_openapi::api::core::v1::ServicePort;
 
 use super::ancestors::Ancestors;
 use super::findings::Findings;
 use super::gateways::Refusal;
-use super::hostname;
-use super::reason::{
-    CONFLICTED, INVALID, INVALID_CA_CERTIFICATE_REF, INVALID_KIND, NO_VALID_CA_CERTIFICATE, RESOLVED_REFS,
-    TARGET_NOT_FOUND, UNSUPPORTED_VALUE,
-};
+use super::reason::{CONFLICTED, INVALID, RESOLVED_REFS, TARGET_NOT_FOUND, UNSUPPORTED_VALUE};
 use super::status::{Cond, CondKind, Wanted};
 use super::users::Users;
+use super::validation::{Owner, Validation};
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::translate::assembly::{Batch, Contribution};
 use crate::translate::cluster::{ClusterSpec, Shown};
 use crate::translate::memo::Memo;
 use crate::translate::reader::{Dependency, Dirty, Reader};
 use crate::translate::world::World;
-
-/// `wellKnownCACertificates`: the authorities of the system.
-const SYSTEM: &str = "System";
-/// What follows from a policy that can't be fulfilled.
-const CLOSED: &str = "nothing is sent to the endpoints";
 
 /// The units of work, and what they gave last.
 #[derive(Debug, Default)]
@@ -203,154 +190,18 @@ fn check_target(
 }
 
 fn parse(name: &NamespacedName, policy: &BackendTlsPolicy, reader: &Reader<'_>, findings: &mut Findings) -> Parsed {
-    let validation = &policy.spec.validation;
     for option in policy.spec.options.iter().flatten().map(|(key, _)| key) {
         let message = format!("the option {option} is not known and has no effect");
         findings.warning(format!("spec.options[{option}]"), UNSUPPORTED_VALUE, message, "");
     }
-    let server_name = server_name(&validation.hostname, findings);
-    let names = names(validation, findings);
-    let mut unresolved = None;
-    let authorities = authorities(name, validation, &mut unresolved, reader, findings);
-    let (server_name, trust) = match (server_name, names, authorities) {
-        (Ok(server_name), Ok(names), Ok(authorities)) => {
-            let trust = Trust { id: name.to_string().into(), authorities, names };
-            (Some(server_name), Ok(Verify::Trust(Arc::new(trust))))
-        }
-        (server_name, names, authorities) => {
-            // What leads to no authority has a reason of its own in the API: it is the one to tell.
-            let errors = [authorities.err(), server_name.as_ref().err().cloned(), names.err()];
-            (server_name.ok(), Err(errors.into_iter().flatten().next()))
-        }
-    };
+    let (id, namespace) = (&*name.to_string(), &name.namespace);
+    let owner = Owner { id, namespace, field: "spec.validation", closed: "nothing is sent to the endpoints" };
+    let Validation { server_name, trust, unresolved } = owner.read(&policy.spec.validation, reader, findings);
     match trust {
-        Ok(verify) => Parsed { server_name, verify, refused: None, unresolved },
-        Err(refused) => {
-            let why = refused.as_ref().map_or("the policy is broken", |refusal| &refusal.message);
-            let verify = Verify::Refused(format!("BackendTLSPolicy {name}: {why}").into());
-            Parsed { server_name, verify, refused, unresolved }
+        Ok(trust) => Parsed { server_name, verify: Verify::Trust(Arc::new(trust)), refused: None, unresolved },
+        Err(refusal) => {
+            let verify = Verify::Refused(format!("BackendTLSPolicy {name}: {}", refusal.message).into());
+            Parsed { server_name, verify, refused: Some(refusal), unresolved }
         }
     }
-}
-
-/// Tells what makes a policy impossible to fulfil.
-fn invalid(field: &str, message: String, mend: &str, findings: &mut Findings) -> Refusal {
-    findings.error(format!("spec.validation.{field}"), INVALID, format!("{message}; {CLOSED}"), mend);
-    Refusal { reason: INVALID, message }
-}
-
-fn server_name(text: &str, findings: &mut Findings) -> Result<Arc<str>, Refusal> {
-    let message = match hostname::parse(text) {
-        Ok(HostPattern::Exact(name)) => return Ok(name.as_str().into()),
-        Ok(_) => format!("{text:?} is a wildcard, which is nobody's name"),
-        Err(error) => format!("hostname {text:?}: {error}"),
-    };
-    Err(invalid("hostname", message, "write the name in the endpoints' certificate", findings))
-}
-
-/// The names of which a certificate must have one; without any it is the hostname.
-fn names(validation: &BackendTlsPolicyValidation, findings: &mut Findings) -> Result<Vec<SubjectAltName>, Refusal> {
-    let specs = validation.subject_alt_names.iter().flatten().enumerate();
-    // All of them are told. To leave out one that is broken would ask for less, but not for what is written.
-    let names: Vec<_> = specs.map(|(index, spec)| alt_name(spec, index, findings)).collect();
-    names.into_iter().collect()
-}
-
-fn alt_name(
-    spec: &BackendTlsPolicyValidationSubjectAltNames,
-    index: usize,
-    findings: &mut Findings,
-) -> Result<SubjectAltName, Refusal> {
-    let message = match spec.r#type {
-        NameType::Hostname => {
-            let text = spec.hostname.as_deref().unwrap_or_default();
-            match hostname::parse(text) {
-                Ok(_) => return Ok(SubjectAltName::Dns(text.to_ascii_lowercase().into())),
-                Err(error) => format!("hostname {text:?}: {error}"),
-            }
-        }
-        NameType::Uri => {
-            let text = spec.uri.as_deref().unwrap_or_default();
-            let is_scheme = |scheme: &str| scheme.starts_with(|first: char| first.is_ascii_alphabetic());
-            if text.split_once(':').is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty()) {
-                return Ok(SubjectAltName::Uri(text.into()));
-            }
-            format!("{text:?} is no absolute URI")
-        }
-    };
-    Err(invalid(&format!("subjectAltNames[{index}]"), message, "", findings))
-}
-
-/// The authorities that a policy names; `None` are those of the system.
-fn authorities(
-    name: &NamespacedName,
-    validation: &BackendTlsPolicyValidation,
-    unresolved: &mut Option<Refusal>,
-    reader: &Reader<'_>,
-    findings: &mut Findings,
-) -> Result<Option<Vec<Authority>>, Refusal> {
-    let references = validation.ca_certificate_refs.as_deref().unwrap_or_default();
-    let well_known = validation.well_known_ca_certificates.as_deref().filter(|text| !text.is_empty());
-    match (references, well_known) {
-        ([], Some(SYSTEM)) => return Ok(None),
-        ([], Some(other)) => {
-            let message = format!("the authorities {other} are not known");
-            let mend = "write System, or name a ConfigMap in caCertificateRefs";
-            return Err(invalid("wellKnownCACertificates", message, mend, findings));
-        }
-        ([], None) => {
-            let message = "there is no authority".to_owned();
-            let mend = "name a ConfigMap, or write wellKnownCACertificates: System";
-            return Err(invalid("caCertificateRefs", message, mend, findings));
-        }
-        (_, Some(_)) => {
-            let message = "caCertificateRefs and wellKnownCACertificates can't be combined".to_owned();
-            return Err(invalid("wellKnownCACertificates", message, "remove one of them", findings));
-        }
-        (_, None) => {}
-    }
-    let mut found = Vec::new();
-    for (index, reference) in references.iter().enumerate() {
-        match authority(name, reference, reader) {
-            Ok(authorities) => found.extend(authorities),
-            Err(refusal) => {
-                let field = format!("spec.validation.caCertificateRefs[{index}]");
-                let mend = "name a ConfigMap with the authorities' certificates in ca.crt";
-                findings.error(field, refusal.reason, refusal.message.clone(), mend);
-                unresolved.get_or_insert(refusal);
-            }
-        }
-    }
-    match &unresolved {
-        Some(Refusal { message, .. }) if found.is_empty() => {
-            let refusal = Refusal { reason: NO_VALID_CA_CERTIFICATE, message: message.clone() };
-            let field = "spec.validation.caCertificateRefs";
-            findings.error(field, refusal.reason, format!("there is no authority; {CLOSED}"), "");
-            Err(refusal)
-        }
-        _ => Ok(Some(found)),
-    }
-}
-
-fn authority(
-    policy: &NamespacedName,
-    reference: &BackendTlsPolicyValidationCaCertificateRefs,
-    reader: &Reader<'_>,
-) -> Result<Vec<Authority>, Refusal> {
-    let name = NamespacedName::new(policy.namespace.clone(), reference.name.as_str());
-    let found = match (&*reference.group, &*reference.kind) {
-        ("", "ConfigMap") => reader.authorities_of_config_map(&name),
-        ("", "Secret") => reader.authorities_of_secret(&name),
-        (group, kind) => {
-            let kind = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-            let message = format!("authorities can't be of kind {kind}");
-            return Err(Refusal { reason: INVALID_KIND, message });
-        }
-    };
-    let found = found.map_err(|error| Refusal { reason: INVALID_CA_CERTIFICATE_REF, message: error.to_string() })?;
-    let authority = |from: &crate::authorities::Authority| Authority {
-        fingerprint: Arc::clone(&from.fingerprint),
-        der: Arc::clone(&from.der),
-    };
-    Ok(found.iter().map(authority).collect())
 }

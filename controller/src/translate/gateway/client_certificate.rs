@@ -1,4 +1,5 @@
-//! The certificate that a Gateway shows to backends (`tls.backend.clientCertificateRef`).
+//! The certificate that is shown to backends: a Gateway's (`tls.backend.clientCertificateRef`), or what another object
+//! refers to in the same way.
 
 use std::sync::Arc;
 
@@ -23,14 +24,16 @@ pub(crate) fn read(
     findings: &mut Findings,
 ) -> Option<Result<Arc<Certificate>, Refusal>> {
     let reference = gateway.spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()?;
-    Some(resolve(name, reference, reader, findings).inspect_err(|Refusal { reason, message }| {
+    let from = GrantFrom { group: GATEWAY_GROUP, kind: "Gateway", namespace: &name.namespace };
+    Some(resolve(from, reference, reader, findings).inspect_err(|Refusal { reason, message }| {
         let message = format!("{message}; backends for which there is a BackendTLSPolicy get no request through it");
         findings.error(FIELD, reason, message, "name a Secret of type kubernetes.io/tls");
     }))
 }
 
-fn resolve(
-    gateway: &NamespacedName,
+/// The certificate of a Secret that an object refers to.
+pub(crate) fn resolve(
+    from: GrantFrom<'_>,
     reference: &GatewayTlsBackendClientCertificateRef,
     reader: &Reader<'_>,
     findings: &mut Findings,
@@ -42,15 +45,12 @@ fn resolve(
         return Err(invalid(format!("a certificate can't be of kind {kind}")));
     }
     let namespace = reference.namespace.as_deref().filter(|namespace| !namespace.is_empty());
-    let namespace: Arc<str> = namespace.map_or_else(|| gateway.namespace.clone(), Arc::from);
-    if namespace != gateway.namespace {
-        let from = GrantFrom { group: GATEWAY_GROUP, kind: "Gateway", namespace: &gateway.namespace };
+    let namespace: Arc<str> = namespace.unwrap_or(from.namespace).into();
+    if *namespace != *from.namespace {
         let to = GrantTo { group: "", kind: "Secret", name: &reference.name };
         if !permits(reader.reference_grants_in(&namespace), from, to) {
-            let message = format!(
-                "no ReferenceGrant in {namespace} allows Gateways of {} to use Secret {}",
-                gateway.namespace, reference.name
-            );
+            let (kind, own, name) = (from.kind, from.namespace, &reference.name);
+            let message = format!("no ReferenceGrant in {namespace} allows {kind}s of {own} to use Secret {name}");
             return Err(Refusal { reason: REF_NOT_PERMITTED, message });
         }
     }

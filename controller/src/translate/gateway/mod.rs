@@ -83,9 +83,11 @@ mod timing;
 pub(super) mod traffic_policy;
 mod unused;
 mod users;
+mod validation;
 mod variants;
 mod x_backend;
 mod x_backend_status;
+mod x_backend_tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -5,14 +5,16 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicyValidation;
-use genkan_routing::model::{HttpVersion, UpstreamTls, Verify};
+use genkan_routing::model::{HttpVersion, UpstreamTls};
 use genkan_routing::name::Hostname;
 
 use super::allowed::RouteKind;
 use super::backend::{Invalid, Reference};
-use super::reason::{BACKEND_NOT_FOUND, INVALID, UNSUPPORTED_PROTOCOL, UNSUPPORTED_VALUE};
-use crate::resources::{Key, Kind, NamespacedName, XBackend, XBackendSpec, XBackendTls};
+use super::findings::Findings;
+use super::gateways::Refusal;
+use super::reason::{BACKEND_NOT_FOUND, INVALID, UNSUPPORTED_PROTOCOL};
+use super::x_backend_tls::{self, Tls};
+use crate::resources::{Key, Kind, NamespacedName, XBackend, XBackendSpec};
 use crate::translate::cluster::{ClusterSpec, Transport, Usage};
 use crate::translate::reader::Reader;
 
@@ -20,6 +22,8 @@ use crate::translate::reader::Reader;
 pub(super) const GROUP: &str = "gateway.networking.x-k8s.io";
 /// The kind.
 pub(super) const KIND: &str = "XBackend";
+/// What follows where one can't be used.
+pub(super) const CLOSED: &str = "requests for it are answered with 500";
 
 /// The XBackend that a reference of a route names, if it names one.
 pub(super) fn named(reference: &Reference<'_>, route: &NamespacedName) -> Option<Key> {
@@ -44,7 +48,10 @@ pub(super) fn resolve(
     };
     let number = number(name, backend, port)?;
     let external = hostname(name, &backend.spec)?;
-    let tls = backend.spec.tls.as_ref().map_or(Ok(None), |tls| tls_of(name, tls))?;
+    // What is wrong is told at the backend.
+    let mut findings = Findings::new(Key { kind: Kind::XBackend, name: name.clone() }.object_ref());
+    let Tls { settings, .. } = x_backend_tls::read(name, &backend.spec, reader, &mut findings);
+    let tls = settings.map_err(|Refusal { reason, message }| invalid(reason, name, message))?;
     let (usage, transport) = transport(name, &backend.spec, route_kind, tls)?;
     Ok(ClusterSpec {
         usage,
@@ -54,11 +61,10 @@ pub(super) fn resolve(
     })
 }
 
-/// Whether any route could use a backend.
+/// Whether any route could use a backend, TLS apart.
 pub(super) fn check(name: &NamespacedName, backend: &XBackend) -> Result<(), Invalid> {
     number(name, backend, None)?;
-    hostname(name, &backend.spec)?;
-    backend.spec.tls.as_ref().map_or(Ok(None), |tls| tls_of(name, tls)).map(drop)
+    hostname(name, &backend.spec).map(drop)
 }
 
 fn number(name: &NamespacedName, backend: &XBackend, wanted: Option<i32>) -> Result<u16, Invalid> {
@@ -115,39 +121,8 @@ fn transport(
     Ok((usage, Transport { version, tls }))
 }
 
-fn tls_of(name: &NamespacedName, tls: &XBackendTls) -> Result<Option<UpstreamTls>, Invalid> {
-    match tls.mode.as_str() {
-        "None" => Ok(None),
-        "ServerOnly" => match &tls.validation {
-            Some(validation) => verified(name, validation).map(Some),
-            None => Err(broken(name, "tls has no validation, so nobody knows whom to trust".to_owned())),
-        },
-        mode => Err(unsupported(name, format!("tls.mode {mode:?} is not supported"))),
-    }
-}
-
-fn verified(name: &NamespacedName, validation: &BackendTlsPolicyValidation) -> Result<UpstreamTls, Invalid> {
-    let listed = |list: usize, what: &str| match list {
-        0 => Ok(()),
-        _ => Err(unsupported(name, format!("tls.validation.{what} is not supported"))),
-    };
-    listed(validation.ca_certificate_refs.as_ref().map_or(0, Vec::len), "caCertificateRefs")?;
-    listed(validation.subject_alt_names.as_ref().map_or(0, Vec::len), "subjectAltNames")?;
-    if validation.well_known_ca_certificates.as_deref() != Some("System") {
-        return Err(broken(name, "tls.validation names no authorities".to_owned()));
-    }
-    let hostname = Hostname::parse(&validation.hostname);
-    let hostname = hostname
-        .map_err(|_| broken(name, format!("tls.validation.hostname {:?} is no hostname", validation.hostname)))?;
-    Ok(UpstreamTls { server_name: Some(hostname.as_str().into()), verify: Verify::System, client: None })
-}
-
 fn broken(name: &NamespacedName, what: String) -> Invalid {
     invalid(INVALID, name, what)
-}
-
-fn unsupported(name: &NamespacedName, what: String) -> Invalid {
-    invalid(UNSUPPORTED_VALUE, name, what)
 }
 
 fn invalid(reason: &'static str, name: &NamespacedName, what: String) -> Invalid {

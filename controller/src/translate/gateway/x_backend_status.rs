@@ -4,12 +4,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::backend::Invalid;
 use super::findings::Findings;
+use super::gateways::Refusal;
 use super::notes::with_notes;
-use super::reason::{ACCEPTED, UNSUPPORTED_PROTOCOL, UNSUPPORTED_VALUE};
+use super::reason::{ACCEPTED, RESOLVED_REFS, UNSUPPORTED_PROTOCOL, UNSUPPORTED_VALUE};
 use super::status::{Cond, CondKind, ParentReference, ParentStatus, Wanted};
 use super::users::Users;
-use super::x_backend;
+use super::x_backend::{self, CLOSED};
+use super::x_backend_tls::{self, Tls};
 use crate::resources::{Key, Kind, NamespacedName, XBackend};
 use crate::translate::assembly::{Batch, Contribution};
 use crate::translate::memo::Memo;
@@ -50,33 +53,44 @@ fn read(name: &NamespacedName, users: &Users, reader: &Reader<'_>) -> Option<Con
     let backend = reader.x_backend(name)?;
     let key = Key { kind: Kind::XBackend, name: name.clone() };
     let mut findings = Findings::new(key.object_ref());
-    let refused = refusal(name, backend);
-    if let Some((reason, message)) = &refused {
-        findings.error("spec", reason, format!("{message}; requests for it are answered with 500"), "");
-    }
+    let refused = refusal(name, backend).inspect_err(|Refusal { reason, message }| {
+        findings.error("spec", reason, format!("{message}; {CLOSED}"), "");
+    });
+    let Tls { settings, unresolved } = x_backend_tls::read(name, &backend.spec, reader, &mut findings);
     check_idle_fields(backend, &mut findings);
     let problems = findings.into_problems();
-    let accepted = match refused {
-        Some((reason, message)) => Cond::fails(CondKind::Accepted, reason, message),
-        None => Cond::holds(CondKind::Accepted, ACCEPTED, with_notes("the backend gets requests", &problems)),
+    let told_there = unresolved.as_ref().map(|refusal| refusal.reason);
+    let accepted = match refused.and(settings) {
+        Err(Refusal { reason, message }) => Cond::fails(CondKind::Accepted, reason, message),
+        Ok(_) => {
+            let notes = problems.iter().filter(|problem| Some(problem.reason) != told_there);
+            Cond::holds(CondKind::Accepted, ACCEPTED, with_notes("the backend gets requests", notes))
+        }
     };
+    let resolved = x_backend_tls::refers(&backend.spec).then(|| match unresolved {
+        Some(Refusal { reason, message }) => Cond::fails(CondKind::ResolvedRefs, reason, message),
+        None => Cond::holds(CondKind::ResolvedRefs, RESOLVED_REFS, "all references are resolved"),
+    });
+    let conditions: Vec<_> = [accepted].into_iter().chain(resolved).collect();
     let parent = |gateway: &NamespacedName| ParentStatus {
         parent_ref: ParentReference::gateway(gateway.namespace.clone(), gateway.name.clone()),
-        conditions: vec![accepted.clone()],
+        conditions: conditions.clone(),
     };
     let parents = users.of(&key, reader).map(parent).collect();
     let statuses = vec![(key, Arc::new(Wanted::XBackend { parents }))];
     Some(Contribution { problems, statuses, ..Contribution::default() })
 }
 
-/// Why no route can use it.
-fn refusal(name: &NamespacedName, backend: &XBackend) -> Option<(&'static str, String)> {
-    if let Err(invalid) = x_backend::check(name, backend) {
-        return Some((invalid.reason, invalid.message));
+/// Why no route can use it, TLS apart.
+fn refusal(name: &NamespacedName, backend: &XBackend) -> Result<(), Refusal> {
+    x_backend::check(name, backend).map_err(|Invalid { reason, message, .. }| Refusal { reason, message })?;
+    match backend.spec.protocol.as_deref() {
+        Some(protocol) if !PROTOCOLS.contains(&protocol) => {
+            let message = format!("XBackend {name}: the protocol {protocol} is not supported");
+            Err(Refusal { reason: UNSUPPORTED_PROTOCOL, message })
+        }
+        _ => Ok(()),
     }
-    let protocol = backend.spec.protocol.as_deref()?;
-    let known = PROTOCOLS.contains(&protocol);
-    (!known).then(|| (UNSUPPORTED_PROTOCOL, format!("XBackend {name}: the protocol {protocol} is not supported")))
 }
 
 /// Tells what it says and nothing follows from.
