@@ -18,6 +18,7 @@ use super::findings::Findings;
 use super::gateways::{GatewayOutcome, Refusal};
 use super::infrastructure::{GatewayService, Infrastructure, Record, service_of};
 use super::known::{Known, Named};
+use super::naming;
 use super::parameters::AddressSource;
 use super::reason::{ADDRESS_NOT_ASSIGNED, ADDRESS_NOT_USABLE};
 use super::serviced::{self, Asked};
@@ -118,7 +119,7 @@ pub(crate) fn plan(gateways: &[Named<'_>], known: &Known<'_>, settings: &Setting
                 serviced::addressing(name, gateway, template, asked, &mut findings)
             }
             AddressSource::Pool(_) => {
-                tell_lost(gateway, &allocation, &holders, &mut findings);
+                tell_lost(name, gateway, &allocation, &holders, &mut findings);
                 pooled(name, gateway, &allocation.refused, addresses, settings, &mut findings)
             }
         };
@@ -185,6 +186,7 @@ fn holders<'a>(gateways: &[Named<'a>], allocations: &[Allocation]) -> BTreeMap<I
 
 /// Says what a record claims that is another's.
 fn tell_lost(
+    name: &NamespacedName,
     gateway: &GatewayOutcome,
     allocation: &Allocation,
     holders: &BTreeMap<IpAddr, &NamespacedName>,
@@ -192,8 +194,8 @@ fn tell_lost(
 ) {
     for address in gateway.wish.record.addresses().iter().filter(|it| !allocation.addresses.contains(it)) {
         let Some(holder) = holders.get(address) else { continue };
-        let message =
-            format!("the Gateway's Service says {address}, which is Gateway {holder}'s: it is not served there");
+        let holder = naming::told_in(&name.namespace, "Gateway", holder);
+        let message = format!("the Gateway's Service says {address}, which is {holder}'s: it is not served there");
         let mend = format!("leave the annotation {} to Genkan", GatewayService::ADDRESSES);
         findings.warning("", ADDRESS_NOT_USABLE, message, mend);
     }
@@ -280,7 +282,7 @@ fn pooled(
         return Addressing { reach: Reach::Own(addresses.proven), trouble: Some(refusal) };
     }
     let mut trouble = None;
-    for (field, reason, message, mend) in refusals(gateway, refused) {
+    for (field, reason, message, mend) in refusals(&name.namespace, gateway, refused) {
         trouble.get_or_insert_with(|| Refusal { reason, message: message.clone() });
         findings.error(field, reason, message, mend);
     }
@@ -296,7 +298,11 @@ fn pooled(
 }
 
 /// What a Gateway does not get: where it asks for it, the reason, the message and the mend.
-fn refusals(gateway: &GatewayOutcome, refused: &[Refused]) -> Vec<(String, &'static str, String, &'static str)> {
+fn refusals(
+    namespace: &str,
+    gateway: &GatewayOutcome,
+    refused: &[Refused],
+) -> Vec<(String, &'static str, String, &'static str)> {
     let field = |wanted: Option<Request>| {
         let index = gateway.requests.iter().position(|request| *request == wanted);
         index.map_or_else(|| "spec.addresses".to_owned(), |index| format!("spec.addresses[{index}]"))
@@ -313,7 +319,8 @@ fn refusals(gateway: &GatewayOutcome, refused: &[Refused]) -> Vec<(String, &'sta
                 (field(Some(Request::Exactly(*address))), ADDRESS_NOT_USABLE, message, mend)
             }
             Refused::Taken(address, holder) => {
-                let holder = holder.as_ref().map_or("Genkan itself".to_owned(), |name| format!("Gateway {name}"));
+                let told = |name| naming::told_in(namespace, "Gateway", name);
+                let holder = holder.as_ref().map_or("Genkan itself".to_owned(), told);
                 let mend = "name another address, or leave the value out to get one";
                 let message = format!("{holder} has {address}");
                 (field(Some(Request::Exactly(*address))), ADDRESS_NOT_USABLE, message, mend)

@@ -61,6 +61,7 @@ mod listener_policy;
 mod listener_sets;
 mod matches;
 mod mirror;
+mod naming;
 mod notes;
 mod parameters;
 mod parent;

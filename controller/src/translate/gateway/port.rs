@@ -20,6 +20,8 @@ use genkan_routing::name::{CertificateId, HostPattern, ListenerId, Origin, Table
 use super::findings::Findings;
 use super::gateways::GatewayListener;
 use super::hostname::{covering, intersect};
+use super::naming::Owner;
+use super::parent::ParentKey;
 use super::ports::Holding;
 use super::protocol::ListenerProtocol;
 use super::reason::{HOSTNAME_CONFLICT, PORT_UNAVAILABLE, PROTOCOL_CONFLICT};
@@ -65,7 +67,7 @@ pub(super) struct Port {
     pub(super) id: ListenerId,
     addresses: Vec<IpAddr>,
     pub(super) public_port: u16,
-    pub(super) owner: String,
+    pub(super) owner: Owner,
     number: u16,
     protocol: Protocol,
     host: Host,
@@ -81,7 +83,7 @@ pub(super) struct Port {
 
 /// Who has a hostname.
 struct Claim {
-    owner: String,
+    owner: Owner,
     /// The table of its requests.
     table: TableId,
     service: Service,
@@ -132,7 +134,7 @@ impl Obstacle {
 }
 
 impl Port {
-    pub(super) fn new(id: String, addresses: &[IpAddr], number: u16, protocol: Protocol, owner: String) -> Self {
+    pub(super) fn new(id: String, addresses: &[IpAddr], number: u16, protocol: Protocol, owner: Owner) -> Self {
         Self {
             id: ListenerId::new(id),
             addresses: addresses.to_vec(),
@@ -166,9 +168,15 @@ impl Port {
         self.host == Host::Ingresses
     }
 
-    /// Why a listener can't be served here, if so.
-    pub(super) fn obstacle(&self, listener: &GatewayListener, protocol: Protocol) -> Option<Obstacle> {
-        let (number, owner) = (listener.port, &self.owner);
+    /// Why a listener of a Gateway or ListenerSet can't be served here, if so.
+    pub(super) fn obstacle(
+        &self,
+        parent: &ParentKey,
+        listener: &GatewayListener,
+        protocol: Protocol,
+    ) -> Option<Obstacle> {
+        let told = |owner: &Owner| owner.told_in(&parent.name().namespace);
+        let (number, owner) = (listener.port, told(&self.owner));
         let of_gateways = self.host == Host::Nobody;
         if self.host == Host::StreamServices || self.protocol != protocol {
             let message = format!("port {number} is used by {owner} with {}", protocol_name(self.protocol));
@@ -180,7 +188,7 @@ impl Port {
             return Some(Obstacle { field: "port", reason, message, mend });
         }
         if let Some(holder) = self.claims.get(&listener.hostname) {
-            let message = format!("{} came first and has this hostname on port {number}", holder.owner);
+            let message = format!("{} came first and has this hostname on port {number}", told(&holder.owner));
             let mend = "use another hostname or port, or attach the routes to that Gateway";
             return Some(Obstacle { field: "hostname", reason: HOSTNAME_CONFLICT, message, mend });
         }
@@ -211,7 +219,7 @@ impl Port {
     pub(super) fn claim(
         &mut self,
         listener: &GatewayListener,
-        owner: String,
+        owner: Owner,
         table: TableId,
         service: Service,
         origin: Origin,

@@ -26,6 +26,7 @@ use super::findings::Findings;
 use super::gateways::{GatewayListener, Verdict};
 use super::listener;
 use super::listener_policy::{Effects, ListenerPolicies};
+use super::naming::Owner;
 use super::parent::ParentKey;
 use super::port::{self, Host, Port, Service, Wire};
 use super::protocol::ListenerProtocol;
@@ -265,14 +266,14 @@ impl<'s> Ports<'s> {
         let addresses = &settings.bind_addresses;
         let at = |port: Port, protocol, number| (PortAt::Shared(Wire::of(protocol), number), port);
         let service = |(protocol, number): &(Protocol, u16)| {
-            let wire = Wire::of(*protocol).as_str();
-            let (id, owner) = (format!("{wire}/{number}"), format!("the {wire}-services ConfigMap"));
+            let wire = Wire::of(*protocol);
+            let (id, owner) = (format!("{}/{number}", wire.as_str()), Owner::Services(wire));
             let port = Port::new(id, addresses, *number, *protocol, owner).of(Host::StreamServices);
             at(port, *protocol, *number)
         };
         let mut ports: BTreeMap<_, _> = services.iter().map(service).collect();
         let ingress = |id: &str, number, protocol, public_port| {
-            let port = Port::new(id.to_owned(), addresses, number, protocol, "the Ingresses".to_owned());
+            let port = Port::new(id.to_owned(), addresses, number, protocol, Owner::Ingresses);
             at(port.known_as(public_port).of(Host::Ingresses), protocol, number)
         };
         ports.extend([
@@ -331,7 +332,7 @@ impl<'s> Ports<'s> {
         let table = table_of(parent, &listener.name);
         placed.table = (service == Service::Http).then(|| table.clone());
         placed.bound = is_served.then(|| port.id.clone());
-        port.claim(listener, parent.to_string(), table, service, findings.origin(listener.field.clone()));
+        port.claim(listener, Owner::Parent(parent.clone()), table, service, findings.origin(listener.field.clone()));
         placed
     }
 
@@ -347,7 +348,8 @@ impl<'s> Ports<'s> {
         let wire = Wire::of(protocol);
         self.ports.entry(PortAt::Own(gateway.clone(), wire, listener.port)).or_insert_with(|| {
             let id = format!("gateway/{gateway}/{}/{}", wire.as_str(), listener.port);
-            Port::new(id, addresses, number, protocol, format!("Gateway {gateway}")).known_as(listener.port)
+            let owner = Owner::Parent(ParentKey::Gateway(gateway.clone()));
+            Port::new(id, addresses, number, protocol, owner).known_as(listener.port)
         })
     }
 
@@ -362,7 +364,7 @@ impl<'s> Ports<'s> {
         let wire = Wire::of(protocol);
         let mapped = self.settings.gateway_ports.get(&listener.port).copied().filter(|_| wire == Wire::Tcp);
         let number = mapped.unwrap_or(listener.port);
-        let owner = parent.to_string();
+        let owner = Owner::Parent(parent.clone());
         if self.settings.is_target_port(number) {
             let message = format!("port {number} is one of those that Services of Gateways lead to");
             let mend = "use another port, or another range for --gateway-target-ports";
@@ -373,14 +375,16 @@ impl<'s> Ports<'s> {
             let port = Port::new(shared_id(protocol, number), &self.settings.bind_addresses, number, protocol, owner);
             port.known_as(listener.port)
         });
-        if let Some(obstacle) = port.obstacle(listener, protocol) {
+        if let Some(obstacle) = port.obstacle(parent, listener, protocol) {
             obstacle.tell(listener, findings);
             return Err(obstacle.reason);
         }
         if port.public_port != listener.port {
             let message = format!(
                 "port {} is served here as port {} of {}; redirects and X-Forwarded-Port name that one",
-                listener.port, port.public_port, port.owner
+                listener.port,
+                port.public_port,
+                port.owner.told_in(&parent.name().namespace)
             );
             findings.warning(format!("{}.port", listener.field), PORT_UNAVAILABLE, message, "use another port");
         }

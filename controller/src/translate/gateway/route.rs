@@ -13,6 +13,7 @@ use super::allowed::RouteKind;
 use super::attach::{self, Attachment, Candidate, ParentOutcome, Refused};
 use super::backend_tls;
 use super::findings::Findings;
+use super::naming;
 use super::parent::ParentKey;
 use super::policy::{Acts, RoutePolicies};
 use super::ports::Parent;
@@ -144,7 +145,7 @@ pub(crate) fn read(key: &Key, surroundings: &Surroundings<'_>, reader: &Reader<'
     // Of a route that was never readable nothing but its parents is known.
     let is_known = unreadable.is_none_or(|unreadable| unreadable.served);
     let hosts = if is_known { hosts(&parents) } else { SmallSet::default() };
-    yield_to_winners(&mut parents, surroundings.winner, &mut findings);
+    yield_to_winners(&key.name.namespace, &mut parents, surroundings.winner, &mut findings);
     let name = &key.name;
     let age = RouteAge::new(spec.created.map(|time| time.0), spec.kind.as_str(), &name.namespace, &name.name);
     let known = attachments(&parents).filter_map(|attachment| surroundings.parents.get(&attachment.parent));
@@ -200,6 +201,7 @@ fn check_parents(spec: &RouteSpec<'_>, findings: &mut Findings) {
 
 /// Takes a route from the listeners where a route of another kind has a hostname that it wants.
 fn yield_to_winners<'k>(
+    namespace: &str,
     parents: &mut [ParentOutcome],
     winner: impl Fn(&TableId) -> Option<&'k Key>,
     findings: &mut Findings,
@@ -210,6 +212,7 @@ fn yield_to_winners<'k>(
         let named = |attachment: &Attachment| Some((attachment.listener.clone(), lost(attachment)?));
         let Some((listener, winner)) = attached.iter().find_map(named) else { continue };
         attached.retain(|attachment| lost(attachment).is_none());
+        let winner = naming::told_in(namespace, winner.kind.as_str(), &winner.name);
         let message = format!(
             "{winner} came first and has a hostname of this route on listener {listener}; there it is not served"
         );
