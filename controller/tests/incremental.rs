@@ -484,6 +484,7 @@ fn key() -> impl Strategy<Value = Key> {
             named(kind, &["r1", "r2"])
         }),
         1 => named(Kind::ReferenceGrant, &["grant"]),
+        1 => named(Kind::XBackend, &["out"]),
         1 => named(Kind::XBackendTrafficPolicy, &["p1", "p2"]),
         1 => named(Kind::BackendTlsPolicy, &["p1", "p2"]),
         1 => named(Kind::RoutePolicy, &["p1", "p2", "p3"]),

@@ -54,6 +54,8 @@ pub enum Dependency {
     IngressTls(HostPattern),
     /// What routes may attach to at a Gateway or ListenerSet: its listeners as they stand beside all others.
     Parent(ParentKey),
+    /// Which Gateways take routes that do not name them.
+    DefaultGateways,
     /// Through which Gateways a Service or an XBackend gets requests.
     Users(Key),
     /// Who answers what no Ingress matches.

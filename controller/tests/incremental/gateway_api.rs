@@ -27,8 +27,9 @@ pub(crate) fn gateway_kind() -> impl Strategy<Value = Object> {
         2 => grpc_route(),
         3 => stream_route(),
         1 => (namespace(), namespace(), select(vec!["Service", "Secret"])).prop_map(|(to, from, kind)| {
-            let kinds = if kind == "Service" { vec!["HTTPRoute", "GRPCRoute"] } else { vec!["Gateway"] };
-            let from = |kind| json!({"group": "gateway.networking.k8s.io", "kind": kind, "namespace": from});
+            let kinds = if kind == "Service" { vec!["HTTPRoute", "GRPCRoute"] } else { vec!["Gateway", "XBackend"] };
+            let group = |kind| if kind == "XBackend" { "gateway.networking.x-k8s.io" } else { "gateway.networking.k8s.io" };
+            let from = |kind| json!({"group": group(kind), "kind": kind, "namespace": from});
             Object::ReferenceGrant(object(json!({
                 "metadata": {"namespace": to, "name": "grant"},
                 "spec": {
@@ -37,6 +38,7 @@ pub(crate) fn gateway_kind() -> impl Strategy<Value = Object> {
                 },
             })))
         }),
+        1 => x_backend(),
         1 => policies::traffic_policy(),
         2 => policies::backend_tls_policy(),
         4 => policies::route_policy(),
@@ -65,8 +67,9 @@ fn gateway() -> impl Strategy<Value = Object> {
         ("UDP", 9001, None),
     ]);
     let client = option::of((select(vec!["tls-a", "tls-wild"]), option::of(namespace())));
-    (namespace(), select(vec!["g1", "g2"]), host(), from, spoken, (any::<bool>(), client)).prop_map(
-        |(namespace, name, host, from, (protocol, port, certificate), (asks, client))| {
+    let name = (select(vec!["g1", "g2"]), option::weighted(0.3, Just("All")));
+    (namespace(), name, host(), from, spoken, (any::<bool>(), client)).prop_map(
+        |(namespace, (name, scope), host, from, (protocol, port, certificate), (asks, client))| {
             let references = |namespace| json!([{"name": "tls-wild", "namespace": namespace}]);
             let tls = match (protocol, certificate) {
                 (_, Some(namespace)) => json!({"mode": "Terminate", "certificateRefs": references(namespace)}),
@@ -81,7 +84,8 @@ fn gateway() -> impl Strategy<Value = Object> {
             });
             Object::Gateway(object(json!({
                 "metadata": {"namespace": namespace, "name": name},
-                "spec": {"gatewayClassName": "genkan", "allowedListeners": {"namespaces": from}, "tls": both, "listeners": [{
+                "spec": {"gatewayClassName": "genkan", "defaultScope": scope,
+                    "allowedListeners": {"namespaces": from}, "tls": both, "listeners": [{
                     "name": "web", "port": port, "protocol": protocol, "hostname": host,
                     "allowedRoutes": {"namespaces": from}, "tls": tls,
                 }]},
@@ -90,18 +94,49 @@ fn gateway() -> impl Strategy<Value = Object> {
     )
 }
 
+/// Outside, in plaintext or with all that TLS may refer to.
+fn x_backend() -> impl Strategy<Value = Object> {
+    let authority = select(vec![
+        json!({"hostname": "out.test", "wellKnownCACertificates": "System"}),
+        json!({"hostname": "out.test", "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}]}),
+        json!({"hostname": "out.test", "caCertificateRefs": [{"group": "", "kind": "Secret", "name": "authority"}]}),
+    ]);
+    let client = option::of((select(vec!["tls-a", "broken"]), option::of(namespace())));
+    (namespace(), option::of((authority, client))).prop_map(|(namespace, tls)| {
+        let tls = tls.map(|(validation, client)| match client {
+            None => json!({"mode": "ServerOnly", "validation": validation}),
+            Some((name, namespace)) => json!({
+                "mode": "ClientAndServer", "validation": validation,
+                "clientCertificateRef": {"name": name, "namespace": namespace},
+            }),
+        });
+        let hostname = json!({"hostname": "external.example.org"});
+        Object::XBackend(object(json!({
+            "metadata": {"namespace": namespace, "name": "out"},
+            "spec": {"type": "ExternalHostname", "port": {"port": 80}, "externalHostname": hostname, "tls": tls},
+        })))
+    })
+}
+
+/// What asks for default Gateways.
+fn defaults() -> impl Strategy<Value = Option<&'static str>> {
+    option::weighted(0.3, Just("All"))
+}
+
 fn stream_route() -> impl Strategy<Value = Object> {
     let backend = (select(vec!["a", "b", "d"]), option::of(namespace()), 0u8..3).prop_map(
         |(name, namespace, weight)| json!({"name": name, "namespace": namespace, "port": 80, "weight": weight}),
     );
     let parent = (select(vec!["g1", "g2"]), option::of(namespace()));
     let kind = select(vec![Kind::TlsRoute, Kind::TcpRoute, Kind::UdpRoute]);
-    (kind, namespace(), select(vec!["r1", "r2"]), parent, host(), vec(backend, 0..3)).prop_map(
-        |(kind, namespace, name, (gateway, parent), host, backends)| {
+    let name = (select(vec!["r1", "r2"]), defaults());
+    (kind, namespace(), name, parent, host(), vec(backend, 0..3)).prop_map(
+        |(kind, namespace, (name, defaults), (gateway, parent), host, backends)| {
             let hostnames = host.into_iter().collect::<Vec<_>>();
             let route = json!({
                 "metadata": {"namespace": namespace, "name": name},
                 "spec": {
+                    "useDefaultGateways": defaults,
                     "parentRefs": [{"name": gateway, "namespace": parent}], "hostnames": hostnames,
                     "rules": [{"backendRefs": backends}],
                 },
@@ -145,19 +180,24 @@ fn http_route() -> impl Strategy<Value = Object> {
             "type": "ExtensionRef", "extensionRef": {"group": "genkan.dev", "kind": "RoutePolicy", "name": "p1"},
         }]),
     ]);
+    let outside = option::of(namespace()).prop_map(
+        |namespace| json!({"group": "gateway.networking.x-k8s.io", "kind": "XBackend", "name": "out", "namespace": namespace}),
+    );
+    let backend = prop_oneof![5 => backend, 1 => outside];
     let rule = (vec(path, 0..3), vec(backend, 0..3), option::of(Just("named")), filters).prop_map(
         |(matches, backends, name, filters)| {
             json!({"name": name, "matches": matches, "backendRefs": backends, "filters": filters})
         },
     );
     let parent = (select(vec![("Gateway", "g1"), ("Gateway", "g2"), ("ListenerSet", "l1")]), option::of(namespace()));
-    let name = (select(vec!["r1", "r2"]), option::of(Just("2024-06-01T00:00:00Z")));
+    let name = (select(vec!["r1", "r2"]), option::of(Just("2024-06-01T00:00:00Z")), defaults());
     (namespace(), name, parent, option::of(host()), vec(rule, 1..3)).prop_map(
-        |(namespace, (name, created), ((kind, gateway), parent), host, rules)| {
+        |(namespace, (name, created, defaults), ((kind, gateway), parent), host, rules)| {
             let hostnames = host.flatten().into_iter().collect::<Vec<_>>();
             Object::HttpRoute(object(json!({
                 "metadata": {"namespace": namespace, "name": name, "creationTimestamp": created},
                 "spec": {
+                    "useDefaultGateways": defaults,
                     "parentRefs": [{"kind": kind, "name": gateway, "namespace": parent}, {"name": "g1"}],
                     "hostnames": hostnames, "rules": rules,
                 },

@@ -1,4 +1,5 @@
-//! Attachment: which listeners of which Gateways a route of any kind is served on (`parentRefs`), and for which hosts.
+//! Attachment: which listeners of which Gateways a route of any kind is served on (`parentRefs`, `useDefaultGateways`),
+//! and for which hosts.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,11 +22,14 @@ use crate::resources::NamespacedName;
 use crate::small_map::SmallSet;
 use crate::translate::reader::{Dependency, Reader};
 
-/// What became of one parentRef that concerns us.
+/// The field of a route that asks for default Gateways.
+pub(crate) const DEFAULTS: &str = "spec.useDefaultGateways";
+
+/// What became of one parentRef that concerns us, or at a default Gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ParentOutcome {
-    /// Its place in `parentRefs`.
-    pub(crate) index: usize,
+    /// Its place in `parentRefs`; `None` is a default Gateway that took the route.
+    pub(crate) index: Option<usize>,
     /// It, with what the API fills in.
     pub(crate) reference: ParentReference,
     /// Whether the parent is known to be ours, so that the route's status tells what became of it.
@@ -34,6 +38,13 @@ pub(crate) struct ParentOutcome {
     pub(crate) attached: Result<Vec<Attachment>, Refused>,
     /// Whether the route is accepted where it is attached: that is for its rules to say.
     pub(crate) accepted: bool,
+}
+
+impl ParentOutcome {
+    /// The field of the route that leads there.
+    pub(crate) fn field(&self) -> Cow<'static, str> {
+        self.index.map_or(Cow::Borrowed(DEFAULTS), |index| Cow::Owned(parent_ref(index)))
+    }
 }
 
 /// Why a route is not attached to a parent: its `Accepted` condition there.
@@ -68,9 +79,16 @@ pub(crate) struct Candidate<'a> {
     pub(crate) hostnames: &'a [String],
     /// `spec.parentRefs`.
     pub(crate) parents: &'a [ParentReference],
+    /// Whether it goes to default Gateways as well (`spec.useDefaultGateways`).
+    pub(crate) defaults: bool,
 }
 
-/// Attaches a route to what it names. Empty when nothing that it names concerns us.
+/// The field of a parentRef.
+fn parent_ref(index: usize) -> String {
+    format!("spec.parentRefs[{index}]")
+}
+
+/// Attaches a route to what it names, and to default Gateways. Empty when nothing of it concerns us.
 pub(crate) fn attach(
     candidate: &Candidate<'_>,
     parents: &BTreeMap<ParentKey, Parent>,
@@ -80,7 +98,7 @@ pub(crate) fn attach(
     let mut outcomes = Vec::new();
     let mut hosts: Option<Vec<HostPattern>> = None;
     for (index, reference) in candidate.parents.iter().enumerate() {
-        let field = format!("spec.parentRefs[{index}]");
+        let field = parent_ref(index);
         let Some((key, parent)) = find(candidate, reference, &field, parents, reader, findings) else { continue };
         let attached = parent.and_then(|parent| {
             // Broken hostnames are told once, and only if the route is any of our business.
@@ -89,11 +107,60 @@ pub(crate) fn attach(
             found.map_err(|refusal| refusal.tell(&field, &key, findings))
         });
         let ours = parents.get(&key).is_some_and(|parent| parent.refused != Some(GATEWAY_CLASS_NOT_FOUND));
-        outcomes.push(ParentOutcome { index, reference: reference.clone(), ours, attached, accepted: true });
+        outcomes.push(ParentOutcome {
+            index: Some(index),
+            reference: reference.clone(),
+            ours,
+            attached,
+            accepted: true,
+        });
+    }
+    if candidate.defaults {
+        // Of those that don't take it its author need not know.
+        for (key, parent) in defaults(candidate, parents, reader) {
+            let hosts = hosts.get_or_insert_with(|| parse_hostnames(candidate.hostnames, findings));
+            let reference = default_reference(key.name());
+            let Ok(attached) = select(candidate, &reference, key, parent, hosts, reader) else { continue };
+            outcomes.push(ParentOutcome { index: None, reference, ours: true, attached: Ok(attached), accepted: true });
+        }
+        check_defaults(&outcomes, findings);
     }
     // Kept for as long as the route is, as are the attachments.
     outcomes.shrink_to_fit();
     outcomes
+}
+
+/// The default Gateways that a route does not name as a whole anyway.
+fn defaults<'p>(
+    candidate: &Candidate<'_>,
+    parents: &'p BTreeMap<ParentKey, Parent>,
+    reader: &Reader<'_>,
+) -> Vec<(&'p ParentKey, &'p Parent)> {
+    reader.note(Dependency::DefaultGateways);
+    let is_named = |gateway: &NamespacedName| {
+        candidate.parents.iter().any(|reference| {
+            let namespace = reference.namespace_or(&candidate.name.namespace).clone();
+            let whole = ParentReference { namespace: Some(namespace), ..reference.clone() };
+            whole == default_reference(gateway)
+        })
+    };
+    let all = parents.iter().filter(|(key, parent)| parent.is_default && !is_named(key.name()));
+    let all = all.inspect(|(key, _)| reader.note(Dependency::Parent((*key).clone())));
+    all.filter(|(_, parent)| parent.refused.is_none()).collect()
+}
+
+/// A Gateway as the status of a route that it took names it.
+fn default_reference(gateway: &NamespacedName) -> ParentReference {
+    ParentReference::gateway(gateway.namespace.clone(), gateway.name.clone())
+}
+
+/// Tells of a wish for default Gateways that nothing follows from.
+fn check_defaults(outcomes: &[ParentOutcome], findings: &mut Findings) {
+    if outcomes.iter().all(|outcome| outcome.index.is_some()) {
+        let message = "no default Gateway takes the route";
+        let mend = "name a Gateway in parentRefs, or have defaultScope: All and allowedRoutes written in one";
+        findings.warning(DEFAULTS, NO_MATCHING_PARENT, message, mend);
+    }
 }
 
 /// What a reference names; `None` when it is another controller's, or nothing can be said about it.

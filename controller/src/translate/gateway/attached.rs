@@ -80,7 +80,7 @@ mod tests {
         };
         let reference = ParentReference::gateway("infra".into(), gateway.into());
         let attached = Ok(listeners.iter().map(attachment).collect());
-        ParentOutcome { index: 0, reference, ours: true, attached, accepted: true }
+        ParentOutcome { index: Some(0), reference, ours: true, attached, accepted: true }
     }
 
     #[test]

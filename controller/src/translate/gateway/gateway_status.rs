@@ -13,7 +13,7 @@ use super::parent::ParentKey;
 use super::ports::{Parent, ParentListener};
 use super::protocol::ListenerProtocol;
 use super::reason::{
-    ACCEPTED, ASSIGNED, CONFIGURATION_CHANGED, GATEWAY_CLASS_NOT_FOUND, INVALID, LISTENERS_NOT_RESOLVED,
+    ACCEPTED, ASSIGNED, CONFIGURATION_CHANGED, DEFAULT_SCOPE, GATEWAY_CLASS_NOT_FOUND, INVALID, LISTENERS_NOT_RESOLVED,
     LISTENERS_NOT_VALID, NO_CONFLICTS, NOT_ALLOWED, PARENT_NOT_ACCEPTED, PARENT_NOT_PROGRAMMED, PENDING,
     PORT_UNAVAILABLE, PROGRAMMED, RESOLVED_REFS, UNSUPPORTED_VALUE,
 };
@@ -59,6 +59,10 @@ pub(crate) fn status(known: &Known<'_>, attached_listener_sets: Option<u32>) -> 
     if outcome.listeners.iter().any(GatewayListener::lets_anybody_in) {
         let message = "clients are let in whatever certificates they show, or none";
         conditions.push(Cond::holds(CondKind::InsecureFrontendValidationMode, CONFIGURATION_CHANGED, message));
+    }
+    if known.parent.is_default && outcome.refused.is_none() {
+        let message = "the Gateway has default scope All: it takes routes that ask for default Gateways";
+        conditions.push(Cond::holds(CondKind::DefaultGateway, DEFAULT_SCOPE, message));
     }
     if let Reach::Service { targets, .. } = &known.addressing.reach
         && !targets.is_empty()

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
-use gateway_api::apis::experimental::gateways::Gateway;
+use gateway_api::apis::experimental::gateways::{Gateway, GatewayDefaultScope};
 use genkan_routing::model::{Certificate, ClientAuth, ClientAuthMode};
 use genkan_routing::name::HostPattern;
 
@@ -39,6 +39,8 @@ pub(crate) struct GatewayOutcome {
     pub(crate) age: RouteAge,
     /// Why the Gateway's `Accepted` condition is false, when it is; nothing of it is served then.
     pub(crate) refused: Option<Refusal>,
+    /// Whether it takes routes that do not name it (`defaultScope`).
+    pub(crate) is_default: bool,
     /// Where its addresses come from.
     pub(crate) source: AddressSource,
     /// The addresses that it asks for, as `spec.addresses` lists them; `None` is one that can't be an address.
@@ -147,6 +149,7 @@ pub(crate) fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Gateway
         ours,
         age,
         refused: None,
+        is_default: gateway.spec.default_scope == Some(GatewayDefaultScope::All),
         source: AddressSource::Shared,
         requests: Vec::new(),
         wish: Wish::read(name, gateway, reader),

@@ -331,8 +331,13 @@ impl GatewayFrontEnd {
         self.plan = plan;
         let keys: BTreeSet<_> = self.parents.keys().chain(arrangement.parents.keys()).collect();
         for key in keys {
-            if self.parents.get(key) != arrangement.parents.get(key) {
+            let [was, is] = [&self.parents, &arrangement.parents].map(|parents| parents.get(key));
+            if was != is {
                 dirty.insert(Dependency::Parent(key.clone()));
+            }
+            let is_default = |parent: Option<&Parent>| parent.is_some_and(|parent| parent.is_default);
+            if is_default(was) != is_default(is) {
+                dirty.insert(Dependency::DefaultGateways);
             }
         }
         self.parents = arrangement.parents;

@@ -62,6 +62,8 @@ pub(crate) struct Arrangement {
 pub(crate) struct Parent {
     /// The Gateway that it is, or belongs to.
     pub(crate) gateway: NamespacedName,
+    /// Whether it takes routes that do not name it (`defaultScope`). A ListenerSet never does.
+    pub(crate) is_default: bool,
     /// The reason why nothing of it is served.
     pub(crate) refused: Option<&'static str>,
     /// The certificate that backends see.
@@ -184,7 +186,9 @@ impl Arrangement {
             Some(Ok(certificate)) => Shown::Certificate(ClientCertificate(Arc::clone(certificate))),
             Some(Err(_)) => Shown::Broken,
         };
-        self.parents.insert(key, Parent { gateway: family.name.clone(), refused, shown, listeners });
+        let is_default = family.gateway.is_default && matches!(key, ParentKey::Gateway(_));
+        let gateway = family.name.clone();
+        self.parents.insert(key, Parent { gateway, is_default, refused, shown, listeners });
         self.problems.extend(findings.into_problems());
     }
 }

@@ -53,6 +53,8 @@ pub(crate) const UNSUPPORTED_ADDRESS: &str = "UnsupportedAddress";
 pub(crate) const ADDRESS_NOT_USABLE: &str = "AddressNotUsable";
 /// Gateway `Programmed`: there is nothing left to serve it with.
 pub(crate) const NO_RESOURCES: &str = "NoResources";
+/// Gateway `DefaultGateway` is true (the API has no word for why).
+pub(crate) const DEFAULT_SCOPE: &str = "DefaultScope";
 /// Gateway: the ports of our Pods that its Service leads to are told (our own word).
 pub(crate) const ASSIGNED: &str = "Assigned";
 /// Gateway `Programmed`: it has no address.

@@ -18,7 +18,7 @@ use super::parent::ParentKey;
 use super::policy::{Acts, RoutePolicies};
 use super::ports::Parent;
 use super::rank::RouteAge;
-use super::reason::{HOSTNAME_CONFLICT, NO_MATCHING_PARENT, UNSUPPORTED_VALUE};
+use super::reason::{HOSTNAME_CONFLICT, NO_MATCHING_PARENT};
 use super::route_status::{self, Faults};
 use super::rule::{RankedMatch, RuleContext, RuleSpec};
 use super::status::{ParentReference, Wanted};
@@ -86,7 +86,7 @@ struct RouteSpec<'a> {
     uid: Option<&'a str>,
     hostnames: &'a [String],
     parents: Vec<ParentReference>,
-    wants_defaults: bool,
+    defaults: bool,
     rules: Vec<RuleSpec<'a>>,
 }
 
@@ -112,7 +112,7 @@ impl<'a> RouteSpec<'a> {
                     uid: route.metadata.uid.as_deref(),
                     hostnames: route.spec.hostnames.as_deref().unwrap_or_default(),
                     parents: route.spec.parent_refs.iter().flatten().map(ParentReference::from).collect(),
-                    wants_defaults: route.spec.use_default_gateways == Some(HttpRouteUseDefaultGateways::All),
+                    defaults: route.spec.use_default_gateways == Some(HttpRouteUseDefaultGateways::All),
                     // Files may lack what the API server fills in.
                     rules: rules.unwrap_or_else(|| vec![RuleSpec::of_no_rules()]),
                 })
@@ -125,7 +125,7 @@ impl<'a> RouteSpec<'a> {
                     uid: route.metadata.uid.as_deref(),
                     hostnames: route.spec.hostnames.as_deref().unwrap_or_default(),
                     parents: route.spec.parent_refs.iter().flatten().map(ParentReference::from).collect(),
-                    wants_defaults: route.spec.use_default_gateways == Some(GrpcRouteUseDefaultGateways::All),
+                    defaults: route.spec.use_default_gateways == Some(GrpcRouteUseDefaultGateways::All),
                     rules: route.spec.rules.iter().flatten().map(RuleSpec::from).collect(),
                 })
             }
@@ -139,7 +139,8 @@ pub(crate) fn read(key: &Key, surroundings: &Surroundings<'_>, reader: &Reader<'
     let spec = RouteSpec::read(key, reader)?;
     let mut findings = Findings::new(key.object_ref());
     check_parents(&spec, &mut findings);
-    let candidate = Candidate { kind: spec.kind, name: &key.name, hostnames: spec.hostnames, parents: &spec.parents };
+    let RouteSpec { kind, hostnames, defaults, .. } = spec;
+    let candidate = Candidate { kind, name: &key.name, hostnames, parents: &spec.parents, defaults };
     let mut parents = attach::attach(&candidate, surroundings.parents, reader, &mut findings);
     let unreadable = reader.unreadable(key);
     // Of a route that was never readable nothing but its parents is known.
@@ -189,11 +190,7 @@ fn hosts(parents: &[ParentOutcome]) -> SmallSet<(TableId, HostPattern)> {
 }
 
 fn check_parents(spec: &RouteSpec<'_>, findings: &mut Findings) {
-    if spec.wants_defaults {
-        let message = "no Gateway is a default one; the route is attached to its parentRefs only";
-        findings.warning("spec.useDefaultGateways", UNSUPPORTED_VALUE, message, "name the Gateway in parentRefs");
-    }
-    if spec.parents.is_empty() {
+    if spec.parents.is_empty() && !spec.defaults {
         let message = "without parentRefs the route is attached to nothing";
         findings.warning("spec.parentRefs", NO_MATCHING_PARENT, message, "name a Gateway");
     }
@@ -207,6 +204,7 @@ fn yield_to_winners<'k>(
     findings: &mut Findings,
 ) {
     for parent in parents {
+        let field = parent.field();
         let Ok(attached) = &mut parent.attached else { continue };
         let lost = |attachment: &Attachment| attachment.table.as_ref().and_then(&winner);
         let named = |attachment: &Attachment| Some((attachment.listener.clone(), lost(attachment)?));
@@ -217,7 +215,7 @@ fn yield_to_winners<'k>(
             "{winner} came first and has a hostname of this route on listener {listener}; there it is not served"
         );
         let mend = "on one listener a hostname is for HTTPRoutes or for GRPCRoutes: give one of them another";
-        findings.error(format!("spec.parentRefs[{}]", parent.index), HOSTNAME_CONFLICT, message.clone(), mend);
+        findings.error(field, HOSTNAME_CONFLICT, message.clone(), mend);
         if attached.is_empty() {
             parent.attached = Err(Refused { reason: HOSTNAME_CONFLICT, message: message.into() });
         }

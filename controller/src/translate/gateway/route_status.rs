@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use genkan_routing::report::Problem;
 
-use super::attach::{ParentOutcome, Refused};
+use super::attach::{DEFAULTS, ParentOutcome, Refused};
 use super::notes::{because, is_within, with_notes};
 use super::reason::{
     ACCEPTED, HOSTNAME_CONFLICT, NO_MATCHING_LISTENER_HOSTNAME, NO_MATCHING_PARENT, NOT_ALLOWED_BY_LISTENERS, PENDING,
@@ -87,17 +87,26 @@ fn accepted(outcome: &ParentOutcome, faults: &Faults, problems: &[Problem]) -> C
         return Cond::fails(CondKind::Accepted, UNSUPPORTED_VALUE, why.to_string());
     }
     // What concerns another parent is told there, and the first reference that is not resolved at `ResolvedRefs`.
-    let own = format!("spec.parentRefs[{}]", outcome.index);
-    let here = |field: &str| !field.starts_with("spec.parentRefs[") || is_within(field, &own);
+    let own = outcome.field();
+    let elsewhere = |problem: &&Problem| {
+        let field = &*problem.origin.field;
+        let of_parent =
+            field.starts_with("spec.parentRefs[") || field == DEFAULTS && problem.reason == HOSTNAME_CONFLICT;
+        of_parent && !is_within(field, &own)
+    };
     let unresolved = unresolved(faults, problems);
     let told = |problem: &&Problem| unresolved.is_none_or(|other| !std::ptr::eq(other, *problem));
-    let notes = problems.iter().filter(|problem| here(&problem.origin.field)).filter(told);
+    let notes = problems.iter().filter(|problem| !elsewhere(problem)).filter(told);
     match faults.refusal() {
         Some(reason) => {
             let message = because("no rule of the route can be served as it is written", notes);
             Cond::fails(CondKind::Accepted, reason, message)
         }
-        None => Cond::holds(CondKind::Accepted, ACCEPTED, with_notes("the route is attached", notes)),
+        None => {
+            let default = outcome.index.is_none();
+            let message = if default { "the route is attached to a default Gateway" } else { "the route is attached" };
+            Cond::holds(CondKind::Accepted, ACCEPTED, with_notes(message, notes))
+        }
     }
 }
 
@@ -139,7 +148,7 @@ mod tests {
         let reference = ParentReference::gateway("infra".into(), "edge".into());
         let refused = |reason| Refused { reason, message: "".into() };
         let attached = attached.map(|()| Vec::new()).map_err(refused);
-        ParentOutcome { index: 0, reference, ours, attached, accepted: true }
+        ParentOutcome { index: Some(0), reference, ours, attached, accepted: true }
     }
 
     fn told(attached: Result<(), &'static str>, faults: &Faults) -> Vec<String> {

@@ -223,13 +223,15 @@ pub enum CondKind {
     OverlappingTLSConfig,
     /// Another policy overrides a part of it.
     Overridden,
+    /// It takes routes that do not name it.
+    DefaultGateway,
     /// The ports of our Pods that its Service leads to; see [`Shown`](crate::resources::Shown).
     TargetPorts,
 }
 
 impl CondKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Accepted,
         Self::Programmed,
         Self::ResolvedRefs,
@@ -239,6 +241,7 @@ impl CondKind {
         Self::InsecureFrontendValidationMode,
         Self::OverlappingTLSConfig,
         Self::Overridden,
+        Self::DefaultGateway,
         Self::TargetPorts,
     ];
 
@@ -254,6 +257,7 @@ impl CondKind {
             Self::InsecureFrontendValidationMode => "InsecureFrontendValidationMode",
             Self::OverlappingTLSConfig => "OverlappingTLSConfig",
             Self::Overridden => "Overridden",
+            Self::DefaultGateway => "DefaultGateway",
             Self::TargetPorts => crate::resources::TARGET_PORTS,
         }
     }

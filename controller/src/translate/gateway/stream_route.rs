@@ -8,7 +8,7 @@ use genkan_routing::model::{Stream, StreamBackend, Target};
 use genkan_routing::name::{HostPattern, ListenerId, Origin};
 
 use super::allowed::RouteKind;
-use super::attach::{self, Candidate, ParentOutcome};
+use super::attach::{self, Candidate, DEFAULTS, ParentOutcome};
 use super::backend::{self, Invalid, Reference};
 use super::backend_tls;
 use super::findings::Findings;
@@ -83,10 +83,11 @@ pub(crate) fn read(
         name: &key.name,
         hostnames: if kind == RouteKind::Tls { &route.spec.hostnames } else { &[] },
         parents: &references,
+        defaults: route.spec.use_default_gateways.as_deref() == Some("All"),
     };
-    if route.spec.use_default_gateways.as_deref().is_some_and(|defaults| defaults != "None") {
-        let message = "no Gateway is a default one; the route is attached to its parentRefs only";
-        findings.warning("spec.useDefaultGateways", UNSUPPORTED_VALUE, message, "name the Gateway in parentRefs");
+    if let Some(other) = route.spec.use_default_gateways.as_deref().filter(|scope| !["All", "None", ""].contains(scope)) {
+        let message = format!("the scope {other} is not known; the route is attached to its parentRefs only");
+        findings.warning(DEFAULTS, UNSUPPORTED_VALUE, message, "write All or None");
     }
     let mut outcomes = attach::attach(&candidate, parents, reader, &mut findings);
     let created = route.metadata.creation_timestamp.as_ref().map(|time| time.0);

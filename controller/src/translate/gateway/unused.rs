@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gateway_api::apis::experimental::gateways::{Gateway, GatewayDefaultScope, GatewayListenersTlsMode};
+use gateway_api::apis::experimental::gateways::{Gateway, GatewayListenersTlsMode};
 
 use super::findings::Findings;
 use super::gateways::GatewayOutcome;
@@ -13,10 +13,6 @@ use super::reason::UNSUPPORTED_VALUE;
 /// Tells it. `recorded`: whether anything is kept in a cluster.
 pub(crate) fn check(gateway: &Gateway, outcome: &GatewayOutcome, recorded: bool, findings: &mut Findings) {
     let mut warn = |field: String, message: &str, mend: &str| findings.warning(field, UNSUPPORTED_VALUE, message, mend);
-    if gateway.spec.default_scope == Some(GatewayDefaultScope::All) {
-        let message = "the Gateway is no default one; it takes only routes that name it";
-        warn("spec.defaultScope".to_owned(), message, "name the Gateway in parentRefs of routes");
-    }
     let infrastructure = gateway.spec.infrastructure.as_ref();
     let has_own = recorded && outcome.source != AddressSource::Shared;
     for (name, texts) in [
