@@ -89,11 +89,12 @@ pub fn parse(pem: &[u8]) -> Result<Authorities, AuthorityError> {
     certificates.into_iter().enumerate().map(usable).collect()
 }
 
-/// The authorities in the [`FIELD`] of an object.
+/// The authorities in the [`FIELD`] of an object, which `parse` makes of its text.
 pub(crate) fn of_field(
     kind: Kind,
     name: &NamespacedName,
     field: Option<&[u8]>,
+    parse: impl FnOnce(&[u8]) -> Result<Authorities, AuthorityError>,
 ) -> Result<Authorities, AuthoritiesError> {
     let missing = || AuthoritiesError::NoField { kind, name: name.clone() };
     let field = field.filter(|text| !text.is_empty()).ok_or_else(missing)?;

@@ -114,7 +114,7 @@ impl From<v1::Secret> for Secret {
                 .map_err(|error| SecretError::Broken { secret: name.clone(), error })
         });
         let authorities = match written("tls.crt") {
-            None => authorities::of_field(Kind::Secret, &name, written(authorities::FIELD)),
+            None => authorities::of_field(Kind::Secret, &name, written(authorities::FIELD), authorities::parse),
             Some(_) => Err(AuthoritiesError::OfCertificate(name)),
         };
         let passwords = Passwords::of(&all_fields(&texts, &data), written("tls.crt").is_some());

@@ -16,6 +16,7 @@ use gateway_api::apis::experimental::xbackendtrafficpolicies::XBackendTrafficPol
 use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicy;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
 use genkan_policies::{GatewayParameters, ListenerPolicy, RoutePolicy};
+use genkan_routing::model::Trust;
 use genkan_routing::name::HostPattern;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::networking::v1::IngressClass;
@@ -24,7 +25,7 @@ use rustc_hash::FxHashSet;
 use super::config::Config;
 use super::gateway::ParentKey;
 use super::world::World;
-use crate::authorities::{self, AuthoritiesError};
+use crate::authorities::AuthoritiesError;
 use crate::resources::{
     AuthoritiesOutcome, CertificateOutcome, EndpointSlice, Ingress, Key, Kind, ListenerSet, NamespacedName, Place,
     Resources, Secret, SecretError, Service, StreamRoute, Unreadable, XBackend,
@@ -40,6 +41,8 @@ pub enum Dependency {
     All(Kind),
     /// The list of a kind's objects in a namespace.
     AllIn(Kind, Arc<str>),
+    /// The policies of a kind that target a Service.
+    PoliciesOf(Kind, NamespacedName),
     /// A Service and its EndpointSlices.
     Endpoints(NamespacedName),
     /// Whether the API server lets us read a kind.
@@ -230,30 +233,27 @@ impl<'a> Reader<'a> {
             .map(|(_, grant)| grant)
     }
 
-    /// The XBackendTrafficPolicies of a namespace.
-    pub fn x_backend_traffic_policies_in(
+    /// The XBackendTrafficPolicies that target a Service.
+    pub fn x_backend_traffic_policies_of(
         &self,
-        namespace: &Arc<str>,
+        service: &NamespacedName,
     ) -> impl Iterator<Item = (&'a NamespacedName, &'a Arc<XBackendTrafficPolicy>)> + use<'a> {
-        self.note(Dependency::AllIn(Kind::XBackendTrafficPolicy, namespace.clone()));
-        let namespace = namespace.clone();
         let policies = &self.world.resources.x_backend_traffic_policies;
-        policies
-            .range(NamespacedName::new(namespace.clone(), "")..)
-            .take_while(move |(name, _)| name.namespace == namespace)
+        self.policies_of(Kind::XBackendTrafficPolicy, service).filter_map(|name| policies.get_key_value(name))
     }
 
-    /// The BackendTLSPolicies of a namespace.
-    pub fn backend_tls_policies_in(
+    /// The BackendTLSPolicies that target a Service.
+    pub fn backend_tls_policies_of(
         &self,
-        namespace: &Arc<str>,
+        service: &NamespacedName,
     ) -> impl Iterator<Item = (&'a NamespacedName, &'a Arc<BackendTlsPolicy>)> + use<'a> {
-        self.note(Dependency::AllIn(Kind::BackendTlsPolicy, namespace.clone()));
-        let namespace = namespace.clone();
         let policies = &self.world.resources.backend_tls_policies;
-        policies
-            .range(NamespacedName::new(namespace.clone(), "")..)
-            .take_while(move |(name, _)| name.namespace == namespace)
+        self.policies_of(Kind::BackendTlsPolicy, service).filter_map(|name| policies.get_key_value(name))
+    }
+
+    fn policies_of(&self, kind: Kind, service: &NamespacedName) -> impl Iterator<Item = &'a NamespacedName> + use<'a> {
+        self.note(Dependency::PoliciesOf(kind, service.clone()));
+        self.world.policies.of(kind, service)
     }
 
     /// The EndpointSlices of a Service, in order of name. The dependency covers the Service itself, which whoever asks
@@ -288,9 +288,12 @@ impl<'a> Reader<'a> {
         let kind = Kind::ConfigMap;
         let missing = || AuthoritiesError::Missing { kind, name: name.clone() };
         let config_map = self.config_map(name).ok_or_else(missing)?;
-        let text = config_map.data.as_ref().and_then(|data| data.get(authorities::FIELD)).map(String::as_bytes);
-        let binary = || Some(config_map.binary_data.as_ref()?.get(authorities::FIELD)?.0.as_slice());
-        authorities::of_field(kind, name, text.or_else(binary))
+        self.world.made.authorities(name, config_map)
+    }
+
+    /// The same trust where other units made it before.
+    pub fn made_once(&self, trust: Trust) -> Arc<Trust> {
+        self.world.made.trust(trust)
     }
 
     /// The authorities in `ca.crt` of a Secret.

@@ -16,7 +16,9 @@ use super::gateway::GatewayFrontEnd;
 use super::gateway::status::Statuses;
 use super::ingress::{IngressFrontEnd, TABLE as INGRESS_TABLE, Trial};
 use super::listeners::{Joined, Part};
+use super::made_once::MadeOnce;
 use super::memo::Memo;
+use super::policy_index::PolicyIndex;
 use super::reader::{Dependency, Dirty};
 use super::stream::StreamFrontEnd;
 use super::world::{SliceIndex, World, dirty};
@@ -30,6 +32,8 @@ pub struct Translator {
     settings: Settings,
     seen: bool,
     slices: SliceIndex,
+    policies: PolicyIndex,
+    made: MadeOnce,
     config: Memo<(), Config>,
     ingress: IngressFrontEnd,
     gateway: GatewayFrontEnd,
@@ -48,6 +52,8 @@ impl Translator {
             settings,
             seen: false,
             slices: SliceIndex::default(),
+            policies: PolicyIndex::default(),
+            made: MadeOnce::default(),
             config: Memo::default(),
             ingress: IngressFrontEnd::default(),
             gateway: GatewayFrontEnd::default(),
@@ -67,13 +73,16 @@ impl Translator {
         let first = !std::mem::replace(&mut self.seen, true);
         if first {
             self.slices.rebuild(resources);
+            self.policies.rebuild(resources);
         }
-        let mut dirty = dirty(changes, resources, &mut self.slices);
+        let mut dirty = dirty(changes, resources, &mut self.slices, &mut self.policies);
         let config = self.refresh_config(resources, first, &mut dirty);
         let world = World {
             resources,
             settings: &self.settings,
             slices: &self.slices,
+            policies: &self.policies,
+            made: &self.made,
             config: Some(&config),
             lent: None,
             missing: &self.missing,
@@ -127,6 +136,8 @@ impl Translator {
             resources,
             settings: &self.settings,
             slices: &self.slices,
+            policies: &self.policies,
+            made: &self.made,
             config: Some(&config),
             lent: Some(lent),
             missing: &missing,
@@ -141,6 +152,8 @@ impl Translator {
             resources,
             settings: &self.settings,
             slices: &self.slices,
+            policies: &self.policies,
+            made: &self.made,
             config: None,
             lent: None,
             missing: &self.missing,
@@ -219,5 +232,91 @@ impl Clusters {
                 self.problems.insert(id, problems);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use genkan_routing::model::Verify;
+    use serde_json::json;
+
+    use super::*;
+    use crate::resources::{Kind, Object};
+
+    fn object<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Arc<T> {
+        Arc::new(serde_json::from_value(value).unwrap())
+    }
+
+    fn policy(number: usize, hostname: &str) -> Object {
+        Object::BackendTlsPolicy(object(json!({
+            "metadata": {"namespace": "x", "name": format!("p{number}")},
+            "spec": {
+                "targetRefs": [{"group": "", "kind": "Service", "name": format!("s{number}")}],
+                "validation": {
+                    "hostname": hostname, "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}],
+                },
+            },
+        })))
+    }
+
+    /// A Gateway, and Services with a route and a policy each; the first has a GRPCRoute too.
+    fn world(count: usize) -> Resources {
+        let mut resources = Resources::default();
+        let class = json!({"controllerName": "genkan.dev/gateway-controller"});
+        resources.apply(Object::GatewayClass(object(json!({"metadata": {"name": "genkan"}, "spec": class}))));
+        let listeners = ["web", "grpc"].map(|name| json!({"name": name, "hostname": name, "port": 80, "protocol": "HTTP"}));
+        let gateway = json!({"gatewayClassName": "genkan", "listeners": listeners});
+        resources.apply(Object::Gateway(object(json!({"metadata": {"namespace": "x", "name": "g"}, "spec": gateway}))));
+        let ca = rcgen::generate_simple_self_signed(vec!["ca.test".to_owned()]).unwrap().cert.pem();
+        let ca = json!({"metadata": {"namespace": "x", "name": "ca"}, "data": {"ca.crt": ca}});
+        resources.apply(Object::ConfigMap(object(ca)));
+        let route = |number: usize, section: &str| {
+            let backend = json!({"name": format!("s{number}"), "port": 80});
+            json!({
+                "metadata": {"namespace": "x", "name": format!("r{number}")},
+                "spec": {
+                    "parentRefs": [{"name": "g", "sectionName": section}], "rules": [{"backendRefs": [backend]}],
+                },
+            })
+        };
+        resources.apply(Object::GrpcRoute(object(route(0, "grpc"))));
+        for number in 0..count {
+            let metadata = json!({"namespace": "x", "name": format!("s{number}")});
+            resources.apply(Object::Service(object(json!({"metadata": metadata, "spec": {"ports": [{"port": 80}]}}))));
+            resources.apply(Object::HttpRoute(object(route(number, "web"))));
+            resources.apply(policy(number, "web.test"));
+        }
+        resources
+    }
+
+    #[test]
+    fn a_policy_that_changes_redoes_the_clusters_of_its_services_alone() {
+        let mut resources = world(20);
+        let mut translator = Translator::new(Settings::default());
+        translator.update(&resources, &BTreeSet::new());
+        resources.apply(policy(7, "other.test"));
+        resources.apply(policy(99, "nobody.test"));
+        let changes = [7, 99].map(|number| Change::Object(Key::new(Kind::BackendTlsPolicy, "x", format!("p{number}"))));
+        let dirty = dirty(&changes.into(), &resources, &mut translator.slices, &mut translator.policies);
+        let stale = translator.clusters.memo.stale(&dirty);
+        assert_eq!(stale.iter().map(ToString::to_string).collect::<Vec<_>>(), ["x/s7:80"]);
+    }
+
+    #[test]
+    fn clusters_of_a_policy_share_what_it_trusts_and_policies_share_authorities() {
+        let model = Translator::new(Settings::default()).update(&world(3), &BTreeSet::new()).model;
+        let trusts: Vec<_> = model
+            .clusters
+            .values()
+            .filter_map(|cluster| match &cluster.tls.as_ref()?.verify {
+                Verify::Trust(trust) => Some(trust),
+                _ => None,
+            })
+            .collect();
+        let count = |pointers: BTreeSet<*const u8>| pointers.len();
+        assert_eq!(trusts.len(), 4);
+        assert_eq!(count(trusts.iter().map(|trust| Arc::as_ptr(trust).cast()).collect()), 3);
+        let authorities = trusts.iter().flat_map(|trust| trust.authorities.iter().flatten());
+        assert_eq!(count(authorities.map(|authority| authority.der.as_ptr()).collect()), 1);
     }
 }

@@ -8,6 +8,8 @@ use rustc_hash::FxHashMap;
 
 use super::Change;
 use super::config::Config;
+use super::made_once::MadeOnce;
+use super::policy_index::PolicyIndex;
 use super::reader::{Dependency, Dirty, Reader};
 use crate::resources::{EndpointSlice, Key, Kind, NamespacedName, Resources};
 use crate::settings::Settings;
@@ -19,6 +21,8 @@ pub struct World<'a> {
     pub(super) resources: &'a Resources,
     pub(super) settings: &'a Settings,
     pub(super) slices: &'a SliceIndex,
+    pub(super) policies: &'a PolicyIndex,
+    pub(super) made: &'a MadeOnce,
     /// `None` only while the ConfigMap itself is read.
     pub(super) config: Option<&'a Arc<Config>>,
     /// Objects besides, for a trial: Secrets and ConfigMaps that nobody referred to so far.
@@ -84,8 +88,13 @@ impl SliceIndex {
     }
 }
 
-/// The dependencies that changes meet; keeps the index of slices up to date on the way.
-pub(super) fn dirty(changes: &BTreeSet<Change>, resources: &Resources, slices: &mut SliceIndex) -> Dirty {
+/// The dependencies that changes meet; keeps the indices up to date on the way.
+pub(super) fn dirty(
+    changes: &BTreeSet<Change>,
+    resources: &Resources,
+    slices: &mut SliceIndex,
+    policies: &mut PolicyIndex,
+) -> Dirty {
     let mut dirty = Dirty::default();
     for change in changes {
         match change {
@@ -101,6 +110,8 @@ pub(super) fn dirty(changes: &BTreeSet<Change>, resources: &Resources, slices: &
             Change::Object(key) => {
                 dirty.insert(Dependency::All(key.kind));
                 dirty.insert(Dependency::AllIn(key.kind, key.name.namespace.clone()));
+                let targets = policies.update(key, resources).into_iter();
+                dirty.extend(targets.map(|service| Dependency::PoliciesOf(key.kind, service)));
                 if key.kind == Kind::EndpointSlice {
                     let slice = resources.endpoint_slices.get(&key.name);
                     let services = slices.update(&key.name, slice.map(AsRef::as_ref));

@@ -89,9 +89,12 @@ pub(crate) fn is_for(spec: &ClusterSpec, reader: &Reader<'_>) -> bool {
     let Some(service) = spec.service_name().filter(|service| reader.is_watched(&service.namespace)) else {
         return false;
     };
-    let names = |target: &BackendTlsPolicyTargetRefs| is_service(target) && *target.name == *service.name;
-    let mut policies = reader.backend_tls_policies_in(&service.namespace);
-    policies.any(|(_, policy)| policy.spec.target_refs.iter().any(names))
+    reader.backend_tls_policies_of(&service).next().is_some()
+}
+
+/// The Services that a policy targets.
+pub(crate) fn services(policy: &BackendTlsPolicy) -> impl Iterator<Item = &str> {
+    policy.spec.target_refs.iter().filter(|target| is_service(target)).map(|target| target.name.as_str())
 }
 
 /// The policy that acts on a port of a Service, by the port's name, or on its other ports.
@@ -107,7 +110,7 @@ fn acting<'a>(
         let same = |target: &BackendTlsPolicyTargetRefs| *target.name == *service.name && section(target) == port;
         policy.spec.target_refs.iter().any(|target| is_service(target) && same(target))
     };
-    let policies = reader.backend_tls_policies_in(&service.namespace).filter(|(_, policy)| targets(policy));
+    let policies = reader.backend_tls_policies_of(service).filter(|(_, policy)| targets(policy));
     // Objects from files have no time; they count as older than any that has one.
     policies.min_by_key(|(name, policy)| (policy.metadata.creation_timestamp.as_ref().map(|time| time.0), *name))
 }
@@ -198,7 +201,7 @@ fn parse(name: &NamespacedName, policy: &BackendTlsPolicy, reader: &Reader<'_>, 
     let owner = Owner { id, namespace, field: "spec.validation", closed: "nothing is sent to the endpoints" };
     let Validation { server_name, trust, unresolved } = owner.read(&policy.spec.validation, reader, findings);
     match trust {
-        Ok(trust) => Parsed { server_name, verify: Verify::Trust(Arc::new(trust)), refused: None, unresolved },
+        Ok(trust) => Parsed { server_name, verify: Verify::Trust(reader.made_once(trust)), refused: None, unresolved },
         Err(refusal) => {
             let verify = Verify::Refused(format!("BackendTLSPolicy {name}: {}", refusal.message).into());
             Parsed { server_name, verify, refused: Some(refusal), unresolved }

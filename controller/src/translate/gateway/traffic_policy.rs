@@ -104,12 +104,14 @@ fn acting<'a>(
     if !reader.is_watched(&service.namespace) {
         return None;
     }
-    let targets = |policy: &XBackendTrafficPolicy| {
-        policy.spec.target_refs.iter().any(|target| is_service(target) && *target.name == *service.name)
-    };
-    let policies = reader.x_backend_traffic_policies_in(&service.namespace).filter(|(_, policy)| targets(policy));
+    let policies = reader.x_backend_traffic_policies_of(service);
     // Objects from files have no time; they count as older than any that has one.
     policies.min_by_key(|(name, policy)| (policy.metadata.creation_timestamp.as_ref().map(|time| time.0), *name))
+}
+
+/// The Services that a policy targets.
+pub(crate) fn services(policy: &XBackendTrafficPolicy) -> impl Iterator<Item = &str> {
+    policy.spec.target_refs.iter().filter(|target| is_service(target)).map(|target| target.name.as_str())
 }
 
 fn is_service(target: &XBackendTrafficPolicyTargetRefs) -> bool {

@@ -1,8 +1,6 @@
 //! TLS of XBackends: what is asked of the certificate that is met outside, and what is shown there. Without all of what
 //! it asks for an XBackend is closed.
 
-use std::sync::Arc;
-
 use genkan_routing::model::{ClientCertificate, UpstreamTls, Verify};
 
 use super::client_certificate;
@@ -24,12 +22,7 @@ pub(super) struct Tls {
 }
 
 /// Reads it. Everything that is wrong is told.
-pub(super) fn read(
-    name: &NamespacedName,
-    spec: &XBackendSpec,
-    reader: &Reader<'_>,
-    findings: &mut Findings,
-) -> Tls {
+pub(super) fn read(name: &NamespacedName, spec: &XBackendSpec, reader: &Reader<'_>, findings: &mut Findings) -> Tls {
     let mut refuse = |field: &str, reason, message: String, mend: &str| {
         findings.error(format!("spec.tls.{field}"), reason, format!("{message}; {CLOSED}"), mend);
         Tls { settings: Err(Refusal { reason, message }), unresolved: None }
@@ -60,7 +53,7 @@ pub(super) fn read(
     let refused = client.as_ref().err().filter(|_| tls.client_certificate_ref.is_some());
     let unresolved = unresolved.or_else(|| refused.cloned());
     let settings = trust.and_then(|trust| {
-        let verify = Verify::Trust(Arc::new(trust));
+        let verify = Verify::Trust(reader.made_once(trust));
         Ok(Some(UpstreamTls { server_name, verify, client: client? }))
     });
     Tls { settings, unresolved }
