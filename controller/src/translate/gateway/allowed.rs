@@ -8,8 +8,8 @@ use gateway_api::apis::experimental::gateways::{
 
 use super::findings::Findings;
 use super::grant::GATEWAY_GROUP;
-use super::reason::{INVALID, INVALID_ROUTE_KINDS};
-use super::selector::Selector;
+use super::reason::{INVALID, INVALID_ROUTE_KINDS, UNSUPPORTED_VALUE};
+use super::selector::{IDLE_SELECTOR, Selector};
 use crate::resources::NamespacedName;
 use crate::translate::reader::Reader;
 
@@ -127,7 +127,12 @@ fn parse_namespaces(
     field: &str,
     findings: &mut Findings,
 ) -> AllowedNamespaces {
-    match spec.and_then(|spec| spec.from.as_ref()) {
+    let from = spec.and_then(|spec| spec.from.as_ref());
+    let selects = from == Some(&GatewayListenersAllowedRoutesNamespacesFrom::Selector);
+    if !selects && spec.is_some_and(|spec| spec.selector.is_some()) {
+        findings.warning(format!("{field}.selector"), UNSUPPORTED_VALUE, IDLE_SELECTOR, "write from: Selector");
+    }
+    match from {
         None | Some(GatewayListenersAllowedRoutesNamespacesFrom::Same) => AllowedNamespaces::Same,
         Some(GatewayListenersAllowedRoutesNamespacesFrom::All) => AllowedNamespaces::All,
         Some(GatewayListenersAllowedRoutesNamespacesFrom::Selector) => {

@@ -100,7 +100,27 @@ fn read(index: usize, spec: &GatewayListeners, findings: &mut Findings) -> Gatew
         let message = format!("a listener with protocol {} can't have tls; it is not served", spec.protocol);
         refuse(&mut listener, "tls", INVALID, message, "set protocol: HTTPS or TLS, or remove tls", findings);
     }
+    check_idle_fields(&listener, spec, findings);
     listener
+}
+
+/// Tells what the API has passed over for this protocol and mode.
+fn check_idle_fields(listener: &GatewayListener, spec: &GatewayListeners, findings: &mut Findings) {
+    let mut warn = |part: &str, message: &str| {
+        findings.warning(format!("{}.{part}", listener.field), UNSUPPORTED_VALUE, message, "remove it");
+    };
+    let has_hostname = spec.hostname.as_deref().is_some_and(|text| !text.is_empty());
+    if has_hostname && matches!(listener.protocol, Some(ListenerProtocol::Tcp | ListenerProtocol::Udp)) {
+        warn("hostname", "of TCP and UDP no name is known; the hostname has no effect");
+    }
+    let passed_on = listener.protocol == Some(ListenerProtocol::Tls(TlsMode::Passthrough));
+    let Some(tls) = spec.tls.as_ref().filter(|_| passed_on) else { return };
+    if tls.certificate_refs.as_ref().is_some_and(|references| !references.is_empty()) {
+        warn("tls.certificateRefs", "TLS is passed through; no certificate of ours is shown");
+    }
+    for option in tls.options.iter().flatten().map(|(option, _)| option) {
+        warn(&format!("tls.options[{option}]"), "TLS is passed through; the option has no effect");
+    }
 }
 
 fn protocol(spec: &GatewayListeners) -> Option<ListenerProtocol> {

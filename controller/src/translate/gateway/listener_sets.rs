@@ -15,8 +15,8 @@ use super::grant::GATEWAY_GROUP;
 use super::listener;
 use super::parent::ParentKey;
 use super::rank::RouteAge;
-use super::reason::{INVALID, NO_MATCHING_PARENT, NOT_ALLOWED};
-use super::selector::Selector;
+use super::reason::{INVALID, NO_MATCHING_PARENT, NOT_ALLOWED, UNSUPPORTED_VALUE};
+use super::selector::{IDLE_SELECTOR, Selector};
 use crate::resources::{Key, Kind, NamespacedName};
 use crate::translate::assembly::Contribution;
 use crate::translate::memo::Output;
@@ -105,10 +105,18 @@ fn selector_of(allowed: Option<&GatewayAllowedListenersNamespaces>) -> Option<Se
     allowed.and_then(|allowed| allowed.selector.as_ref()).and_then(|selector| Selector::parse(selector).ok())
 }
 
-/// Tells of `allowedListeners` that no set can be allowed by, as of a selector that is missing or broken.
+/// Tells of `allowedListeners` that no set can be allowed by, as of a selector that is missing or broken, and of a selector
+/// that is not asked.
 pub(crate) fn check_allowed(gateway: &Gateway, findings: &mut Findings) {
     let allowed = gateway.spec.allowed_listeners.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
-    let Some(allowed) = allowed.filter(|allowed| allowed.from == Some(From::Selector)) else { return };
+    let Some(allowed) = allowed else { return };
+    if allowed.from != Some(From::Selector) {
+        if allowed.selector.is_some() {
+            let field = "spec.allowedListeners.namespaces.selector";
+            findings.warning(field, UNSUPPORTED_VALUE, IDLE_SELECTOR, "write from: Selector");
+        }
+        return;
+    }
     let problem = match allowed.selector.as_ref().map(Selector::parse) {
         Some(Ok(_)) => return,
         Some(Err(error)) => format!("{error}; no ListenerSet is allowed"),

@@ -6,6 +6,9 @@ use gateway_api::apis::experimental::gateways::{
     GatewayAllowedListenersNamespacesSelector, GatewayListenersAllowedRoutesNamespacesSelector,
 };
 
+/// What is told of a selector beside `from: Same`, `All` or `None`.
+pub(crate) const IDLE_SELECTOR: &str = "without from: Selector the selector has no effect";
+
 /// The label that every namespace has: its own name. The API server sets it; namespaces in files may lack it.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 

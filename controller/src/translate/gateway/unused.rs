@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gateway_api::apis::experimental::gateways::{Gateway, GatewayListenersTlsMode};
+use gateway_api::apis::experimental::gateways::Gateway;
 
 use super::findings::Findings;
 use super::gateways::GatewayOutcome;
@@ -40,16 +40,6 @@ pub(crate) fn check(gateway: &Gateway, outcome: &GatewayOutcome, recorded: bool,
                 let field = format!("spec.tls.frontend.perPort[{index}]");
                 warn(field, "no listener of the Gateway speaks HTTPS on this port", "remove it, or add a listener");
             }
-        }
-    }
-    for (index, listener) in gateway.spec.listeners.iter().enumerate() {
-        let Some(tls) = listener.tls.as_ref().filter(|tls| tls.mode == Some(GatewayListenersTlsMode::Passthrough))
-        else {
-            continue;
-        };
-        for option in tls.options.iter().flatten().map(|(option, _)| option) {
-            let field = format!("spec.listeners[{index}].tls.options[{option}]");
-            warn(field, "TLS is passed through; the option has no effect", "remove it");
         }
     }
 }
