@@ -95,7 +95,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use genkan_routing::model::{Listener, Protocol};
-use genkan_routing::name::{HostPattern, ListenerId};
+use genkan_routing::name::{HostPattern, ListenerId, ObjectRef};
 use genkan_routing::report::Problem;
 
 use self::addressing::Plan;
@@ -157,6 +157,15 @@ pub struct GatewayFrontEnd {
     x_backends: XBackends,
     attached: Attached,
     statuses: BTreeMap<ParentKey, Arc<Contribution>>,
+}
+
+/// What is around Gateways and ListenerSets.
+#[derive(Default)]
+struct Around<'a> {
+    /// What is in the way of listeners, by whose they are.
+    conflicts: BTreeMap<&'a ObjectRef, Vec<&'a Problem>>,
+    /// How many ListenerSets a Gateway has that are accepted; nothing where none could be.
+    attached_sets: BTreeMap<&'a NamespacedName, u32>,
 }
 
 impl GatewayFrontEnd {
@@ -460,11 +469,19 @@ impl GatewayFrontEnd {
         if keys.is_empty() {
             return;
         }
-        for key in keys {
-            let new = self.status(&key).map(|(object, status)| {
-                let statuses = vec![(object, Arc::new(status))];
-                Arc::new(Contribution { statuses, ..Contribution::default() })
-            });
+        let around = self.around();
+        let contribution = |(object, status)| {
+            let statuses = vec![(object, Arc::new(status))];
+            Arc::new(Contribution { statuses, ..Contribution::default() })
+        };
+        let all: Vec<_> = keys
+            .into_iter()
+            .map(|key| {
+                let new = self.status(&key, &around).map(contribution);
+                (key, new)
+            })
+            .collect();
+        for (key, new) in all {
             let old = self.statuses.get(&key).cloned();
             if old == new {
                 continue;
@@ -478,7 +495,7 @@ impl GatewayFrontEnd {
     }
 
     /// The status of what has listeners.
-    fn status(&self, key: &ParentKey) -> Option<(Key, Wanted)> {
+    fn status(&self, key: &ParentKey, around: &Around<'_>) -> Option<(Key, Wanted)> {
         let (kind, gateway) = match key {
             ParentKey::Gateway(name) => (Kind::Gateway, name),
             ParentKey::ListenerSet(name) => (Kind::ListenerSet, &self.sets.get(name)?.gateway),
@@ -495,27 +512,32 @@ impl GatewayFrontEnd {
             ParentKey::ListenerSet(name) => self.sets.get(name),
         };
         let told = set.map_or(&outcome.contribution, |set| &set.contribution);
-        let conflicts = self.ports.iter().flat_map(|ports| &ports.problems);
         let reference = object.object_ref();
-        let is_about = |problem: &&Problem| problem.origin.object == reference;
-        let problems: Vec<_> = told.problems.iter().chain(conflicts).filter(is_about).collect();
+        let own = told.problems.iter().filter(|problem| problem.origin.object == reference);
+        let problems: Vec<_> = own.chain(around.conflicts.get(&reference).into_iter().flatten().copied()).collect();
         let of_gateway = &outcome.contribution.problems;
         let (attached, problems) = (&self.attached, &problems);
         let known = Known { key, outcome, parent, attached, addressing, problems, of_gateway };
         let wanted = match set {
             Some(set) => gateway_status::of_set(&known, set),
-            None => gateway_status::status(&known, self.attached_sets(gateway))?,
+            None => gateway_status::status(&known, around.attached_sets.get(gateway).copied())?,
         };
         Some((object, wanted))
     }
 
-    /// How many ListenerSets a Gateway has that are accepted; nothing where none could be.
-    fn attached_sets(&self, gateway: &NamespacedName) -> Option<u32> {
+    /// Looks once at what the statuses of all Gateways and ListenerSets may tell.
+    fn around(&self) -> Around<'_> {
+        let mut around = Around::default();
+        for problem in self.ports.iter().flat_map(|ports| &ports.problems) {
+            around.conflicts.entry(&problem.origin.object).or_default().push(problem);
+        }
         let sets = self.sets.units().filter_map(|name| Some((name, self.sets.get(name)?)));
-        let mut sets = sets.filter(|(_, set)| set.gateway == *gateway && set.allowed).peekable();
-        sets.peek()?;
-        let parents = sets.filter_map(|(name, _)| self.parents.get(&ParentKey::ListenerSet(name.clone())));
-        u32::try_from(parents.filter(|parent| parent.has_sound_listener()).count()).ok()
+        for (name, set) in sets.filter(|(_, set)| set.allowed) {
+            let count = around.attached_sets.entry(&set.gateway).or_default();
+            let parent = self.parents.get(&ParentKey::ListenerSet(name.clone()));
+            *count += u32::from(parent.is_some_and(Parent::has_sound_listener));
+        }
+        around
     }
 }
 
