@@ -264,7 +264,8 @@ mod tests {
         let mut resources = Resources::default();
         let class = json!({"controllerName": "genkan.dev/gateway-controller"});
         resources.apply(Object::GatewayClass(object(json!({"metadata": {"name": "genkan"}, "spec": class}))));
-        let listeners = ["web", "grpc"].map(|name| json!({"name": name, "hostname": name, "port": 80, "protocol": "HTTP"}));
+        let listener = |name| json!({"name": name, "hostname": name, "port": 80, "protocol": "HTTP"});
+        let listeners = ["web", "grpc"].map(listener);
         let gateway = json!({"gatewayClassName": "genkan", "listeners": listeners});
         resources.apply(Object::Gateway(object(json!({"metadata": {"namespace": "x", "name": "g"}, "spec": gateway}))));
         let ca = rcgen::generate_simple_self_signed(vec!["ca.test".to_owned()]).unwrap().cert.pem();
@@ -300,6 +301,23 @@ mod tests {
         let dirty = dirty(&changes.into(), &resources, &mut translator.slices, &mut translator.policies);
         let stale = translator.clusters.memo.stale(&dirty);
         assert_eq!(stale.iter().map(ToString::to_string).collect::<Vec<_>>(), ["x/s7:80"]);
+    }
+
+    #[test]
+    fn hosts_that_the_same_routes_are_for_are_one() {
+        let mut resources = world(0);
+        let listener = |number: u16| json!({"name": format!("l{number}"), "port": 8000 + number, "protocol": "HTTP"});
+        let gateway = json!({"gatewayClassName": "genkan", "listeners": (0..8).map(listener).collect::<Vec<_>>()});
+        resources
+            .apply(Object::Gateway(object(json!({"metadata": {"namespace": "x", "name": "many"}, "spec": gateway}))));
+        let names: Vec<_> = (0..16).map(|number| format!("h{number}.test")).collect();
+        let route = json!({"parentRefs": [{"name": "many"}], "hostnames": names, "rules": [{"backendRefs": []}]});
+        resources.apply(Object::HttpRoute(object(json!({"metadata": {"namespace": "x", "name": "r"}, "spec": route}))));
+        let model = Translator::new(Settings::default()).update(&resources, &BTreeSet::new()).model;
+        let of_route = |table: &&Arc<genkan_routing::model::Table>| table.hosts.len() == 16;
+        let hosts: Vec<_> = model.tables.values().filter(of_route).flat_map(|table| table.hosts.values()).collect();
+        assert_eq!(hosts.len(), 8 * 16);
+        assert!(hosts.iter().all(|host| Arc::ptr_eq(host, hosts[0])));
     }
 
     #[test]

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use genkan_routing::model::Host;
 use genkan_routing::name::{HostPattern, TableId};
+use rustc_hash::FxHashMap;
 
 use super::contest::{self, Claim};
 use super::route::RouteOutcome;
+use super::rule::RankedMatch;
 use crate::resources::{Key, Kind};
 use crate::small_map::SmallSet;
 use crate::translate::assembly::{Batch, Contribution};
@@ -134,20 +136,24 @@ impl Hosts {
         contest::losers(&claims)
     }
 
-    /// Puts the hosts together whose routes changed.
+    /// Puts the hosts together whose routes changed. Those that the same routes are for are one: a route of a few kilobytes
+    /// may be for a thousand hosts.
     pub(crate) fn refresh<'r>(
         &mut self,
         outcome_of: impl Fn(&Key) -> Option<&'r Arc<RouteOutcome>>,
         batch: &mut Batch,
     ) {
+        let mut made = FxHashMap::default();
         for key in std::mem::take(&mut self.touched) {
             let lost = self.lost.get(&key.0);
             let Some(entry) = self.entries.get_mut(&key) else { continue };
             let served = entry.routes.keys().filter(|route| lost.is_none_or(|lost| !lost.contains_key(*route)));
-            let host = assemble(&key.0, served.filter_map(&outcome_of));
+            let parts: Vec<_> = served.filter_map(&outcome_of).map(|outcome| outcome.matches_of(&key.0)).collect();
+            let places: Vec<_> = parts.iter().map(|part| part.as_ptr_range()).collect();
+            let host = made.entry(places).or_insert_with(|| assemble(&parts).map(Arc::new)).clone();
             let new = host.map(|host| {
                 let (table, name) = key.clone();
-                Arc::new(Contribution { hosts: vec![(table, name, Arc::new(host))], ..Contribution::default() })
+                Arc::new(Contribution { hosts: vec![(table, name, host)], ..Contribution::default() })
             });
             if entry.contribution != new {
                 let old = std::mem::replace(&mut entry.contribution, new.clone());
@@ -166,9 +172,9 @@ fn least() -> HostPattern {
     HostPattern::parse_suffix("0").unwrap_or(HostPattern::Any)
 }
 
-/// The matches of some routes for a table, in order of rank; `None` when there are none.
-fn assemble<'r>(table: &TableId, routes: impl Iterator<Item = &'r Arc<RouteOutcome>>) -> Option<Host> {
-    let mut matches: Vec<_> = routes.flat_map(|route| route.matches_of(table).iter()).collect();
+/// The matches of some routes in order of rank; `None` when there are none.
+fn assemble(parts: &[&[RankedMatch]]) -> Option<Host> {
+    let mut matches: Vec<_> = parts.iter().copied().flatten().collect();
     matches.sort_by(|one, other| one.rank.cmp(&other.rank));
     let matches: Vec<_> = matches.into_iter().map(|ranked| ranked.matched.clone()).collect();
     if matches.is_empty() { None } else { Some(Host { matches }) }

@@ -85,7 +85,8 @@ pub(crate) fn read(
         parents: &references,
         defaults: route.spec.use_default_gateways.as_deref() == Some("All"),
     };
-    if let Some(other) = route.spec.use_default_gateways.as_deref().filter(|scope| !["All", "None", ""].contains(scope)) {
+    if let Some(other) = route.spec.use_default_gateways.as_deref().filter(|scope| !["All", "None", ""].contains(scope))
+    {
         let message = format!("the scope {other} is not known; the route is attached to its parentRefs only");
         findings.warning(DEFAULTS, UNSUPPORTED_VALUE, message, "write All or None");
     }
