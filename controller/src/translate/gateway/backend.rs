@@ -94,6 +94,12 @@ impl Invalid {
     pub(super) fn reference(reason: &'static str, message: String, mend: impl Into<String>) -> Self {
         Self { unresolved: Some(reason), reason, message, mend: mend.into() }
     }
+
+    /// The XBackend that gets nothing, if it is one. What no grant opens is none of the route's business.
+    pub(super) fn idle(&self, reference: &Reference<'_>, route: &NamespacedName) -> Option<Key> {
+        let is_permitted = self.unresolved != Some(REF_NOT_PERMITTED);
+        is_permitted.then(|| x_backend::named(reference, route)).flatten()
+    }
 }
 
 /// Resolves the backendRefs of a rule. An invalid one keeps its weight: its share of requests is answered with 500.
@@ -125,10 +131,7 @@ pub(crate) fn resolve_all(
                     Some(reason) => resolved.unresolved = resolved.unresolved.or(Some(reason)),
                     None => resolved.broken = resolved.broken.or(Some(invalid.reason)),
                 }
-                // What no grant opens is none of the route's business.
-                if invalid.reason != REF_NOT_PERMITTED {
-                    resolved.idle.extend(x_backend::named(&spec.reference, route));
-                }
+                resolved.idle.extend(invalid.idle(&spec.reference, route));
                 let message = format!("{}; its share of requests is answered with 500", invalid.message);
                 findings.error(field, invalid.reason, message, invalid.mend);
                 (Target::Invalid { reason: invalid.message }, Vec::new())

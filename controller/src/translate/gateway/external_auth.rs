@@ -15,7 +15,7 @@ use super::filter_spec::{AuthSpec, FilterSpec};
 use super::filters::FilterError;
 use super::findings::Findings;
 use super::reason::UNGUARDED_HEADERS;
-use crate::resources::NamespacedName;
+use crate::resources::{Key, NamespacedName};
 use crate::translate::assembly::ClusterWant;
 use crate::translate::cluster::{ClusterSpec, Usage};
 use crate::translate::reader::Reader;
@@ -35,6 +35,8 @@ pub(crate) struct Services {
     pub(crate) unresolved: Option<&'static str>,
     /// Why a reference is sound and leads nowhere all the same.
     pub(crate) broken: Option<&'static str>,
+    /// XBackends that get nothing.
+    pub(crate) idle: Vec<Key>,
 }
 
 /// Resolves the services among the filters of a rule whose field is `field`.
@@ -66,6 +68,7 @@ pub(crate) fn resolve_all(
                     Some(reason) => services.unresolved = services.unresolved.or(Some(reason)),
                     None => services.broken = services.broken.or(Some(invalid.reason)),
                 }
+                services.idle.extend(invalid.idle(&spec.backend, route));
                 let message =
                     format!("{}; nobody says which requests may pass, and the rule answers 500", invalid.message);
                 findings.error(field, invalid.reason, message, invalid.mend);

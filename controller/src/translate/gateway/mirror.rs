@@ -12,7 +12,7 @@ use super::backend;
 use super::filter_spec::FilterSpec;
 use super::filters::parse_share;
 use super::findings::Findings;
-use crate::resources::NamespacedName;
+use crate::resources::{Key, NamespacedName};
 use crate::translate::assembly::ClusterWant;
 use crate::translate::reader::Reader;
 
@@ -27,6 +27,8 @@ pub(crate) struct Mirrors {
     pub(crate) unresolved: Option<&'static str>,
     /// Whether a reference is sound and leads nowhere all the same.
     pub(crate) broken: bool,
+    /// XBackends that get nothing.
+    pub(crate) idle: Vec<Key>,
 }
 
 /// Resolves the mirrors among the filters of a rule whose field is `field`.
@@ -54,6 +56,7 @@ pub(crate) fn resolve_all(
                     Some(reason) => mirrors.unresolved = mirrors.unresolved.or(Some(reason)),
                     None => mirrors.broken = true,
                 }
+                mirrors.idle.extend(invalid.idle(&spec.backend, route));
                 let message = format!("{}; nothing is mirrored there", invalid.message);
                 findings.error(field, invalid.reason, message, invalid.mend);
             }

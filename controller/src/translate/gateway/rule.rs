@@ -194,6 +194,7 @@ impl RuleContext<'_> {
             Ok(mut filters) => {
                 let mirrors = mirror::resolve_all(&spec.filters, kind, route, &self.field, reader, findings);
                 faults.unresolved = faults.unresolved.or(mirrors.unresolved);
+                faults.idle.extend(mirrors.idle);
                 if mirrors.broken {
                     faults.lessens(self.index);
                 }
@@ -201,6 +202,7 @@ impl RuleContext<'_> {
                 aside.extend(mirrors.clusters);
                 let services = external_auth::resolve_all(&spec.filters, kind, route, &self.field, reader, findings);
                 faults.unresolved = faults.unresolved.or(services.unresolved);
+                faults.idle.extend(services.idle);
                 if let Some(reason) = services.broken {
                     faults.breaks(self.index, reason);
                 }

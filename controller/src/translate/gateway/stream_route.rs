@@ -227,6 +227,8 @@ struct Resolved {
     faults: Faults,
     /// The first reason why a backend gets nothing though its reference is sound.
     broken: Option<&'static str>,
+    /// XBackends that get nothing.
+    idle: BTreeSet<Key>,
 }
 
 impl Resolved {
@@ -271,7 +273,7 @@ impl Resolved {
         let resolved = backend::check_weight(weight)
             .and_then(|()| backend::resolve(Reference::from(reference), kind, &key.name, reader));
         let weight = u32::try_from(weight).unwrap_or(1);
-        let Self { forms, clusters, faults, broken } = self;
+        let Self { forms, clusters, faults, broken, idle } = self;
         let mut refuse = |invalid: Invalid| {
             let share = match kind {
                 RouteKind::Udp => "its share of datagrams is dropped",
@@ -287,6 +289,7 @@ impl Resolved {
         let spec = match resolved {
             Ok(spec) => spec,
             Err(invalid) => {
+                idle.extend(invalid.idle(&reference.into(), &key.name));
                 let target = refuse(invalid);
                 forms.iter_mut().for_each(|(_, backends)| {
                     backends.push(StreamBackend { weight, target: target.clone() });
@@ -301,7 +304,10 @@ impl Resolved {
                     clusters.push(ClusterWant::new(spec, Origin::new(key.object_ref(), field)));
                     target
                 }
-                Err(invalid) => refuse(invalid),
+                Err(invalid) => {
+                    idle.extend(invalid.idle(&reference.into(), &key.name));
+                    refuse(invalid)
+                }
             };
             backends.push(StreamBackend { weight, target });
         }
@@ -322,14 +328,15 @@ impl Resolved {
         })
     }
 
-    /// Which Services get what TLS carried, and which XBackends anything, through which Gateways.
+    /// Which Services get what TLS carried, and which XBackends anything or nothing, through which Gateways.
     fn uses(&self, sources: &BTreeMap<Place, Source>) -> BTreeSet<Use> {
         let mut uses = BTreeSet::new();
         for source in sources.values() {
             let opened = matches!(source.form, Form::Opened(_));
             let counts = |spec: &ClusterSpec| spec.external.is_some() || (opened && spec.usage == Usage::Opened);
             let wanted = self.clusters.iter().map(|want| &want.spec).filter(|spec| counts(spec));
-            uses.extend(wanted.map(|spec| (users::backend(spec), source.gateway.clone())));
+            let backends = wanted.map(|spec| users::backend(spec)).chain(self.idle.iter().cloned());
+            uses.extend(backends.map(|backend| (backend, source.gateway.clone())));
         }
         uses
     }
