@@ -1,14 +1,14 @@
 //! Isolation, asked of a model with nothing but the objects at hand: what is served through a Gateway is written in
 //! routes that name it and that it takes, and backends in other namespaces are granted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gateway_api::apis::experimental::gateways::{
     GatewayListeners, GatewayListenersAllowedRoutesNamespacesFrom as From,
 };
 use genkan_controller::resources::{NamespacedName, ParentReference, Resources};
-use genkan_routing::model::{Action, Cluster, Listener, Model, Rule, Stream, Table, Target};
+use genkan_routing::model::{Action, Cluster, Listener, Model, Protocol, Rule, Stream, Table, Target};
 use genkan_routing::name::{ClusterId, HostPattern, ObjectRef};
 
 const GROUP: &str = "gateway.networking.k8s.io";
@@ -29,6 +29,17 @@ pub fn assert_isolated(resources: &Resources, model: &Model) {
     }
     for rule in model.rules.values() {
         assert_granted(resources, model, rule);
+    }
+}
+
+/// A port that the Service of a Gateway leads to is that Gateway's alone: nobody else listens there.
+pub fn assert_ports_apart(model: &Model) {
+    let mut owners = BTreeMap::new();
+    // Those with addresses take only what comes to them; see `assert_listener`.
+    for listener in model.listeners.values().filter(|listener| listener.addresses.is_empty()) {
+        let datagrams = listener.protocol == Protocol::Udp;
+        let before = owners.insert((datagrams, listener.port), &listener.id);
+        assert!(before.is_none(), "port {} is that of {} and of {before:?}", listener.port, listener.id);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Objects of Gateway API in any number of changes, all the way to a compiled table.
 //!
 //! - Following the changes gives the model, the report, the statuses and the Services that a translation of everything
-//!   gives at once, whatever came, went, moved or was replaced. Only which addresses are promised has a memory.
+//!   gives at once, whatever came, went, moved or was replaced. What was given to Gateways, where that is recorded, has a
+//!   memory: there it is the translation of everything by one who remembers the same.
 //! - Compiled tables answer as the model specifies, also those that share parts with their predecessors.
 //! - What a Gateway serves is written in routes that name it, and whose namespaces it takes; see `isolation.rs`.
 //! - Work and memory are bounded by what the objects say: measured in bytes that are allocated, which is the same on
@@ -17,7 +18,7 @@ use genkan_controller::settings::Settings;
 use genkan_controller::translate::{Change, GatewayService, Infrastructure, Translation, Translator, translate};
 use genkan_fuzz::assert_routes_what_it_names;
 use genkan_fuzz::gateway_objects::{Edit, Words, preamble};
-use genkan_fuzz::isolation::assert_isolated;
+use genkan_fuzz::isolation::{assert_isolated, assert_ports_apart};
 use genkan_fuzz::weight::weight;
 use genkan_routing::snapshot::Snapshot;
 use libfuzzer_sys::fuzz_target;
@@ -42,6 +43,9 @@ fuzz_target!(|bytes: &[u8]| {
         resources.apply(object);
     }
     let mut translator = Translator::new(settings.clone());
+    // Remembers what the other one does, and looks at everything each time.
+    let mut thorough = settings.record_addresses.then(|| Translator::new(settings.clone()));
+    let _ = thorough.as_mut().map(|thorough| thorough.update(&resources, &BTreeSet::new()));
     let mut snapshot = Snapshot::compile(translator.update(&resources, &BTreeSet::new()).model);
     let mut before = weight(&resources);
     for _ in 0..ROUNDS {
@@ -49,6 +53,7 @@ fuzz_target!(|bytes: &[u8]| {
             return;
         }
         let edits = words.up_to(EDITS - 1) + 1;
+        let known: BTreeSet<_> = resources.keys().map(Change::Object).collect();
         let changes: BTreeSet<_> = (0..edits).flat_map(|_| take(&mut resources, words.edit())).collect();
         let bound = AT_LEAST + FOR_EACH * weight(&resources);
         let (anew, mut whole) = measured(|| translate(&resources, &settings));
@@ -57,19 +62,19 @@ fuzz_target!(|bytes: &[u8]| {
             whole = measured(|| translate(&resources, &settings)).1;
         }
         assert!(whole <= bound, "translation allocates {whole} bytes, {bound} would be in proportion");
+        let anew = match &mut thorough {
+            Some(thorough) => thorough.update(&resources, &everything(known, &changes)),
+            None => anew,
+        };
         let (followed, step) = measured(|| translator.update(&resources, &changes));
         assert_equal(&followed, &anew, &changes);
-        if settings.record_addresses {
-            // What is being recorded is remembered, so that nobody else is promised it meanwhile.
-            assert_no_address_twice(&followed);
-        } else {
-            assert_eq!(followed.infrastructure, anew.infrastructure, "the Services are other ones after {changes:?}");
-        }
+        assert_nothing_twice(&followed);
         // What was there before has to be taken back, and shared parts of it are copied.
         let bound = bound + FOR_EACH * before;
         assert!(step <= bound, "a change allocates {step} bytes, {bound} would be in proportion");
         before = weight(&resources);
         assert_isolated(&resources, &followed.model);
+        assert_ports_apart(&followed.model);
         snapshot = Snapshot::compile_from(followed.model, &snapshot);
         assert_routes_what_it_names(&snapshot);
     }
@@ -77,10 +82,12 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// How Genkan may be started.
 fn settings(words: &mut Words<'_>) -> Settings {
+    let record_addresses = words.up_to(1) == 1;
     let ports = [BTreeMap::new(), BTreeMap::from([(80, 8080), (443, 8443)])];
     Settings {
         gateway_ports: ports[words.up_to(1)].clone(),
-        record_addresses: words.up_to(1) == 1,
+        record_addresses,
+        target_ports: (record_addresses && words.up_to(1) == 1).then_some(20_000..=20_003),
         watch_ingress_without_class: true,
         ssl_passthrough: words.up_to(1) == 1,
         default_ssl_certificate: Some(NamespacedName::new("x", "tls-wild")),
@@ -110,6 +117,11 @@ fn take(resources: &mut Resources, edit: Edit) -> Vec<Change> {
     }
 }
 
+/// That everything changed: what there was, what changed, and so what there is.
+fn everything(known: BTreeSet<Change>, changes: &BTreeSet<Change>) -> BTreeSet<Change> {
+    known.into_iter().chain(changes.iter().cloned()).collect()
+}
+
 /// What comes out, and how many bytes were allocated for it.
 fn measured(make: impl FnOnce() -> Translation) -> (Translation, usize) {
     let before = ALLOCATOR.total_allocated();
@@ -121,16 +133,22 @@ fn assert_equal(followed: &Translation, anew: &Translation, changes: &BTreeSet<C
     assert_eq!(followed.model, anew.model, "the model is another one after {changes:?}");
     assert_eq!(followed.report, anew.report, "the report is another one after {changes:?}");
     assert_eq!(followed.statuses, anew.statuses, "the statuses are other ones after {changes:?}");
+    assert_eq!(followed.infrastructure, anew.infrastructure, "the Services are other ones after {changes:?}");
 }
 
-fn assert_no_address_twice(translation: &Translation) {
-    let mut taken = BTreeMap::new();
+/// No address and no port of ours is given to two Gateways.
+fn assert_nothing_twice(translation: &Translation) {
+    let (mut taken, mut ports) = (BTreeMap::new(), BTreeMap::new());
     for (name, infrastructure) in &*translation.infrastructure {
         let Infrastructure::Service(service) = infrastructure else { continue };
         let addresses = service.annotations.get(GatewayService::ADDRESSES).into_iter().flat_map(|all| all.split(','));
         for address in addresses.map(str::trim).filter(|address| !address.is_empty()) {
             let before = taken.insert(address, name);
             assert!(before.is_none(), "{address} is given to {name} and to {before:?}");
+        }
+        for port in service.spec.iter().flat_map(|spec| &spec.ports) {
+            let before = ports.insert(port.target, name);
+            assert!(before.is_none(), "port {} is given to {name} and to {before:?}", port.target);
         }
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn object(kind: Kind, value: Value) -> Option<Object> {
         XBackendTrafficPolicy,
         XBackend,
         GatewayParameters,
-        RoutePolicy
+        RoutePolicy,
+        ListenerPolicy
     ))
 }

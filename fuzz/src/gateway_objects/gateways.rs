@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Words;
 use super::services::SECRETS;
+use super::{Words, schema};
 
 pub(super) const CLASSES: &[&str] = &["genkan", "pool", "other"];
 pub(super) const GATEWAYS: &[&str] = &["g1", "g2", "g3"];
@@ -18,11 +18,13 @@ pub(super) fn class(words: &mut Words<'_>) -> Value {
 }
 
 pub(super) fn parameters(words: &mut Words<'_>) -> Value {
-    let range = |words: &mut Words<'_>| words.text(&["192.0.2.1", "192.0.2.1-192.0.2.9", "192.0.2.128/26", "nowhere"]);
-    let mode = words.text(&["Pool", "Pool", "Shared", "Service"]);
-    let pool = json!({"dynamic": words.list(2, range), "reserved": words.list(1, range)});
     let namespace = if words.rarely(4) { "y" } else { "x" };
-    json!({"metadata": {"namespace": namespace, "name": "pool"}, "spec": {"addresses": {"mode": mode, "pool": pool}}})
+    let mut addresses = schema::value(words, "addresses", schema::of("GatewayParameters", &["addresses"]));
+    // Mostly what the mode needs.
+    if addresses["mode"] == "Pool" && !words.rarely(4) {
+        addresses["pool"] = schema::value(words, "pool", schema::of("GatewayParameters", &["addresses", "pool"]));
+    }
+    json!({"metadata": {"namespace": namespace, "name": "pool"}, "spec": {"addresses": addresses}})
 }
 
 pub(super) fn gateway(words: &mut Words<'_>) -> Value {
@@ -40,8 +42,10 @@ pub(super) fn gateway(words: &mut Words<'_>) -> Value {
     let tls = words.seldom(tls);
     let addresses = words.seldom(|words| words.list(2, address));
     let scope = words.seldom(|words| words.text(&["All", "None"]));
+    let mut metadata = words.metadata(GATEWAYS);
+    metadata["uid"] = words.of(&["", "u", "u2"]).into();
     json!({
-        "metadata": words.metadata(GATEWAYS),
+        "metadata": metadata,
         "spec": {
             "gatewayClassName": class, "listeners": listeners(words, 3), "addresses": addresses,
             "allowedListeners": sets, "infrastructure": infrastructure, "tls": tls, "defaultScope": scope,
@@ -149,8 +153,11 @@ fn tls(words: &mut Words<'_>) -> Value {
 
 pub(super) fn grant(words: &mut Words<'_>) -> Value {
     let from = |words: &mut Words<'_>| {
-        let kind = words.of(&["HTTPRoute", "Gateway", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "ListenerSet"]);
-        json!({"group": "gateway.networking.k8s.io", "kind": kind, "namespace": words.namespace()})
+        let kinds =
+            ["HTTPRoute", "Gateway", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "ListenerSet", "RoutePolicy"];
+        let kind = words.of(&kinds);
+        let group = if kind == "RoutePolicy" { "genkan.dev" } else { "gateway.networking.k8s.io" };
+        json!({"group": group, "kind": kind, "namespace": words.namespace()})
     };
     let to = |words: &mut Words<'_>| {
         let kind = words.of(&["Service", "Secret", "ConfigMap", "XBackend"]);

@@ -2,13 +2,15 @@
 //! to each other, replace each other and compete; now and then a value is replaced by one that nobody foresaw.
 //!
 //! ```text
-//!  bytes --Words--> Edit: an object (gateways.rs, routes.rs, services.rs), many copies of one, a name, an address
+//!  bytes --Words--> Edit: an object (gateways.rs, routes.rs, services.rs, policies.rs), many copies of one, a name, an
+//!                         address
 //! ```
 
 mod decode;
 mod gateways;
 mod policies;
 mod routes;
+mod schema;
 mod services;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -62,6 +64,7 @@ const KINDS: &[Kind] = &[
     Kind::XBackendTrafficPolicy,
     Kind::RoutePolicy,
     Kind::RoutePolicy,
+    Kind::ListenerPolicy,
     Kind::XBackend,
     Kind::Ingress,
 ];
@@ -133,7 +136,7 @@ impl<'a> Words<'a> {
     }
 
     fn port(&mut self) -> Value {
-        self.of(&[80, 443, 9000, 9001, 8443, 10254, 0, 70_000]).into()
+        self.of(&[80, 443, 9000, 9001, 8443, 10254, 20_001, 0, 70_000]).into()
     }
 
     fn metadata(&mut self, names: &[&str]) -> Value {
@@ -181,6 +184,7 @@ impl<'a> Words<'a> {
             Kind::BackendTlsPolicy => services::backend_tls_policy(self),
             Kind::XBackendTrafficPolicy => services::traffic_policy(self),
             Kind::RoutePolicy => policies::route_policy(self),
+            Kind::ListenerPolicy => policies::listener_policy(self),
             Kind::XBackend => services::x_backend(self),
             Kind::Ingress => services::ingress(self),
             _ => services::service(self),
@@ -268,9 +272,12 @@ fn names(kind: Kind) -> &'static [&'static str] {
         Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute => routes::ROUTES,
         Kind::Secret => services::SECRETS,
         Kind::ConfigMap => &["ca"],
-        Kind::BackendTlsPolicy | Kind::XBackendTrafficPolicy | Kind::RoutePolicy => &["p1", "p2"],
+        Kind::BackendTlsPolicy | Kind::XBackendTrafficPolicy | Kind::RoutePolicy | Kind::ListenerPolicy => {
+            &["p1", "p2"]
+        }
         Kind::EndpointSlice => &["s1", "s2"],
         Kind::Ingress => &["i1"],
+        Kind::Service => &["a", "b", "g1-gateway", "g2-gateway"],
         _ => services::SERVICES,
     }
 }

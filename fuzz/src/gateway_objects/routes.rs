@@ -123,7 +123,10 @@ fn filter(words: &mut Words<'_>, http: bool) -> Value {
         "RequestHeaderModifier" => ("requestHeaderModifier", headers(words)),
         "ResponseHeaderModifier" => ("responseHeaderModifier", headers(words)),
         "RequestMirror" => ("requestMirror", mirror(words)),
-        "ExtensionRef" => ("extensionRef", json!({"group": "example.org", "kind": "Odd", "name": "a"})),
+        "ExtensionRef" => {
+            let (group, kind) = words.of(&[("genkan.dev", "RoutePolicy"), ("example.org", "Odd")]);
+            ("extensionRef", json!({"group": group, "kind": kind, "name": words.of(&["p1", "p2", "none"])}))
+        }
         "RequestRedirect" => ("requestRedirect", redirect(words)),
         "URLRewrite" => ("urlRewrite", json!({"hostname": words.maybe(Words::hostname), "path": words.maybe(path)})),
         "ExternalAuth" => ("externalAuth", external_auth(words)),

@@ -8,7 +8,7 @@ use super::Words;
 use super::routes::persistence;
 
 pub(super) const SERVICES: &[&str] = &["a", "b", "none"];
-pub(super) const SECRETS: &[&str] = &["tls-a", "tls-wild", "broken", "authority", "none"];
+pub(super) const SECRETS: &[&str] = &["tls-a", "tls-wild", "broken", "authority", "users", "none"];
 /// Names outside of the cluster.
 pub(super) const EXTERNAL: [&str; 2] = ["external.example.org", "other.example.org"];
 
@@ -24,12 +24,12 @@ static PAIRS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
 pub(super) fn service(words: &mut Words<'_>) -> Value {
     let protocol = words.seldom(|words| words.text(&["kubernetes.io/h2c", "https", "kubernetes.io/ws", "odd"]));
     let mut metadata = words.metadata(&["a", "b"]);
-    let spec = match words.up_to(7) {
+    let spec = match words.up_to(8) {
         0..=3 => json!({"ports": [{"name": "http", "port": 80, "appProtocol": protocol}]}),
         4 => json!({"ports": [{"name": "http", "port": 80}, {"name": "udp", "port": 81, "protocol": "UDP"}]}),
         5 => json!({"ports": [{"name": "other", "port": 81, "targetPort": 80}], "clusterIP": "10.1.0.1"}),
         6 => json!({"type": "ExternalName", "externalName": words.of(&EXTERNAL)}),
-        _ => {
+        form => {
             // As Genkan itself keeps one for a Gateway, or somebody who would like to.
             let gateway = words.of(&["g1", "g2"]);
             metadata["name"] = format!("{gateway}-gateway").into();
@@ -43,12 +43,23 @@ pub(super) fn service(words: &mut Words<'_>) -> Value {
             });
             metadata["ownerReferences"] = json!([{
                 "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": gateway,
-                "uid": words.of(&["", "u"]), "controller": true,
+                "uid": words.of(&["", "u", "u2"]), "controller": true,
             }]);
-            json!({"clusterIP": "None"})
+            if form == 7 { json!({"clusterIP": "None"}) } else { leading(words) }
         }
     };
     json!({"metadata": metadata, "spec": spec})
+}
+
+/// The Service of a Gateway, or of somebody who would like to be led to another's ports.
+fn leading(words: &mut Words<'_>) -> Value {
+    let port = |words: &mut Words<'_>| {
+        let (name, port, protocol) = words.of(&[("tcp-80", 80, "TCP"), ("tcp-443", 443, "TCP"), ("udp-80", 80, "UDP")]);
+        let target = words.of(&[20_000, 20_001, 20_002, 20_003, 80, 30_000]);
+        json!({"name": name, "port": port, "protocol": protocol, "targetPort": target})
+    };
+    let kind = words.of(&["LoadBalancer", "NodePort", "ClusterIP"]);
+    json!({"type": kind, "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ports": words.list(3, port)})
 }
 
 pub(super) fn slice(words: &mut Words<'_>) -> Value {
@@ -71,6 +82,11 @@ pub(super) fn secret(words: &mut Words<'_>) -> Value {
     let metadata = words.metadata(SECRETS);
     let data = match metadata["name"].as_str() {
         Some("authority") => json!({"ca.crt": chain.0}),
+        Some("users") => {
+            let users = words.of(&["a:{SHA}qUqP5cyxm6YcTAhz05Hph5gvu9M=", "a:$1$x$odd\nb:c", "", ":"]);
+            let name = words.of(&["auth", "a", "a/b"]);
+            json!({name: users})
+        }
         Some("broken") => json!({"tls.crt": chain.0, "tls.key": "odd"}),
         _ => json!({"tls.crt": chain.0, "tls.key": if words.rarely(2) { &key.1 } else { &chain.1 }}),
     };
