@@ -192,7 +192,7 @@ fn is_crypt(byte: u8) -> bool {
 fn decoded_length(text: &str) -> Option<usize> {
     let letters = text.trim_end_matches('=');
     let padding = text.len() - letters.len();
-    let is_sound = text.len() % 4 == 0
+    let is_sound = text.len().is_multiple_of(4)
         && padding <= 2
         && letters.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
     is_sound.then(|| text.len() / 4 * 3 - padding)
