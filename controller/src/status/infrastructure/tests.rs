@@ -132,11 +132,13 @@ async fn a_service_that_loses_its_owner_each_time_is_not_written_without_a_pause
     let wanted = wanted("1", "10.0.0.1", None);
     let begin = Instant::now();
     writer.look(view(wanted.clone(), None));
+    let mut service = writes.recv().await.unwrap().grant();
     for turn in 0u32..8 {
-        let mut body = writes.recv().await.unwrap().grant();
-        body["metadata"]["ownerReferences"] = json!([]);
-        body["metadata"]["labels"]["turn"] = turn.to_string().into();
-        writer.look(view(wanted.clone(), Some(made(body, "s"))));
+        service["metadata"]["ownerReferences"] = json!([]);
+        service["metadata"]["labels"]["turn"] = turn.to_string().into();
+        writer.look(view(wanted.clone(), Some(made(service.clone(), "s"))));
+        // What it changes is undone again.
+        assert_eq!(writes.recv().await.unwrap().grant()["metadata"]["ownerReferences"][0]["uid"], "1");
     }
     assert!(begin.elapsed() > SEEN_TIME * 4, "{:?}", begin.elapsed());
 }
