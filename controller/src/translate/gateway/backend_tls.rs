@@ -13,6 +13,7 @@ use genkan_routing::model::{UpstreamTls, Verify};
 use k8s_openapi::api::core::v1::ServicePort;
 
 use super::ancestors::Ancestors;
+use super::due;
 use super::findings::Findings;
 use super::gateways::Refusal;
 use super::reason::{CONFLICTED, INVALID, RESOLVED_REFS, TARGET_NOT_FOUND, UNSUPPORTED_VALUE};
@@ -33,15 +34,7 @@ pub(crate) struct BackendTlsPolicies(Memo<NamespacedName, Contribution>);
 impl BackendTlsPolicies {
     /// Redoes the units that `dirty` meets (all of them when `first`), and adds their changes to `batch`.
     pub(crate) fn update(&mut self, world: &World<'_>, users: &Users, first: bool, dirty: &Dirty, batch: &mut Batch) {
-        let mut names = self.0.stale(dirty);
-        names.extend(super::changed_objects(dirty).filter_map(|key| {
-            let is_policy = key.kind == Kind::BackendTlsPolicy;
-            is_policy.then(|| key.name.clone())
-        }));
-        if first {
-            names.extend(world.resources.backend_tls_policies.keys().cloned());
-        }
-        for name in names {
+        for name in due(&self.0, Kind::BackendTlsPolicy, world, first, dirty) {
             batch.push(self.0.refresh(&name, world.reader(), |reader| {
                 reader.is_served(Kind::BackendTlsPolicy, &name).then(|| read(&name, users, reader)).flatten()
             }));

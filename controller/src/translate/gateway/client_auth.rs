@@ -51,12 +51,12 @@ enum Asked {
 /// `validation` of either place.
 struct Validation<'a> {
     field: String,
-    references: Vec<Reference<'a>>,
+    references: Vec<AuthorityReference<'a>>,
     mode: ClientAuthMode,
 }
 
 /// An entry of `caCertificateRefs`.
-struct Reference<'a> {
+struct AuthorityReference<'a> {
     group: &'a str,
     kind: &'a str,
     namespace: Option<&'a str>,
@@ -67,7 +67,7 @@ macro_rules! validation {
     ($($of:ty, $mode:ty;)+) => {
         $(impl<'a> From<(String, &'a $of)> for Validation<'a> {
             fn from((field, spec): (String, &'a $of)) -> Self {
-                let references = spec.ca_certificate_refs.iter().map(|reference| Reference {
+                let references = spec.ca_certificate_refs.iter().map(|reference| AuthorityReference {
                     group: &reference.group,
                     kind: &reference.kind,
                     namespace: reference.namespace.as_deref().filter(|namespace| !namespace.is_empty()),
@@ -163,7 +163,7 @@ impl Validation<'_> {
     }
 }
 
-impl Reference<'_> {
+impl AuthorityReference<'_> {
     /// The authorities, or the reason of the condition, what is wrong, and the mend.
     fn resolve(
         &self,

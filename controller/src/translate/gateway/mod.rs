@@ -120,10 +120,10 @@ use self::traffic_policy::TrafficPolicies;
 use self::users::Users;
 use self::x_backend_status::XBackends;
 use super::assembly::{Batch, Contribution};
-use super::memo::{Changed, Memo};
+use super::memo::{Changed, Memo, Output};
 use super::reader::{Dependency, Dirty};
 use super::world::World;
-use crate::resources::{Key, Kind, NamespacedName, Resources};
+use crate::resources::{Key, Kind, NamespacedName};
 
 /// The units of work of the Gateway API, and what they gave last.
 #[derive(Debug, Default)]
@@ -254,12 +254,7 @@ impl GatewayFrontEnd {
     }
 
     fn update_classes(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) {
-        let mut names = self.classes.stale(dirty);
-        names.extend(changed_objects(dirty).filter(|key| key.kind == Kind::GatewayClass).map(|key| key.name.clone()));
-        if first {
-            names.extend(world.resources.gateway_classes.keys().cloned());
-        }
-        for name in names {
+        for name in due(&self.classes, Kind::GatewayClass, world, first, dirty) {
             batch.push(self.classes.refresh(&name, world.reader(), |reader| {
                 reader.is_served(Kind::GatewayClass, &name).then(|| classes::read(&name, reader)).flatten()
             }));
@@ -268,13 +263,8 @@ impl GatewayFrontEnd {
 
     /// Returns whether any Gateway changed.
     fn update_gateways(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) -> bool {
-        let mut names = self.gateways.stale(dirty);
-        names.extend(changed_objects(dirty).filter(|key| key.kind == Kind::Gateway).map(|key| key.name.clone()));
-        if first {
-            names.extend(world.resources.gateways.keys().cloned());
-        }
         let mut any = false;
-        for name in names {
+        for name in due(&self.gateways, Kind::Gateway, world, first, dirty) {
             let changed = self.gateways.refresh(&name, world.reader(), |reader| {
                 reader.is_served(Kind::Gateway, &name).then(|| gateways::read(&name, reader)).flatten()
             });
@@ -289,13 +279,8 @@ impl GatewayFrontEnd {
 
     /// Returns whether any ListenerSet changed.
     fn update_sets(&mut self, world: &World<'_>, first: bool, dirty: &Dirty, batch: &mut Batch) -> bool {
-        let mut names = self.sets.stale(dirty);
-        names.extend(changed_objects(dirty).filter(|key| key.kind == Kind::ListenerSet).map(|key| key.name.clone()));
-        if first {
-            names.extend(world.resources.listener_sets.keys().cloned());
-        }
         let mut any = false;
-        for name in names {
+        for name in due(&self.sets, Kind::ListenerSet, world, first, dirty) {
             let changed = self.sets.refresh(&name, world.reader(), |reader| {
                 reader.is_served(Kind::ListenerSet, &name).then(|| listener_sets::read(&name, reader)).flatten()
             });
@@ -350,7 +335,7 @@ impl GatewayFrontEnd {
             }
         }
         self.parents = arrangement.parents;
-        self.listener_policies.settle(arrangement.effects, world, &self.parents, batch);
+        self.listener_policies.settle(arrangement.effects, dirty);
         self.arranged = arrangement.listeners.into_iter().map(|listener| (listener.id.clone(), listener)).collect();
         self.streams.arrange(arrangement.slots);
         self.beside_ingresses = arrangement
@@ -389,14 +374,7 @@ impl GatewayFrontEnd {
     }
 
     fn update_routes(&mut self, world: &World<'_>, first: bool, dirty: &mut Dirty, batch: &mut Batch) {
-        let mut keys = self.routes.stale(dirty);
-        let routes = |key: &Key| matches!(key.kind, Kind::HttpRoute | Kind::GrpcRoute);
-        keys.extend(changed_objects(dirty).filter(|key| routes(key)).cloned());
-        if first {
-            let Resources { http_routes, grpc_routes, .. } = world.resources;
-            keys.extend(http_routes.keys().map(|name| Key { kind: Kind::HttpRoute, name: name.clone() }));
-            keys.extend(grpc_routes.keys().map(|name| Key { kind: Kind::GrpcRoute, name: name.clone() }));
-        }
+        let keys = due_keys(&self.routes, &[Kind::HttpRoute, Kind::GrpcRoute], world, first, dirty);
         let mut changes = BTreeMap::new();
         self.read_routes(&keys, world, &mut changes);
         // What a route wants does not depend on who gets it: after this everything is settled.
@@ -436,11 +414,7 @@ impl GatewayFrontEnd {
     }
 
     fn update_stream_routes(&mut self, world: &World<'_>, first: bool, dirty: &mut Dirty, batch: &mut Batch) {
-        let mut keys = self.stream_routes.stale(dirty);
-        keys.extend(changed_objects(dirty).filter(|key| stream_route::KINDS.contains(&key.kind)).cloned());
-        if first {
-            keys.extend(stream_route::all(world.resources));
-        }
+        let keys = due_keys(&self.stream_routes, &stream_route::KINDS, world, first, dirty);
         let Self { stream_routes, parents, streams, attached, users, .. } = self;
         for key in keys {
             let changed = stream_routes.refresh(&key, world.reader(), |reader| {
@@ -539,6 +513,34 @@ impl GatewayFrontEnd {
         }
         around
     }
+}
+
+/// The units to do again of those that are objects of a kind: what they read is dirty, or they are it themselves; all of
+/// them when `first`.
+fn due<V: Output>(
+    memo: &Memo<NamespacedName, V>,
+    kind: Kind,
+    world: &World<'_>,
+    first: bool,
+    dirty: &Dirty,
+) -> BTreeSet<NamespacedName> {
+    let all = first.then(|| world.resources.names_of(kind).cloned()).into_iter().flatten();
+    let changed = changed_objects(dirty).filter(|key| key.kind == kind).map(|key| key.name.clone());
+    memo.stale(dirty).into_iter().chain(changed).chain(all).collect()
+}
+
+/// As [`due`], of objects of several kinds.
+fn due_keys<V: Output>(
+    memo: &Memo<Key, V>,
+    kinds: &[Kind],
+    world: &World<'_>,
+    first: bool,
+    dirty: &Dirty,
+) -> BTreeSet<Key> {
+    let of_kind = |kind: Kind| world.resources.names_of(kind).map(move |name| Key { kind, name: name.clone() });
+    let all = kinds.iter().filter(|_| first).flat_map(|kind| of_kind(*kind));
+    let changed = changed_objects(dirty).filter(|key| kinds.contains(&key.kind)).cloned();
+    memo.stale(dirty).into_iter().chain(changed).chain(all).collect()
 }
 
 /// The objects that changed.

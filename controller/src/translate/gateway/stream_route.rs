@@ -22,7 +22,7 @@ use super::status::Wanted;
 use super::streams::{Place, SlotKey};
 use super::traffic_policy::{self, TrafficPolicy};
 use super::users::{self, Use};
-use crate::resources::{BackendReference, Key, Kind, NamespacedName, Resources, StreamRoute, StreamRule};
+use crate::resources::{BackendReference, Key, Kind, NamespacedName, StreamRoute, StreamRule};
 use crate::translate::assembly::{ClusterWant, Contribution};
 use crate::translate::cluster::{ClusterSpec, Shown, Usage};
 use crate::translate::memo::Output;
@@ -60,13 +60,6 @@ impl Output for StreamRouteOutcome {
             Arc::make_mut(&mut self.contribution).share_statuses(&old.contribution);
         }
     }
-}
-
-/// Every route of these kinds.
-pub(crate) fn all(resources: &Resources) -> impl Iterator<Item = Key> + '_ {
-    let Resources { tls_routes, tcp_routes, udp_routes, .. } = resources;
-    let of = [(Kind::TlsRoute, tls_routes), (Kind::TcpRoute, tcp_routes), (Kind::UdpRoute, udp_routes)];
-    of.into_iter().flat_map(|(kind, routes)| routes.keys().map(move |name| Key { kind, name: name.clone() }))
 }
 
 /// Reads a route; `None` when it does not exist, or is of another kind.

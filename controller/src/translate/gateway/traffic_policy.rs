@@ -14,6 +14,7 @@ use genkan_routing::policy::retry_budget::RetryBudget;
 
 use super::affinity::{self, SessionOwner, SessionSpec};
 use super::ancestors::Ancestors;
+use super::due;
 use super::findings::Findings;
 use super::gateways::Refusal;
 use super::reason::{CONFLICTED, INVALID, TARGET_NOT_FOUND, UNSUPPORTED_VALUE};
@@ -42,15 +43,7 @@ pub(crate) struct TrafficPolicies(Memo<NamespacedName, Contribution>);
 impl TrafficPolicies {
     /// Redoes the units that `dirty` meets (all of them when `first`), and adds their changes to `batch`.
     pub(crate) fn update(&mut self, world: &World<'_>, users: &Users, first: bool, dirty: &Dirty, batch: &mut Batch) {
-        let mut names = self.0.stale(dirty);
-        names.extend(super::changed_objects(dirty).filter_map(|key| {
-            let is_policy = key.kind == Kind::XBackendTrafficPolicy;
-            is_policy.then(|| key.name.clone())
-        }));
-        if first {
-            names.extend(world.resources.x_backend_traffic_policies.keys().cloned());
-        }
-        for name in names {
+        for name in due(&self.0, Kind::XBackendTrafficPolicy, world, first, dirty) {
             batch.push(self.0.refresh(&name, world.reader(), |reader| {
                 reader.is_served(Kind::XBackendTrafficPolicy, &name).then(|| read(&name, users, reader)).flatten()
             }));

@@ -1,10 +1,10 @@
 //! XBackends: one unit of work each, which says at which Gateways it gets requests and what of it does not act. What it
 //! means for a route is the business of [`x_backend`](super::x_backend).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::backend::Invalid;
+use super::due;
 use super::findings::Findings;
 use super::gateways::Refusal;
 use super::notes::with_notes;
@@ -29,13 +29,7 @@ pub(crate) struct XBackends(Memo<NamespacedName, Contribution>);
 impl XBackends {
     /// Redoes the units that `dirty` meets (all of them when `first`), and adds their changes to `batch`.
     pub(crate) fn update(&mut self, world: &World<'_>, users: &Users, first: bool, dirty: &Dirty, batch: &mut Batch) {
-        let mut names: BTreeSet<_> = self.0.stale(dirty);
-        let changed = super::changed_objects(dirty).filter(|key| key.kind == Kind::XBackend);
-        names.extend(changed.map(|key| key.name.clone()));
-        if first {
-            names.extend(world.resources.x_backends.keys().cloned());
-        }
-        for name in names {
+        for name in due(&self.0, Kind::XBackend, world, first, dirty) {
             batch.push(self.0.refresh(&name, world.reader(), |reader| {
                 reader.is_served(Kind::XBackend, &name).then(|| read(&name, users, reader)).flatten()
             }));

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::settings::{Field, Settings};
+use super::settings::Field;
 use crate::resources::NamespacedName;
+use crate::translate::gateway::policy::acts::Loss;
 use crate::translate::gateway::policy::merge::Said;
 
 /// What all policies do.
@@ -11,7 +12,7 @@ use crate::translate::gateway::policy::merge::Said;
 pub(crate) struct Effects(BTreeMap<NamespacedName, BTreeMap<NamespacedName, Effect>>);
 
 /// What a policy does at a Gateway.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Effect {
     /// Where it acts with which field: the listener's name.
     pub(crate) acts: BTreeMap<Field, BTreeSet<String>>,
@@ -21,18 +22,9 @@ pub(crate) struct Effect {
     pub(crate) refused: BTreeMap<Field, BTreeSet<String>>,
 }
 
-/// Why something is said in vain.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Loss {
-    /// A policy of the same target came first.
-    Conflict(NamespacedName),
-    /// A policy of another target goes before it.
-    Overridden(NamespacedName),
-}
-
 /// One thing that is said, through a Gateway.
 pub(super) struct Through<'a> {
-    pub(super) said: Said<'a, Settings>,
+    pub(super) said: Said<'a, Field>,
     pub(super) gateway: &'a NamespacedName,
 }
 
@@ -40,6 +32,13 @@ impl Effects {
     /// What a policy does, by Gateway.
     pub(crate) fn of(&self, policy: &NamespacedName) -> impl Iterator<Item = (&NamespacedName, &Effect)> {
         self.0.get(policy).into_iter().flatten()
+    }
+
+    /// The policies that do something else than in `other`.
+    pub(super) fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a NamespacedName> {
+        let new = other.0.iter().filter(|(name, effects)| self.0.get(*name) != Some(effects));
+        let gone = self.0.iter().filter(|(name, _)| !other.0.contains_key(*name));
+        new.chain(gone).map(|(name, _)| name)
     }
 
     /// A policy concerns a listener of the Gateway, whatever it says.
@@ -54,12 +53,10 @@ impl Effects {
     }
 
     /// Another goes before it.
-    pub(super) fn loses(&mut self, one: &Through<'_>, field: Field, winner: &Said<'_, Settings>) {
+    pub(super) fn loses(&mut self, one: &Through<'_>, field: Field, winner: &Said<'_, Field>) {
         // A policy may say a thing as default and as override.
         if one.said.policy != winner.policy {
-            let by = winner.policy.clone();
-            let loss = if one.said.conflicts_with(winner) { Loss::Conflict(by) } else { Loss::Overridden(by) };
-            self.reach(one).lost.insert((field, loss));
+            self.reach(one).lost.insert((field, Loss::of(&one.said, winner)));
         }
     }
 

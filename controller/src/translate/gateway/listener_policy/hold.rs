@@ -9,6 +9,7 @@ use super::place::concerns_port;
 use super::settings::Field;
 use crate::resources::NamespacedName;
 use crate::translate::gateway::parent::ParentKey;
+use crate::translate::gateway::policy::fields::PolicyField as _;
 use crate::translate::gateway::policy::merge::order;
 use crate::translate::gateway::rank::RouteAge;
 

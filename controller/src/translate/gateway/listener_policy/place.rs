@@ -3,6 +3,7 @@
 //! What acts before it is known which listener a client means belongs to the port. There a policy counts that covers
 //! every listener of the port; one that covers only some would change what the others get.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use genkan_routing::policy::client::ClientSettings;
 
 use super::ListenerPolicies;
 use super::effects::{Effects, Through};
-use super::settings::{Field, Settings, Value};
+use super::settings::{Field, Value};
 use crate::resources::NamespacedName;
 use crate::translate::gateway::parent::ParentKey;
 use crate::translate::gateway::policy::merge::{Said, decide, order};
@@ -31,6 +32,16 @@ pub(crate) struct Member {
     pub(crate) protocol: ListenerProtocol,
     /// Which hosts it is for.
     pub(crate) hostname: HostPattern,
+}
+
+impl Member {
+    /// As statuses of its Gateway name it.
+    fn place(&self) -> Cow<'_, str> {
+        match &self.parent {
+            ParentKey::Gateway(_) => Cow::Borrowed(&*self.listener),
+            set @ ParentKey::ListenerSet(_) => Cow::Owned(format!("{} of {set}", self.listener)),
+        }
+    }
 }
 
 /// A port.
@@ -84,7 +95,7 @@ impl<'a> Placing<'a> {
     pub(crate) fn port(&mut self, at: At<'_>) -> Placed {
         let mut placed = Placed { listeners: vec![None; at.members.len()], ..Placed::default() };
         let policies = self.policies;
-        if policies.by_target.is_empty() {
+        if policies.is_empty() {
             return placed;
         }
         let levels: Vec<_> = at
@@ -125,18 +136,22 @@ impl<'a> Placing<'a> {
         &mut self,
         at: At<'_>,
         field: Field,
-        said: &[Vec<Said<'s, Settings>>],
+        said: &[Vec<Said<'s, Field>>],
     ) -> Option<((NamespacedName, bool), &'s Value)> {
-        let same = |one: &Said<'_, Settings>, other: &Said<'_, Settings>| {
+        let same = |one: &Said<'_, Field>, other: &Said<'_, Field>| {
             (one.policy, one.overrides) == (other.policy, other.overrides)
         };
-        // A policy does not say everything everywhere: see `Settings::of_listener_sets`.
-        let covers = |one: &Said<'_, Settings>, all: &[Said<'_, Settings>]| {
+        // A policy does not say everything everywhere: see `PolicyField::acts_on`.
+        let covers = |one: &Said<'_, Field>, all: &[Said<'_, Field>]| {
             all.iter().any(|other| same(one, other) && other.says(field).is_some())
         };
-        let misses = |one: &Said<'_, Settings>| {
-            let at_member = said.iter().zip(at.members).find(|(all, _)| !covers(one, all));
-            at_member.map(|(_, member)| member)
+        // The first listener that a policy does not cover. Where thousands are on a port all of them ask.
+        let mut missed = BTreeMap::new();
+        let mut misses = |one: &Said<'s, Field>| {
+            *missed.entry((one.policy, one.overrides)).or_insert_with(|| {
+                let at_member = said.iter().zip(at.members).find(|(all, _)| !covers(one, all));
+                at_member.map(|(_, member)| member)
+            })
         };
         let covering: Vec<_> = said
             .first()?
@@ -150,7 +165,7 @@ impl<'a> Placing<'a> {
                 let through = Through { said: *one, gateway: &member.gateway };
                 match winner {
                     Some(winner) if same(winner, one) => {
-                        self.effects.acts(&through, field, &member.listener);
+                        self.effects.acts(&through, field, &member.place());
                     }
                     Some(winner) if covering.iter().any(|other| same(other, one)) => {
                         self.effects.loses(&through, field, winner);
@@ -171,7 +186,7 @@ impl<'a> Placing<'a> {
         &mut self,
         at: At<'_>,
         member: &Member,
-        said: &[Said<'_, Settings>],
+        said: &[Said<'_, Field>],
         of_port: Vec<(Field, (NamespacedName, bool), &Value)>,
     ) -> Option<Arc<ListenerSettings>> {
         let mut ids: Vec<Id> = Vec::new();
@@ -190,7 +205,8 @@ impl<'a> Placing<'a> {
                 }
                 continue;
             }
-            self.effects.acts(&Through { said: decided.winner, gateway: &member.gateway }, field, &member.listener);
+            let through = Through { said: decided.winner, gateway: &member.gateway };
+            self.effects.acts(&through, field, &member.place());
             for loser in &decided.losers {
                 self.effects.loses(&Through { said: *loser, gateway: &member.gateway }, field, &decided.winner);
             }

@@ -4,7 +4,6 @@
 //! A field whose value is broken counts as if it were not written, so that the next policy's or the ConfigMap's holds. A
 //! network that can't be read is not trusted and a cipher that is not known is not used; the rest of these lists is.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +24,13 @@ use genkan_routing::policy::tls::{Cipher, TlsSettings, TlsVersion};
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::resources::{Kind, NamespacedName};
 use crate::translate::gateway::findings::Findings;
 use crate::translate::gateway::policy::faults::{Fault, Part};
-use crate::translate::gateway::policy::merge::Says;
+use crate::translate::gateway::policy::fields::{Fields, PolicyField};
+use crate::translate::gateway::policy::index::Outcome;
 use crate::translate::gateway::reason::INVALID;
+use crate::translate::reader::Reader;
 
 /// The longest that a policy may wait for what a client has begun to send. Here and below: connections, sessions and
 /// memory are those of the whole process, so what one tenant may ask of them is limited; the ConfigMap may say more.
@@ -67,28 +69,13 @@ pub(crate) enum Value {
 }
 
 /// What `defaults` or `overrides` of a policy say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Settings(BTreeMap<Field, Value>);
+pub(crate) type Settings = Fields<Field>;
 
 impl Field {
     /// Those that act before it is known which listener of a port a client means.
     pub(crate) const OF_PORTS: [Self; 4] = [Self::Timeouts, Self::Limits, Self::ProxyProtocol, Self::Http2];
     /// The others.
     pub(crate) const OF_LISTENERS: [Self; 4] = [Self::Tls, Self::Forwarded, Self::AccessLog, Self::Streams];
-
-    /// As the policy writes it.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Timeouts => "timeouts",
-            Self::Limits => "limits",
-            Self::ProxyProtocol => "proxyProtocol",
-            Self::Http2 => "http2",
-            Self::Tls => "tls",
-            Self::Forwarded => "forwarded",
-            Self::AccessLog => "accessLog",
-            Self::Streams => "streams",
-        }
-    }
 
     /// Whether others that come to a port may not undo it: clients would be let in that are not expected, or turned away
     /// because they come as the policy says. The rest is a matter of taste.
@@ -111,28 +98,36 @@ impl Field {
     }
 }
 
-impl Says for Settings {
-    type Field = Field;
+impl PolicyField for Field {
     type Value = Value;
 
-    fn get(&self, field: Field) -> Option<&Value> {
-        self.0.get(&field)
+    const KIND: Kind = Kind::ListenerPolicy;
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeouts => "timeouts",
+            Self::Limits => "limits",
+            Self::ProxyProtocol => "proxyProtocol",
+            Self::Http2 => "http2",
+            Self::Tls => "tls",
+            Self::Forwarded => "forwarded",
+            Self::AccessLog => "accessLog",
+            Self::Streams => "streams",
+        }
+    }
+
+    /// The Gateway's access lists and limits count clients by their addresses, so who those are is not for the tenants to
+    /// say who have ListenerSets: they would pass the one and fill the others in the name of anybody.
+    fn acts_on(self, target: Kind) -> bool {
+        target != Kind::ListenerSet || !self.says_who_clients_are()
+    }
+
+    fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Outcome<Self>> {
+        super::read(name, reader)
     }
 }
 
 impl Settings {
-    /// The fields of which something is said.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = Field> {
-        self.0.keys().copied()
-    }
-
-    /// What of it holds at ListenerSets. The Gateway's access lists and limits count clients by their addresses, so who
-    /// those are is not for its tenants to say: they would pass the one and fill the others in the name of anybody.
-    pub(crate) fn of_listener_sets(&self) -> Self {
-        let kept = self.0.iter().filter(|(field, _)| !field.says_who_clients_are());
-        Self(kept.map(|(field, value)| (*field, value.clone())).collect())
-    }
-
     /// Reads `defaults` or `overrides`.
     pub(crate) fn read(part: Part<'_>, written: &ClientReception, findings: &mut Findings) -> Self {
         let ClientReception { timeouts, limits, proxy_protocol, http2, tls, forwarded, access_log, streams } = written;
@@ -154,7 +149,7 @@ impl Settings {
             (Field::AccessLog, access_log.as_ref().map(|written| read.access_log(written))),
             (Field::Streams, streams.as_ref().map(|written| read.streams(written))),
         ];
-        Self(values.into_iter().filter_map(|(field, value)| Some((field, read.sound(field, value)?))).collect())
+        values.into_iter().filter_map(|(field, value)| Some((field, read.sound(field, value)?))).collect()
     }
 }
 

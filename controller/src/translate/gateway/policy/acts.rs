@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::merge::{Decided, Level};
+use super::fields::PolicyField;
+use super::merge::{Decided, Level, Said};
 use super::settings::Field;
 use crate::resources::{Key, NamespacedName};
 
@@ -28,6 +29,14 @@ pub(crate) enum Loss {
     Overridden(NamespacedName),
     /// The route says so itself.
     Route,
+}
+
+impl Loss {
+    /// Why `loser` says in vain what `winner` says.
+    pub(crate) fn of<F: PolicyField>(loser: &Said<'_, F>, winner: &Said<'_, F>) -> Self {
+        let by = winner.policy.clone();
+        if loser.conflicts_with(winner) { Self::Conflict(by) } else { Self::Overridden(by) }
+    }
 }
 
 /// The routes at which a policy acts through a Gateway.
@@ -70,8 +79,7 @@ impl Noting<'_> {
     fn lost(&mut self, field: Field, decided: &Decided<'_>) {
         let winner = decided.winner;
         for loser in decided.losers.iter().filter(|loser| loser.policy != winner.policy) {
-            let by = winner.policy.clone();
-            let loss = if loser.conflicts_with(&winner) { Loss::Conflict(by) } else { Loss::Overridden(by) };
+            let loss = Loss::of(loser, &winner);
             self.effects(loser.policy, |effect| effect.lost.extend([(field, loss.clone())]));
         }
     }

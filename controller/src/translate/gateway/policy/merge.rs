@@ -9,48 +9,38 @@
 
 use std::sync::Arc;
 
-use super::settings::Settings;
+use super::fields::{Fields, PolicyField};
+use super::settings::Field;
 use super::target::Target;
-use crate::resources::NamespacedName;
+use crate::resources::{Kind, NamespacedName};
 use crate::translate::gateway::rank::RouteAge;
 
-/// What is said, field by field. Each is taken from one policy as a whole.
-pub(crate) trait Says {
-    /// The fields that there are.
-    type Field: Copy;
-    /// What may be said of one.
-    type Value;
-
-    /// What is said of a field.
-    fn get(&self, field: Self::Field) -> Option<&Self::Value>;
-}
-
 /// What a policy says, understood.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Policy<S = Settings> {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Policy<F: PolicyField = Field> {
     /// Who counts among equals.
     pub(crate) age: RouteAge,
     /// What holds unless something more specific says otherwise.
-    pub(crate) defaults: S,
+    pub(crate) defaults: Fields<F>,
     /// What holds whatever something more specific says.
-    pub(crate) overrides: S,
+    pub(crate) overrides: Fields<F>,
 }
 
 /// A policy and its name.
-pub(crate) type Named<S = Settings> = (NamespacedName, Arc<Policy<S>>);
+pub(crate) type Named<F = Field> = (NamespacedName, Arc<Policy<F>>);
 
 /// The policies of one target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Level<S = Settings> {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Level<F: PolicyField = Field> {
     /// What they target.
     pub(crate) target: Target,
     /// The oldest first.
-    pub(crate) policies: Vec<Named<S>>,
+    pub(crate) policies: Vec<Named<F>>,
 }
 
 /// What one policy says at one level, in order of precedence among others.
 #[derive(Debug)]
-pub(crate) struct Said<'a, S = Settings> {
+pub(crate) struct Said<'a, F: PolicyField = Field> {
     /// The policy.
     pub(crate) policy: &'a NamespacedName,
     /// What it targets.
@@ -59,23 +49,25 @@ pub(crate) struct Said<'a, S = Settings> {
     pub(crate) overrides: bool,
     /// How old it is.
     pub(crate) age: &'a RouteAge,
-    settings: &'a S,
+    settings: &'a Fields<F>,
 }
 
 /// Who says what holds, and who says otherwise in vain.
 #[derive(Debug)]
-pub(crate) struct Decided<'a, S: Says = Settings> {
+pub(crate) struct Decided<'a, F: PolicyField = Field> {
     /// What holds.
-    pub(crate) value: &'a S::Value,
+    pub(crate) value: &'a F::Value,
     /// Who says so.
-    pub(crate) winner: Said<'a, S>,
+    pub(crate) winner: Said<'a, F>,
     /// Who says something in vain.
-    pub(crate) losers: Vec<Said<'a, S>>,
+    pub(crate) losers: Vec<Said<'a, F>>,
 }
 
 /// Everything that is said at these levels, from the Gateway's down to the Service's, in order of precedence.
-pub(crate) fn order<'a, S: 'a>(levels: impl DoubleEndedIterator<Item = &'a Level<S>> + Clone) -> Vec<Said<'a, S>> {
-    let said = |level: &'a Level<S>, overrides| {
+pub(crate) fn order<'a, F: PolicyField + 'a>(
+    levels: impl DoubleEndedIterator<Item = &'a Level<F>> + Clone,
+) -> Vec<Said<'a, F>> {
+    let said = |level: &'a Level<F>, overrides| {
         level.policies.iter().map(move |(name, policy)| Said {
             policy: name,
             target: &level.target,
@@ -89,29 +81,40 @@ pub(crate) fn order<'a, S: 'a>(levels: impl DoubleEndedIterator<Item = &'a Level
 }
 
 /// Who counts for a field; `None` when nobody says anything of it.
-pub(crate) fn decide<'a, S: Says>(said: &[Said<'a, S>], field: S::Field) -> Option<Decided<'a, S>> {
+pub(crate) fn decide<'a, F: PolicyField>(said: &[Said<'a, F>], field: F) -> Option<Decided<'a, F>> {
     let mut saying = said.iter().filter_map(|said| Some((*said, said.settings.get(field)?)));
     let (winner, value) = saying.next()?;
     Some(Decided { value, winner, losers: saying.map(|(said, _)| said).collect() })
 }
 
+impl<F: PolicyField> Policy<F> {
+    /// What of it acts on targets of a kind.
+    pub(crate) fn of_target(self: &Arc<Self>, kind: Kind) -> Arc<Self> {
+        if self.defaults.names().chain(self.overrides.names()).all(|field| field.acts_on(kind)) {
+            return Arc::clone(self);
+        }
+        let (defaults, overrides) = (self.defaults.of_target(kind), self.overrides.of_target(kind));
+        Arc::new(Self { age: self.age.clone(), defaults, overrides })
+    }
+}
+
 // Derived, they would ask the same of what is said.
-impl<S> Clone for Said<'_, S> {
+impl<F: PolicyField> Clone for Said<'_, F> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<S> Copy for Said<'_, S> {}
+impl<F: PolicyField> Copy for Said<'_, F> {}
 
-impl<'a, S: Says> Said<'a, S> {
+impl<'a, F: PolicyField> Said<'a, F> {
     /// Whether another says it of the same thing in the same way, so that only age decides.
     pub(crate) fn conflicts_with(&self, other: &Self) -> bool {
         self.overrides == other.overrides && self.target == other.target
     }
 
     /// What it says of a field.
-    pub(crate) fn says(&self, field: S::Field) -> Option<&'a S::Value> {
+    pub(crate) fn says(&self, field: F) -> Option<&'a F::Value> {
         self.settings.get(field)
     }
 }
@@ -130,11 +133,19 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
     use proptest::prelude::*;
 
-    use super::super::settings::{Field, Value};
+    use super::super::settings::{Settings, Value};
     use super::*;
-    use crate::resources::Kind;
 
-    const KINDS: [Kind; 5] = [Kind::Gateway, Kind::ListenerSet, Kind::HttpRoute, Kind::HttpRoute, Kind::Service];
+    /// What policies may target, from the Gateway's down to the Service's: the kind, and whether a part of it.
+    const LEVELS: [(Kind, bool); 7] = [
+        (Kind::Gateway, false),
+        (Kind::Gateway, true),
+        (Kind::ListenerSet, false),
+        (Kind::ListenerSet, true),
+        (Kind::HttpRoute, false),
+        (Kind::HttpRoute, true),
+        (Kind::Service, false),
+    ];
 
     /// A policy: the level that it is of, its age, its name, and which fields it defaults and overrides.
     #[derive(Clone, Debug)]
@@ -148,7 +159,7 @@ mod tests {
     const FIELDS: [Field; 2] = [Field::BodySize, Field::Timeouts];
 
     fn written() -> impl Strategy<Value = Written> {
-        let level = 0..KINDS.len();
+        let level = 0..LEVELS.len();
         (level, prop::option::of(0i64..3), any::<u8>(), any::<[[bool; 2]; 2]>())
             .prop_map(|(level, created, name, says)| Written { level, created, name, says })
     }
@@ -159,13 +170,14 @@ mod tests {
 
     fn settings(says: [bool; 2], id: u64) -> Settings {
         let said = FIELDS.into_iter().zip(says).filter(|(_, says)| *says);
-        Settings::of(said.map(|(field, _)| (field, Value::BodySize(Some(BodyLimit(id))))))
+        said.map(|(field, _)| (field, Value::BodySize(Some(BodyLimit(id))))).collect()
     }
 
     fn levels(all: &[Written]) -> Vec<Level> {
         let level = |at: usize| {
-            let section = if at == 3 { Some("rule".into()) } else { None };
-            let target = Target { section, ..Target::whole(KINDS[at], NamespacedName::new("n", "t")) };
+            let (kind, is_part) = LEVELS[at];
+            let section = is_part.then(|| "part".into());
+            let target = Target { section, ..Target::whole(kind, NamespacedName::new("n", "t")) };
             let of = all.iter().enumerate().filter(|(_, written)| written.level == at);
             let mut policies: Vec<_> = of
                 .map(|(index, written)| {
@@ -183,7 +195,7 @@ mod tests {
             policies.sort_by(|(_, one), (_, other)| one.age.cmp(&other.age));
             Level { target, policies }
         };
-        (0..KINDS.len()).map(level).collect()
+        (0..LEVELS.len()).map(level).collect()
     }
 
     /// The rules of the API, in words: the first of these that is there.
@@ -211,7 +223,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn who_counts_is_who_the_rules_name(all in prop::collection::vec(written(), 0..12)) {
+        fn who_counts_is_who_the_rules_name(all in prop::collection::vec(written(), 0..16)) {
             let mut names = std::collections::BTreeSet::new();
             let all: Vec<_> = all.into_iter().filter(|written| names.insert(written.name)).collect();
             let levels = levels(&all);
@@ -233,7 +245,7 @@ mod tests {
     fn a_gateway_overrides_a_route_and_a_route_a_gateways_default() {
         let says = |defaults, overrides| [[defaults, false], [overrides, false]];
         let gateway = |says| Written { level: 0, created: None, name: 0, says };
-        let route = |says| Written { level: 2, created: None, name: 1, says };
+        let route = |says| Written { level: 4, created: None, name: 1, says };
         let winner =
             |all: &[Written]| decide(&order(levels(all).iter()), Field::BodySize).unwrap().winner.policy.clone();
         let (first, second) = (name(&gateway(says(true, true))), name(&route(says(true, true))));

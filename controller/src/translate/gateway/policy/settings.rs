@@ -4,7 +4,6 @@
 //! A field whose value is broken counts as if it were not written, so that the next policy's holds; one that keeps
 //! somebody out closes its routes instead.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,9 +28,10 @@ use ipnet::IpNet;
 use super::authentication::{self, Service, Site};
 use super::buffering::read_buffering;
 use super::faults::{self, Part};
+use super::fields::{Fields, PolicyField};
 use super::health;
-use super::merge::Says;
-use crate::resources::NamespacedName;
+use super::index::Outcome;
+use crate::resources::{Kind, NamespacedName};
 use crate::translate::gateway::affinity::{self, SessionOwner, SessionSpec};
 use crate::translate::gateway::findings::Findings;
 use crate::translate::gateway::reason::INVALID;
@@ -107,8 +107,7 @@ pub(crate) struct Limits {
 }
 
 /// What `defaults` or `overrides` of a policy say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Settings(BTreeMap<Field, Value>);
+pub(crate) type Settings = Fields<Field>;
 
 /// The part of a field that is broken, and why.
 pub(super) type Broken = (&'static str, String);
@@ -125,9 +124,12 @@ pub(super) struct Fault {
     pub(super) mend: String,
 }
 
-impl Field {
-    /// As the policy writes it.
-    pub(crate) fn as_str(self) -> &'static str {
+impl PolicyField for Field {
+    type Value = Value;
+
+    const KIND: Kind = Kind::RoutePolicy;
+
+    fn as_str(self) -> &'static str {
         match self {
             Self::RateLimit => "rateLimit",
             Self::ConnectionLimit => "connectionLimit",
@@ -146,6 +148,12 @@ impl Field {
         }
     }
 
+    fn read(name: &NamespacedName, reader: &Reader<'_>) -> Option<Outcome<Self>> {
+        super::read(name, reader)
+    }
+}
+
+impl Field {
     /// Whether it keeps somebody or something out: a broken one closes the rules.
     fn closes(self) -> bool {
         matches!(
@@ -162,15 +170,6 @@ impl Field {
     /// Whether it says something about endpoints, so that a Service may have it.
     pub(crate) fn is_of_services(self) -> bool {
         matches!(self, Self::Affinity | Self::LoadBalancing | Self::HealthCheck | Self::CircuitBreaking)
-    }
-}
-
-impl Says for Settings {
-    type Field = Field;
-    type Value = Value;
-
-    fn get(&self, field: Field) -> Option<&Value> {
-        self.0.get(&field)
     }
 }
 
@@ -242,7 +241,7 @@ impl Settings {
         let value = match part.fault(field.as_str()) {
             Some(faults::Fault::Whole(why)) => {
                 if field.closes() {
-                    self.0.insert(field, Value::Closed(format!("{}: {why}", part.name)));
+                    self.set(field, Value::Closed(format!("{}: {why}", part.name)));
                 }
                 return;
             }
@@ -253,28 +252,17 @@ impl Settings {
         };
         match value {
             None => {}
-            Some(Ok(value)) => drop(self.0.insert(field, value)),
+            Some(Ok(value)) => self.set(field, value),
             Some(Err(Fault { part: sub, why, reason, mend })) => {
                 let dot = if sub.is_empty() { "" } else { "." };
                 let place = format!("{}{dot}{sub}", field.as_str());
                 let follows = if field.closes() { "its routes answer 503" } else { "the field is left out" };
                 findings.error(format!("spec.{}.{place}", part.name), reason, format!("{why}; {follows}"), mend);
                 if field.closes() {
-                    self.0.insert(field, Value::Closed(format!("{place}: {why}")));
+                    self.set(field, Value::Closed(format!("{place}: {why}")));
                 }
             }
         }
-    }
-
-    /// The fields of which something is said.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = Field> {
-        self.0.keys().copied()
-    }
-
-    /// Settings of these fields.
-    #[cfg(test)]
-    pub(crate) fn of(values: impl IntoIterator<Item = (Field, Value)>) -> Self {
-        Self(values.into_iter().collect())
     }
 }
 

@@ -2,31 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use genkan_routing::report::{Problem, Severity};
-
-use super::PolicyOutcome;
 use super::acts::{Loss, Routes, Uses};
+use super::fields::PolicyField as _;
+use super::index::Outcome;
+use super::known::Known;
 use super::settings::Field;
-use super::target::Target;
-use crate::resources::{Key, Kind, NamespacedName};
+use crate::resources::{Key, NamespacedName};
 use crate::translate::assembly::Contribution;
-use crate::translate::gateway::findings::Findings;
 use crate::translate::gateway::parent::ParentKey;
 use crate::translate::gateway::ports::Parent;
-use crate::translate::gateway::reason::{
-    ACCEPTED, BACKEND_NOT_FOUND, CONFLICTED, GATEWAY_CLASS_NOT_FOUND, INVALID, INVALID_KIND, INVALID_SECRET_REF,
-    REF_NOT_PERMITTED, RESOLVED_REFS, TARGET_NOT_FOUND, UNSUPPORTED_PROTOCOL, UNSUPPORTED_VALUE,
-};
-use crate::translate::gateway::status::{AncestorStatus, Cond, CondKind, MAX_ANCESTORS, ParentReference, Wanted};
-use crate::translate::reader::{Dependency, Reader};
+use crate::translate::gateway::reason::ACCEPTED;
+use crate::translate::gateway::status::{Cond, CondKind};
+use crate::translate::reader::Reader;
 
-/// Nothing that the policy says holds.
-const OVERRIDDEN: &str = "Overridden";
-/// A part of what the policy says holds.
-const PARTLY_OVERRIDDEN: &str = "PartlyOverridden";
-/// What may be wrong with what a policy refers to besides its targets.
-const REFERENCES: [&str; 5] =
-    [INVALID_SECRET_REF, INVALID_KIND, REF_NOT_PERMITTED, BACKEND_NOT_FOUND, UNSUPPORTED_PROTOCOL];
 /// How many routes are named.
 const NAMED: usize = 3;
 /// How many of the policies that go before one are named.
@@ -35,188 +23,37 @@ const WINNERS: usize = 16;
 /// Says what became of a policy.
 pub(super) fn read(
     name: &NamespacedName,
-    outcome: &PolicyOutcome,
+    outcome: &Outcome<Field>,
     uses: &Uses,
     parents: &BTreeMap<ParentKey, Parent>,
     reader: &Reader<'_>,
 ) -> Contribution {
-    let key = Key { kind: Kind::RoutePolicy, name: name.clone() };
-    let mut findings = Findings::new(key.object_ref());
-    findings.extend(outcome.problems.iter().cloned());
-    let (mut gateways, mut missing) = (BTreeMap::<_, Option<&Routes>>::new(), Vec::new());
-    for (index, target) in &outcome.targets {
-        match find(target, parents, reader) {
-            Ok(gateway) => gateways.extend(gateway.map(|gateway| (gateway, None))),
-            Err(why) => {
-                findings.error(
-                    format!("spec.targetRefs[{index}]"),
-                    TARGET_NOT_FOUND,
-                    why.clone(),
-                    "create it, or name another",
-                );
-                missing.push((target, why));
-            }
-        }
+    let (mut known, gateways) = Known::look(name, outcome, parents, reader);
+    let nothing = Routes::new();
+    let mut gateways: BTreeMap<_, _> = gateways.into_iter().map(|gateway| (gateway, &nothing)).collect();
+    gateways.extend(uses.of(name).map(|(gateway, routes)| (gateway.clone(), routes)));
+    for routes in gateways.values() {
+        known.tell_conflicts(lost(routes));
     }
-    gateways.extend(uses.of(name).map(|(gateway, routes)| (gateway.clone(), Some(routes))));
-    if gateways.len() > MAX_ANCESTORS {
-        let count = gateways.len();
-        let message =
-            format!("{count} Gateways use it and a status has room for {MAX_ANCESTORS}; it acts at the others as well");
-        findings.warning("status.ancestors", UNSUPPORTED_VALUE, message, "");
-    }
-    let broken = outcome.problems.iter().find(|problem| problem.severity == Severity::Error);
-    let broken = broken.map(|problem| format!("{}: {}", problem.origin.field, problem.message));
-    let invalid = outcome.outdated.as_deref().map(str::to_owned).or(broken);
-    let unresolved =
-        outcome.problems.iter().find(|it| it.severity == Severity::Error && REFERENCES.contains(&it.reason));
-    let known = Known { invalid, unresolved, missing: &missing, found: missing.len() < outcome.targets.len() };
-    for routes in gateways.values().copied().flatten() {
-        tell_conflicts(routes, &mut findings);
-    }
-    let mut ancestors: Vec<_> = gateways
-        .into_iter()
-        .map(|(gateway, routes)| AncestorStatus {
-            ancestor_ref: ParentReference::gateway(gateway.namespace, gateway.name),
-            conditions: known.conditions(routes.unwrap_or(&Routes::new())),
-        })
-        .collect();
-    if ancestors.is_empty() {
-        ancestors = known.without_gateway(outcome);
-    }
-    ancestors.truncate(MAX_ANCESTORS);
-    let statuses = vec![(key, Wanted::Policy { ancestors }.into())];
-    Contribution { problems: findings.into_problems(), statuses, ..Contribution::default() }
+    let told = gateways.into_iter().map(|(gateway, routes)| (gateway, conditions(&known, routes))).collect();
+    known.finish(told)
 }
 
-/// The Gateway of a target, if that is known without a route; or why there is no such target.
-fn find(
-    target: &Target,
-    parents: &BTreeMap<ParentKey, Parent>,
-    reader: &Reader<'_>,
-) -> Result<Option<NamespacedName>, String> {
-    let Key { kind, name } = &target.object;
-    let mut gateway = None;
-    // Whether it exists, and whether it has the section.
-    let has =
-        |sections: Vec<Option<&str>>| target.section.as_deref().is_none_or(|section| sections.contains(&Some(section)));
-    let found = if let Some(key) = target.as_parent() {
-        reader.note(Dependency::Parent(key.clone()));
-        match parents.get(&key) {
-            Some(parent) => {
-                let ours = parent.refused != Some(GATEWAY_CLASS_NOT_FOUND);
-                gateway = ours.then(|| parent.gateway.clone());
-                Some(has(parent.listeners.iter().map(|listener| Some(&*listener.name)).collect()))
-            }
-            // Of others nothing is known but that they are there.
-            None if *kind == Kind::Gateway => reader.gateway(name).map(|_| true),
-            None => reader.listener_set(name).map(|_| true),
-        }
-    } else {
-        match kind {
-            Kind::HttpRoute => reader
-                .http_route(name)
-                .map(|route| has(route.spec.rules.iter().flatten().map(|rule| rule.name.as_deref()).collect())),
-            Kind::GrpcRoute => reader
-                .grpc_route(name)
-                .map(|route| has(route.spec.rules.iter().flatten().map(|rule| rule.name.as_deref()).collect())),
-            _ => reader.service(name).map(|_| true),
-        }
-    };
-    match found {
-        Some(true) => Ok(gateway),
-        Some(false) => {
-            let part = if target.as_parent().is_some() { "listener" } else { "rule" };
-            Err(format!("{} has no {part} {}", target.object, target.section.as_deref().unwrap_or_default()))
-        }
-        None => Err(format!("{} does not exist", target.object)),
-    }
+/// What does not hold at any of the routes.
+fn lost(routes: &Routes) -> BTreeSet<&(Field, Loss)> {
+    routes.values().flat_map(|effect| &effect.lost).collect()
 }
 
-/// What is true wherever the policy acts.
-struct Known<'a> {
-    invalid: Option<String>,
-    /// What it refers to and is not to be had.
-    unresolved: Option<&'a Problem>,
-    missing: &'a [(&'a Target, String)],
-    /// Whether any target is there.
-    found: bool,
-}
-
-impl Known<'_> {
-    fn conditions(&self, routes: &Routes) -> Vec<Cond> {
-        let acting: Vec<_> = routes.iter().filter(|(_, effect)| effect.acts).map(|(route, _)| route).collect();
-        let lost: BTreeSet<_> = routes.values().flat_map(|effect| &effect.lost).collect();
-        let conflict = acting.is_empty().then(|| only_conflicts(&lost)).flatten();
-        let accepted = match (&self.invalid, conflict) {
-            (Some(message), _) => Cond::fails(CondKind::Accepted, INVALID, message.clone()),
-            (None, Some(winner)) => {
-                let message = format!("RoutePolicy {winner} came first and says the same of the same target");
-                Cond::fails(CondKind::Accepted, CONFLICTED, message)
-            }
-            (None, None) if acting.is_empty() => {
-                Cond::holds(CondKind::Accepted, ACCEPTED, "the policy acts on no route so far")
-            }
-            (None, None) => Cond::holds(CondKind::Accepted, ACCEPTED, format!("the policy acts on {}", named(&acting))),
-        };
-        let mut conditions = vec![accepted, self.resolved()];
-        if !lost.is_empty() {
-            let reason = if acting.is_empty() { OVERRIDDEN } else { PARTLY_OVERRIDDEN };
-            conditions.push(Cond::holds(CondKind::Overridden, reason, told(routes)));
-        }
-        conditions
-    }
-
-    fn resolved(&self) -> Cond {
-        match (self.missing, self.unresolved) {
-            ([], None) => Cond::holds(CondKind::ResolvedRefs, RESOLVED_REFS, "everything that it names is there"),
-            ([], Some(problem)) => Cond::fails(CondKind::ResolvedRefs, problem.reason, problem.message.to_string()),
-            (missing, _) => {
-                let all: Vec<_> = missing.iter().map(|(_, why)| why.as_str()).collect();
-                Cond::fails(CondKind::ResolvedRefs, TARGET_NOT_FOUND, all.join("; "))
-            }
-        }
-    }
-
-    /// What is told at the targets where no Gateway is known: why the policy can't act.
-    fn without_gateway(&self, outcome: &PolicyOutcome) -> Vec<AncestorStatus> {
-        let accepted = match &self.invalid {
-            Some(message) => Cond::fails(CondKind::Accepted, INVALID, message.clone()),
-            None if self.found || self.missing.is_empty() => return Vec::new(),
-            None => Cond::fails(CondKind::Accepted, TARGET_NOT_FOUND, "no target is there"),
-        };
-        let ancestor = |(_, target): &(usize, Target)| AncestorStatus {
-            ancestor_ref: target.reference(),
-            conditions: vec![accepted.clone(), self.resolved()],
-        };
-        outcome.targets.iter().map(ancestor).collect()
-    }
-}
-
-/// Who came first, if nothing else speaks against a policy.
-fn only_conflicts<'l>(lost: &BTreeSet<&'l (Field, Loss)>) -> Option<&'l NamespacedName> {
-    let mut winners = lost.iter().map(|(_, loss)| match loss {
-        Loss::Conflict(winner) => Some(winner),
-        Loss::Overridden(_) | Loss::Route => None,
+fn conditions(known: &Known<'_, Field>, routes: &Routes) -> Vec<Cond> {
+    let acting: Vec<_> = routes.iter().filter(|(_, effect)| effect.acts).map(|(route, _)| route).collect();
+    let lost = lost(routes);
+    let conflict = || acting.is_empty().then(|| known.conflict(lost.iter().map(|(_, loss)| loss))).flatten();
+    let accepted = known.refusal().or_else(conflict).unwrap_or_else(|| match acting.is_empty() {
+        true => Cond::holds(CondKind::Accepted, ACCEPTED, "the policy acts on no route so far"),
+        false => Cond::holds(CondKind::Accepted, ACCEPTED, format!("the policy acts on {}", named(&acting))),
     });
-    let first = winners.next()??;
-    winners.all(|winner| winner.is_some()).then_some(first)
-}
-
-fn tell_conflicts(routes: &Routes, findings: &mut Findings) {
-    let lost: BTreeSet<_> = routes.values().flat_map(|effect| &effect.lost).collect();
-    let mut told = BTreeSet::new();
-    for (field, loss) in lost {
-        if let Loss::Conflict(winner) = loss
-            && told.insert(field)
-        {
-            let message = format!(
-                "RoutePolicy {winner} came first and says something of {} for the same target; it holds",
-                field.as_str()
-            );
-            findings.warning("spec.targetRefs", CONFLICTED, message, "join both into one policy");
-        }
-    }
+    let overridden = (!lost.is_empty()).then(|| known.overridden(!acting.is_empty(), told(routes)));
+    [accepted, known.resolved()].into_iter().chain(overridden).collect()
 }
 
 /// `2 routes`, or their names while they are few.
@@ -255,6 +92,7 @@ fn told_one(field: Field, loss: &Loss, at: &[&Key]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::Kind;
     use crate::translate::gateway::policy::acts::Effect;
 
     fn routes(count: usize) -> Routes {

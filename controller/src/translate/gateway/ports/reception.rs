@@ -31,7 +31,9 @@ impl<'a> Reception<'a> {
     /// Begins with the listeners that have found their places.
     pub(super) fn begin(self, arrangement: &Arrangement) -> Receiving<'a> {
         let mut members: BTreeMap<ListenerId, Vec<_>> = BTreeMap::new();
-        for (key, parent) in &arrangement.parents {
+        // Without any policy nobody's listeners are looked at.
+        let parents = arrangement.parents.iter().filter(|_| !self.policies.is_empty());
+        for (key, parent) in parents {
             for listener in &parent.listeners {
                 let (Some(bound), Some(protocol)) = (&listener.bound, listener.protocol) else { continue };
                 let member = Member {
@@ -51,20 +53,23 @@ impl<'a> Reception<'a> {
 impl Receiving<'_> {
     /// Gives a port and its listeners the settings that policies say.
     pub(super) fn receive(&mut self, listener: &mut Listener, of_ingress: bool, slots: &mut BTreeMap<SlotKey, Slot>) {
-        let (members, tables): (Vec<_>, Vec<_>) =
-            self.members.remove(&listener.id).unwrap_or_default().into_iter().unzip();
+        let Some(members) = self.members.remove(&listener.id) else { return };
+        let (members, tables): (Vec<_>, Vec<_>) = members.into_iter().unzip();
         let (number, protocol) = (listener.public_port, listener.protocol);
         let placed = self.placing.port(At { number, protocol, of_ingress, members: &members });
         listener.client = placed.client;
         let accept_proxy_protocol = protocol == Protocol::Tcp && placed.proxy_protocol.unwrap_or_default();
+        let mut by_table = BTreeMap::new();
         for ((member, table), settings) in members.iter().zip(tables).zip(&placed.listeners) {
             let key = SlotKey { parent: member.parent.clone(), listener: member.listener.clone() };
             if let Some(slot) = slots.get_mut(&key) {
                 slot.settings.clone_from(settings);
                 slot.accept_proxy_protocol = accept_proxy_protocol;
             }
-            let section = listener.sections.iter_mut().find(|section| Some(&section.table) == table.as_ref());
-            if let Some(section) = section {
+            by_table.extend(table.map(|table| (table, settings)));
+        }
+        for section in &mut listener.sections {
+            if let Some(settings) = by_table.get(&section.table) {
                 section.settings.clone_from(settings);
             }
         }
