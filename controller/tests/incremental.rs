@@ -140,6 +140,29 @@ fn a_host_loses_its_tls_in_the_round_that_changes_the_default_certificate() {
     }
 }
 
+#[test]
+fn a_rejected_ingress_that_goes_takes_nothing_along_that_is_for_everybody_else() {
+    // Its host is kept closed, and has no `/` of anybody.
+    let annotations = json!({
+        "nginx.ingress.kubernetes.io/whitelist-source-range": "10.0.0.0/8",
+        "nginx.ingress.kubernetes.io/configuration-snippet": "x",
+    });
+    let backend = json!({"service": {"name": "a", "port": {"number": 80}}});
+    let paths = json!([{"path": "/admin", "pathType": "Exact", "backend": backend}]);
+    let rejected = Object::Ingress(object(json!({
+        "metadata": {"namespace": "x", "name": "i", "annotations": annotations},
+        "spec": {"rules": [{"host": "a.example.com", "http": {"paths": paths}}]},
+    })));
+    let (mut resources, mut translator) = (Resources::default(), Translator::new(settings()));
+    let key = Key::of(&rejected);
+    resources.apply(rejected);
+    let served = translator.update(&resources, &BTreeSet::new());
+    assert!(served.model.tables.values().any(|table| table.hosts.len() == 2), "its host is kept");
+    resources.remove(&key);
+    let followed = translator.update(&resources, &BTreeSet::from([Change::Object(key)]));
+    assert_eq!(followed.model, translate(&resources, &settings()).model);
+}
+
 /// A cluster of many tenants: one Service, EndpointSlice and Ingress each.
 fn tenants(count: usize) -> Resources {
     let mut resources = Resources::default();
@@ -336,6 +359,8 @@ fn annotations() -> impl Strategy<Value = BTreeMap<String, String>> {
         ("backend-protocol", "HTTPS"),
         ("permanent-redirect", "https://example.org/"),
         ("limit-rps", "x"),
+        ("whitelist-source-range", "10.0.0.0/8"),
+        ("configuration-snippet", "x"),
         ("no-such-annotation", "x"),
     ]);
     vec(one, 0..3).prop_map(|all| {

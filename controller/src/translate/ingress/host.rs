@@ -234,7 +234,13 @@ impl HostAssembly<'_> {
     fn unclaimed_rule(&mut self) -> Rule {
         let action = self.default_action();
         let access_log = self.context.config.proxy.access_log.default_backend;
-        Rule { access_log, ..self.builtin_rule("default-backend", action) }
+        let rule = self.builtin_rule("default-backend", action);
+        // A host that goes takes its rules along: those of everybody else are not among them.
+        let id = match self.host {
+            HostPattern::Any => rule.id,
+            host => RuleId::new(format!("{}/{host}", rule.id)),
+        };
+        Rule { id, access_log, ..rule }
     }
 
     fn builtin_rule(&self, name: &'static str, action: Action) -> Rule {
