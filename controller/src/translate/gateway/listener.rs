@@ -39,6 +39,8 @@ pub(crate) fn read_all(
         if !names.insert(&spec.name) {
             let message = format!("another listener is named {}; this one is not served", spec.name);
             refuse(&mut listener, "name", INVALID, message, "give every listener its own name", findings);
+            // Routes that name it mean the other one, and are not for its hostname.
+            listener.allowed = AllowedRoutes { kinds: Vec::new(), namespaces: AllowedNamespaces::Nobody };
         }
         if listener.protocol.is_some_and(ListenerProtocol::opens_tls) && listener.verdict.claims() {
             read_tls(&mut listener, spec, owner, reader, findings);
