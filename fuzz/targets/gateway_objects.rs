@@ -32,8 +32,8 @@ const ROUNDS: usize = 10;
 const EDITS: usize = 4;
 
 /// What translation may allocate: so many bytes besides, and for each unit of [`weight`].
-const AT_LEAST: usize = 256 << 10;
-const FOR_EACH: usize = 24 << 10;
+const AT_LEAST: usize = 512 << 10;
+const FOR_EACH: usize = 32 << 10;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut words = Words::new(bytes);
