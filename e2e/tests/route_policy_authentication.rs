@@ -88,6 +88,8 @@ fn passwords_are_asked_for_and_a_secret_that_changes_acts_at_once() {
     // Without the Secret nobody gets in, and without the policy everybody does.
     std::fs::remove_file(genkan.folder().join("besides.yaml")).unwrap();
     genkan.wait_until("no users", || statuses([ADA, EVE, WRONG]) == [503; 3]);
+    // What is told follows what is served.
+    genkan.wait_until("the problem", || genkan.problem("InvalidSecretRef").is_some());
     let told = genkan.problem("InvalidSecretRef").unwrap().concat();
     assert!(told.contains("Secret default/users does not exist"), "{told}");
     std::fs::remove_file(genkan.folder().join("policy.yaml")).unwrap();
