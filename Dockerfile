@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # The image: one executable, linked statically; certificates of authorities, to verify backends with; two users.
-# No shell, no library, no package.
+# No shell, no library, no package. Built without the profile that scripts/dist takes.
 #
 #   docker build -t REGISTRY/genkan:0.1.0 .
 #

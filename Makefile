@@ -20,7 +20,7 @@ quickstart: ## Serve the quickstart example
 bench: ## Measure against nginx, HAProxy, Envoy and two minimal proxies; writes bench/RESULTS.md
 	bench/run
 
-dist: ## The executable that ships: target/dist/genkan
+dist: ## target/dist/genkan, optimised by a profile of real requests; the Dockerfile's image is built without one
 	scripts/dist
 
 cluster: ## A Kubernetes cluster to play with, without containers; prints its KUBECONFIG (needs root and Go)

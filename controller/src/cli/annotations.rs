@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use genkan_annotations::reference;
 
-/// Print every annotation and ConfigMap key with its type, default and effect
+/// Print every annotation, or every key of the ConfigMap, with its type, default and effect
 #[derive(Args, Debug)]
 pub(super) struct Annotations {
     /// Print as Markdown: docs/annotations.md is made so

@@ -98,7 +98,7 @@ impl Report {
             let _ = writeln!(text, "| {} | {} |", profile.name, row.cells());
             sum.add(&row);
         }
-        let _ = writeln!(text, "| all | {} |", sum.cells());
+        let _ = writeln!(text, "| sum over profiles | {} |", sum.cells());
         text
     }
 }
@@ -243,6 +243,6 @@ mod tests {
     fn the_table_has_a_line_for_each_profile_and_their_sum() {
         let table = good().table();
         assert!(table.contains("| GATEWAY-HTTP | 3 of 3 | 1 of 1 | 1 of 2 | 0 | 0 |\n"), "{table}");
-        assert!(table.ends_with("| all | 3 of 3 | 1 of 1 | 1 of 2 | 0 | 0 |\n"), "{table}");
+        assert!(table.ends_with("| sum over profiles | 3 of 3 | 1 of 1 | 1 of 2 | 0 | 0 |\n"), "{table}");
     }
 }
