@@ -1,15 +1,19 @@
-//! MadeOnce: what many units of work make alike and is large. It is made once and shared as long as somebody has it: the
-//! authorities in ConfigMaps, also where several say the same, and what policies trust. It decides nothing: whoever asks gets
-//! what it would have made itself.
+//! MadeOnce: what many units of work make alike. It is made once and shared as long as somebody has it: the authorities in
+//! ConfigMaps, also where several say the same, what policies trust, what clusters are made from, time-outs and retries. It
+//! decides nothing: whoever asks gets what it would have made itself.
 
 use std::cell::{Cell, RefCell};
 use std::hash::Hash;
 use std::sync::{Arc, Weak};
 
 use genkan_routing::model::Trust;
+use genkan_routing::name::ClusterId;
+use genkan_routing::policy::retry::Retry;
+use genkan_routing::policy::timeouts::Timeouts;
 use k8s_openapi::api::core::v1::ConfigMap;
 use rustc_hash::FxHashMap;
 
+use super::cluster::ClusterSpec;
 use crate::authorities::{self, Authorities, Authority, AuthorityError, FIELD};
 use crate::certificate::sha256_hex;
 use crate::resources::{AuthoritiesOutcome, Kind, NamespacedName};
@@ -23,6 +27,10 @@ pub struct MadeOnce {
     by_text: Table<String, Weak<[Authority]>>,
     /// By [`Trust::id`].
     trusts: Table<Arc<str>, Weak<Trust>>,
+    /// By [`ClusterSpec::id`]. Thousands of rules lead to one Service.
+    clusters: Table<ClusterId, Weak<ClusterSpec>>,
+    timeouts: Table<Timeouts, Weak<Timeouts>>,
+    retries: Table<Retry, Weak<Retry>>,
     parsed: Cell<usize>,
 }
 
@@ -61,6 +69,13 @@ impl<K: Hash + Eq, V: Alive + Clone> Table<K, V> {
         self.entries.borrow().get(key).cloned()
     }
 
+    fn get_key_value(&self, key: &K) -> Option<(K, V)>
+    where
+        K: Clone,
+    {
+        self.entries.borrow().get_key_value(key).map(|(key, value)| (key.clone(), value.clone()))
+    }
+
     fn insert(&self, key: K, value: V) {
         let mut entries = self.entries.borrow_mut();
         if entries.len() >= self.sweep_at.get() {
@@ -68,6 +83,17 @@ impl<K: Hash + Eq, V: Alive + Clone> Table<K, V> {
             self.sweep_at.set(2 * entries.len().max(32));
         }
         entries.insert(key, value);
+    }
+}
+
+impl<T: Hash + Eq + Clone> Table<T, Weak<T>> {
+    /// An equal value that is alive, or this one.
+    fn share(&self, value: T) -> Arc<T> {
+        self.get(&value).and_then(|known| known.upgrade()).unwrap_or_else(|| {
+            let made = Arc::new(value.clone());
+            self.insert(value, Arc::downgrade(&made));
+            made
+        })
     }
 }
 
@@ -114,6 +140,31 @@ impl MadeOnce {
     }
 }
 
+impl MadeOnce {
+    /// What a cluster is made from, and its id, the same where they were made before.
+    pub fn cluster(&self, spec: ClusterSpec) -> (ClusterId, Arc<ClusterSpec>) {
+        let id = spec.id();
+        if let Some((id, known)) = self.clusters.get_key_value(&id)
+            && let Some(known) = known.upgrade().filter(|known| **known == spec)
+        {
+            return (id, known);
+        }
+        let made = Arc::new(spec);
+        self.clusters.insert(id.clone(), Arc::downgrade(&made));
+        (id, made)
+    }
+
+    /// The same time-outs where they were made before.
+    pub fn timeouts(&self, timeouts: Timeouts) -> Arc<Timeouts> {
+        self.timeouts.share(timeouts)
+    }
+
+    /// The same settings of retries where they were made before.
+    pub fn retry(&self, retry: Retry) -> Arc<Retry> {
+        self.retries.share(retry)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -151,6 +202,18 @@ mod tests {
         assert_ne!(before, after);
         assert!(made.authorities(&name, &bundle("")).is_err());
         assert!(made.authorities(&name, &bundle("no PEM")).is_err());
+    }
+
+    #[test]
+    fn what_is_equal_is_shared() {
+        let made = MadeOnce::default();
+        let spec = |port: &str| ClusterSpec::new("x", "web", port);
+        let [(id, one), (again, other), (_, apart)] = ["80", "80", "81"].map(|port| made.cluster(spec(port)));
+        assert!(Arc::ptr_eq(&one, &other) && std::ptr::eq(id.as_str(), again.as_str()));
+        assert_ne!(one, apart);
+        let tries = |tries| made.retry(Retry { tries, ..Retry::default() });
+        let (one, other, apart) = (tries(1), tries(1), tries(2));
+        assert!(Arc::ptr_eq(&one, &other) && one != apart);
     }
 
     #[test]

@@ -17,11 +17,15 @@ use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicy;
 use gateway_api::apis::standard::referencegrants::ReferenceGrant;
 use genkan_policies::{GatewayParameters, ListenerPolicy, RoutePolicy};
 use genkan_routing::model::Trust;
-use genkan_routing::name::HostPattern;
+use genkan_routing::name::{HostPattern, Origin};
+use genkan_routing::policy::retry::Retry;
+use genkan_routing::policy::timeouts::Timeouts;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::networking::v1::IngressClass;
 use rustc_hash::FxHashSet;
 
+use super::assembly::ClusterWant;
+use super::cluster::ClusterSpec;
 use super::config::Config;
 use super::gateway::ParentKey;
 use super::world::World;
@@ -294,6 +298,22 @@ impl<'a> Reader<'a> {
     /// The same trust where other units made it before.
     pub fn made_once(&self, trust: Trust) -> Arc<Trust> {
         self.world.made.trust(trust)
+    }
+
+    /// A reference from a field to the cluster of a spec; what it is made from is the same where other units made it.
+    pub fn want(&self, spec: ClusterSpec, origin: Origin) -> ClusterWant {
+        let (id, spec) = self.world.made.cluster(spec);
+        ClusterWant { id, spec, origin }
+    }
+
+    /// The same time-outs where other units made them before.
+    pub fn timeouts(&self, timeouts: Timeouts) -> Arc<Timeouts> {
+        self.world.made.timeouts(timeouts)
+    }
+
+    /// The same settings of retries where other units made them before.
+    pub fn retry(&self, retry: Retry) -> Arc<Retry> {
+        self.world.made.retry(retry)
     }
 
     /// The authorities in `ca.crt` of a Secret.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// When a request is sent to another endpoint. Nothing is retried once a byte of the response reached the client, nor
 /// when the request's body can't be sent again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Retry {
     /// Attempts in all, the first included; 0 is without limit (`proxy-next-upstream-tries`, 3).

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 /// Time-outs towards a backend; over one of them the answer is 504.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeouts {
     /// TCP and TLS connect (`proxy-connect-timeout`, 5 s).

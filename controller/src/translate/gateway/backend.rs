@@ -112,7 +112,12 @@ pub(crate) fn resolve_all(
     reader: &Reader<'_>,
     findings: &mut Findings,
 ) -> Backends {
-    let mut resolved = Backends::default();
+    // Kept for as long as the route is.
+    let mut resolved = Backends {
+        backends: Vec::with_capacity(specs.len()),
+        clusters: Vec::with_capacity(specs.len()),
+        ..Backends::default()
+    };
     for (index, spec) in specs.iter().enumerate() {
         let field = format!("{field}.backendRefs[{index}]");
         let weight = spec.weight.unwrap_or(1);
@@ -122,8 +127,9 @@ pub(crate) fn resolve_all(
             .and_then(|filters| Ok((resolve(spec.reference, kind, route, reader)?, filters)));
         let (target, filters) = match backend {
             Ok((spec, filters)) => {
-                let target = Target::Cluster(spec.id());
-                resolved.clusters.push(ClusterWant::new(spec, findings.origin(field)));
+                let want = reader.want(spec, findings.origin(field));
+                let target = Target::Cluster(want.id.clone());
+                resolved.clusters.push(want);
                 (target, filters)
             }
             Err(invalid) => {

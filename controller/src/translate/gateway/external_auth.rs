@@ -59,9 +59,10 @@ pub(crate) fn resolve_all(
             Ok(cluster) => {
                 tell_unlisted(&call, &filter, findings);
                 let cluster = spoken_to(cluster, &call);
-                let auth = ExternalAuth { target: cluster.id(), call, body_limit, timeout: TIMEOUT };
+                let want = reader.want(cluster, findings.origin(field));
+                let auth = ExternalAuth { target: want.id.clone(), call, body_limit, timeout: TIMEOUT };
                 services.filters.push(Filter::ExternalAuth(Arc::new(auth)));
-                services.clusters.push(ClusterWant::new(cluster, findings.origin(field)));
+                services.clusters.push(want);
             }
             Err(invalid) => {
                 match invalid.unresolved {

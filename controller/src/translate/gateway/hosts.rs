@@ -37,7 +37,8 @@ pub(crate) struct Hosts {
 #[derive(Debug, Default)]
 struct Entry {
     routes: SmallSet<Key>,
-    contribution: Option<Arc<Contribution>>,
+    /// Its matches, as they were contributed last.
+    host: Option<Arc<Host>>,
 }
 
 impl Hosts {
@@ -151,12 +152,14 @@ impl Hosts {
             let parts: Vec<_> = served.filter_map(&outcome_of).map(|outcome| outcome.matches_of(&key.0)).collect();
             let places: Vec<_> = parts.iter().map(|part| part.as_ptr_range()).collect();
             let host = made.entry(places).or_insert_with(|| assemble(&parts).map(Arc::new)).clone();
-            let new = host.map(|host| {
-                let (table, name) = key.clone();
-                Arc::new(Contribution { hosts: vec![(table, name, host)], ..Contribution::default() })
-            });
-            if entry.contribution != new {
-                let old = std::mem::replace(&mut entry.contribution, new.clone());
+            if entry.host != host {
+                let old = std::mem::replace(&mut entry.host, host.clone());
+                // Made for the batch alone: all that it says is here already.
+                let contribution = |host| {
+                    let (table, name) = key.clone();
+                    Arc::new(Contribution { hosts: vec![(table, name, host)], ..Contribution::default() })
+                };
+                let [old, new] = [old, host].map(|host| host.map(contribution));
                 batch.push(Some(Changed { old, new }));
             }
             if entry.routes.is_empty() {

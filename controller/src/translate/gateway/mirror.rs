@@ -48,8 +48,9 @@ pub(crate) fn resolve_all(
         let field = format!("{field}.filters[{index}].requestMirror.backendRef");
         match backend::resolve(spec.backend, kind, route, reader) {
             Ok(cluster) => {
-                mirrors.filters.push(Filter::Mirror(Arc::new(Mirror { target: cluster.id(), share })));
-                mirrors.clusters.push(ClusterWant::new(cluster, findings.origin(field)));
+                let want = reader.want(cluster, findings.origin(field));
+                mirrors.filters.push(Filter::Mirror(Arc::new(Mirror { target: want.id.clone(), share })));
+                mirrors.clusters.push(want);
             }
             Err(invalid) => {
                 match invalid.unresolved {

@@ -1,7 +1,7 @@
 //! Parents: what routes refer to with their parentRefs, in one form for every kind of route.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use gateway_api::apis::experimental::grpcroutes::GrpcRouteParentRefs;
 use gateway_api::apis::experimental::httproutes::HttpRouteParentRefs;
@@ -49,14 +49,23 @@ impl ParentReference {
     }
 }
 
+/// What nearly every reference says.
+static GROUP: LazyLock<Arc<str>> = LazyLock::new(|| GATEWAY_GROUP.into());
+static KIND: LazyLock<Arc<str>> = LazyLock::new(|| "Gateway".into());
+
+/// A text; `usual` itself where it is that.
+fn same(usual: &Arc<str>, text: &str) -> Arc<str> {
+    if **usual == *text { usual.clone() } else { text.into() }
+}
+
 /// Group and kind are filled in, as the API server does; files may lack them.
 macro_rules! parent_reference {
     ($($type:ty),+) => {
         $(impl From<&$type> for ParentReference {
             fn from(reference: &$type) -> Self {
                 Self {
-                    group: reference.group.as_deref().unwrap_or(GATEWAY_GROUP).into(),
-                    kind: reference.kind.as_deref().unwrap_or("Gateway").into(),
+                    group: reference.group.as_deref().map_or_else(|| GROUP.clone(), |group| same(&GROUP, group)),
+                    kind: reference.kind.as_deref().map_or_else(|| KIND.clone(), |kind| same(&KIND, kind)),
                     namespace: reference.namespace.as_deref().map(Into::into),
                     name: reference.name.as_str().into(),
                     section_name: reference.section_name.as_deref().map(Into::into),

@@ -20,7 +20,7 @@ use super::ports::Parent;
 use super::rank::RouteAge;
 use super::reason::{HOSTNAME_CONFLICT, NO_MATCHING_PARENT};
 use super::route_status::{self, Faults};
-use super::rule::{RankedMatch, RuleContext, RuleSpec};
+use super::rule::{self, RankedMatch, RuleContext, RuleSpec};
 use super::status::{ParentReference, Wanted};
 use super::variants::{Draft, Making, Place, Rules, Side};
 use crate::resources::{Key, Kind, NamespacedName};
@@ -247,7 +247,8 @@ fn read_rules(
     for (index, rule) in spec.rules.iter().enumerate() {
         let field = format!("spec.rules[{index}]");
         let (kind, route, uid) = (spec.kind, &key.name, spec.uid);
-        let context = RuleContext { kind, route, age, uid, index, field, spec: rule };
+        let id = rule::id(kind, route, index);
+        let context = RuleContext { kind, route, age, uid, index, id, field, spec: rule };
         let matches = context.matches(faults, findings);
         let draft = context.read(faults, reader, findings);
         if matches.is_empty() {

@@ -60,10 +60,17 @@ pub(crate) struct RuleContext<'a> {
     pub(crate) uid: Option<&'a str>,
     /// Its place in the route.
     pub(crate) index: usize,
+    /// The id that follows from these.
+    pub(crate) id: RuleId,
     /// `spec.rules[...]`.
     pub(crate) field: String,
     /// As it is written.
     pub(crate) spec: &'a RuleSpec<'a>,
+}
+
+/// The id of a rule of a route.
+pub(crate) fn id(kind: RouteKind, route: &NamespacedName, index: usize) -> RuleId {
+    RuleId::new(format!("{}/{route}/{index}", kind.as_str().to_ascii_lowercase()))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,26 +151,21 @@ impl Matches<'_> {
 }
 
 impl RuleContext<'_> {
-    fn id(&self) -> RuleId {
-        let kind = self.kind.as_str().to_ascii_lowercase();
-        RuleId::new(format!("{kind}/{}/{}", self.route, self.index))
-    }
-
     /// The sound matches. A rule without any is for everything; one that has only broken ones, for nothing.
     pub(crate) fn matches(&self, faults: &mut Faults, findings: &mut Findings) -> Vec<RankedMatch> {
-        let id = self.id();
+        let id = &self.id;
         let position = |index| Position { route: self.age.clone(), rule: self.index, index };
         let http = |at, matched| RankedMatch { rank: Rank::http(&matched, position(at)), matched };
         let grpc = |at, (matched, said)| RankedMatch { rank: Rank::grpc(&matched, said, position(at)), matched };
         let field = |at| format!("{}.matches[{at}]", self.field);
         let found: Vec<_> = match self.spec.matches {
-            Matches::Http([]) => vec![http(0, matches::everything(&id))],
-            Matches::Grpc([]) => vec![grpc(0, (matches::everything(&id), Specificity::default()))],
+            Matches::Http([]) => vec![http(0, matches::everything(id))],
+            Matches::Grpc([]) => vec![grpc(0, (matches::everything(id), Specificity::default()))],
             Matches::Http(specs) => (specs.iter().enumerate())
-                .filter_map(|(at, spec)| Some(http(at, matches::parse(spec, &id, &field(at), findings)?)))
+                .filter_map(|(at, spec)| Some(http(at, matches::parse(spec, id, &field(at), findings)?)))
                 .collect(),
             Matches::Grpc(specs) => (specs.iter().enumerate())
-                .filter_map(|(at, spec)| Some(grpc(at, grpc_match::parse(spec, &id, &field(at), findings)?)))
+                .filter_map(|(at, spec)| Some(grpc(at, grpc_match::parse(spec, id, &field(at), findings)?)))
                 .collect(),
         };
         match found.len() {
@@ -216,7 +218,7 @@ impl RuleContext<'_> {
                 vec![self.deny(&errors, findings)]
             }
         };
-        let id = self.id();
+        let id = self.id.clone();
         let owner = SessionOwner { id: id.as_str(), uid: self.uid, path_of_match: true };
         let session = format!("{}.sessionPersistence", self.field);
         let affinity = spec.session.map(|spec| affinity::affinity(spec, owner, &session, findings));
@@ -225,8 +227,8 @@ impl RuleContext<'_> {
         let forward = Forward {
             backends: resolved.backends,
             canary: None,
-            timeouts: timeouts.into(),
-            retry: retry.into(),
+            timeouts: reader.timeouts(timeouts),
+            retry: reader.retry(retry),
             affinity,
             buffering: None,
         };

@@ -293,8 +293,9 @@ impl Resolved {
         for (form, backends) in forms.iter_mut() {
             let target = match form.lead(&spec, reader) {
                 Ok(spec) => {
-                    let target = Target::Cluster(spec.id());
-                    clusters.push(ClusterWant::new(spec, Origin::new(key.object_ref(), field)));
+                    let want = reader.want(spec, Origin::new(key.object_ref(), field));
+                    let target = Target::Cluster(want.id.clone());
+                    clusters.push(want);
                     target
                 }
                 Err(invalid) => {
