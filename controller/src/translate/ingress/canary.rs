@@ -10,7 +10,7 @@ use genkan_routing::report::Problem;
 use super::fragment::BackendRef;
 use super::location::{Content, Locations, Served};
 use super::rule::{backend, cluster_spec};
-use crate::translate::assembly::Contribution;
+use crate::translate::assembly::{ClusterWant, Contribution};
 use crate::translate::cluster::ClusterSpec;
 
 /// Attaches the canaries of a host to its locations. The first of several on one location is used.
@@ -90,7 +90,8 @@ fn attach_one(
         return;
     }
     let Some(settings) = canary.body.settings.canary.clone() else { return };
-    let backend = backend(spec, canary.fragment.origin(format!("{}{}", place.field, backend_suffix(place))), out);
+    let origin = canary.fragment.origin(format!("{}{}", place.field, backend_suffix(place)));
+    let backend = backend(ClusterWant::new(spec, origin), out);
     let (header, cookie) = (settings.header, settings.cookie);
     let canary = Canary { backend, header, cookie, weight: settings.weight, total: settings.total };
     location.canary = Some(Box::new(canary));

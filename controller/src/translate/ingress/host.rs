@@ -32,7 +32,7 @@ pub(super) fn assemble<'f>(
     let exists = *host == HostPattern::Any || ingresses.iter().any(|served| served.names(host));
     if exists {
         add_root(host, &ingresses, &mut locations, &mut out.problems);
-        passthrough::of_host(host, &ingresses, &locations, context.settings, &mut out);
+        passthrough::of_host(host, &ingresses, &locations, context.reader.settings(), &mut out);
     }
     canary::attach(host, &canaries, &mut locations, &mut out);
     if exists {
@@ -216,7 +216,7 @@ impl HostAssembly<'_> {
             Some(backend) => {
                 let at = if field.starts_with("spec.rules") { format!("{field}.backend") } else { field.clone() };
                 let spec = rule::cluster_spec(fragment, body, backend);
-                let mut forward = rule::forward(body, spec, fragment.origin(at), &mut self.out);
+                let mut forward = self.context.forward(body, spec, fragment.origin(at), &mut self.out);
                 forward.canary.clone_from(&location.canary);
                 Action::Forward(forward)
             }
@@ -254,7 +254,8 @@ impl HostAssembly<'_> {
             return Action::Respond(DirectResponse { status: 404 });
         };
         let service = ObjectRef::new("Service", spec.service.namespace.clone(), spec.service.name.clone());
-        let backend = rule::backend(spec.clone(), Origin::new(service, ""), &mut self.out);
+        let want = self.context.reader.want(spec.clone(), Origin::new(service, ""));
+        let backend = rule::backend(want, &mut self.out);
         let global = &self.context.config.global;
         let (timeouts, retry) = (global.timeouts.clone(), global.retry.clone());
         let (backends, buffering) = (vec![backend], global.buffering.policy());

@@ -232,7 +232,7 @@ impl IngressFrontEnd {
                 });
                 let tls = above || tls.get(&host).is_some();
                 let config = reader.config();
-                let context = HostContext { settings: reader.settings(), config: &config, pool, table: &table, tls };
+                let context = HostContext { reader, config: &config, pool, table: &table, tls };
                 Some(host::assemble(&host, members.into_iter().flat_map(SmallMap::values), context, &default_backend))
             });
             if let Some(changed) = &changed {

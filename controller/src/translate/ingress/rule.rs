@@ -13,16 +13,16 @@ use genkan_routing::policy::rewrite::{PathRewrite, Rewrite};
 use genkan_routing::report::Problem;
 
 use super::fragment::{BackendRef, Body, Fragment};
-use crate::settings::Settings;
 use crate::translate::assembly::{ClusterWant, Contribution};
 use crate::translate::cluster::{ClusterSpec, Transport};
 use crate::translate::config::Config;
+use crate::translate::reader::Reader;
 
 /// What rules of a host have in common.
 #[derive(Clone, Copy)]
 pub(super) struct HostContext<'a> {
-    /// The flags.
-    pub(super) settings: &'a Settings,
+    /// What the host is read with.
+    pub(super) reader: &'a Reader<'a>,
     /// The ConfigMap.
     pub(super) config: &'a Config,
     /// The filters of other rules.
@@ -63,6 +63,14 @@ impl HostContext<'_> {
         hsts.into_iter().chain(self.config.compression.clone().map(Filter::Compression)).collect()
     }
 
+    /// Forwards to one cluster, and notes that it is wanted.
+    pub(super) fn forward(&self, body: &Body, spec: ClusterSpec, origin: Origin, out: &mut Contribution) -> Forward {
+        let backend = backend(self.reader.want(spec, origin), out);
+        let (timeouts, retry) = (body.settings.timeouts.clone(), body.settings.retry.clone());
+        let buffering = body.settings.buffering.policy();
+        Forward { backends: vec![backend], canary: None, timeouts, retry, affinity: None, buffering }
+    }
+
     /// The filters of a path of an Ingress.
     pub(super) fn filters(&self, body: &Body, path: &str, redirects: Redirects) -> Vec<Filter> {
         let settings = &body.settings;
@@ -100,7 +108,7 @@ impl HostContext<'_> {
         acts.then(|| HttpsRedirect {
             status: wanted.status,
             preserve_trailing_slash: wanted.preserve_trailing_slash,
-            port: wanted.use_port.then_some(self.settings.https_port),
+            port: wanted.use_port.then_some(self.reader.settings().https_port),
         })
     }
 }
@@ -164,17 +172,8 @@ pub(super) fn cluster_spec(fragment: &Fragment, body: &Body, backend: &BackendRe
     }
 }
 
-/// Forwards to one cluster, and notes that it is wanted.
-pub(super) fn forward(body: &Body, spec: ClusterSpec, origin: Origin, out: &mut Contribution) -> Forward {
-    let backend = backend(spec, origin, out);
-    let (timeouts, retry) = (body.settings.timeouts.clone(), body.settings.retry.clone());
-    let buffering = body.settings.buffering.policy();
-    Forward { backends: vec![backend], canary: None, timeouts, retry, affinity: None, buffering }
-}
-
 /// A backend of one cluster, which is noted as wanted.
-pub(super) fn backend(spec: ClusterSpec, origin: Origin, out: &mut Contribution) -> Backend {
-    let want = ClusterWant::new(spec, origin);
+pub(super) fn backend(want: ClusterWant, out: &mut Contribution) -> Backend {
     let target = Target::Cluster(want.id.clone());
     out.clusters.push(want);
     Backend { weight: 1, target, filters: Vec::new() }

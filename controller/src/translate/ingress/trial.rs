@@ -103,13 +103,8 @@ impl IngressFrontEnd {
         let tls = tls::of_host(host, members.iter().copied(), reader);
         let above = wildcard_above(host).is_some_and(|wildcard| self.tls.get(&wildcard).is_some());
         let (config, table, pool) = (reader.config(), TableId::new(TABLE), FilterPool::default());
-        let context = HostContext {
-            settings: reader.settings(),
-            config: &config,
-            pool: &pool,
-            table: &table,
-            tls: above || tls.is_some(),
-        };
+        let tls_there = above || tls.is_some();
+        let context = HostContext { reader, config: &config, pool: &pool, table: &table, tls: tls_there };
         let default_backend = self.default_backend.get(&()).cloned().unwrap_or_default();
         let out = host::assemble(host, members.into_iter(), context, &default_backend);
         let mut problems = out.problems;
