@@ -12,8 +12,8 @@ use crate::buffering::BufferingSettings;
 use crate::health::{CircuitBreakingSettings, HealthCheckSettings};
 
 /// What is done with the requests of the targets. Of one field several policies may say something: first count overrides,
-/// those of a Gateway before those of a listener, ListenerSet, route, rule and Service; then defaults, those of a
-/// Service before those of a rule, route, ListenerSet, listener and Gateway. Among equals the oldest policy counts, then
+/// those of a Gateway before those of its listener, a ListenerSet, the ListenerSet's listener, route, rule and Service;
+/// then defaults, in the other order, those of a Service first. Among equals the oldest policy counts, then
 /// the first by name. A field counts as a whole. A filter of type ExtensionRef that names a RoutePolicy targets its rule.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[kube(
@@ -179,7 +179,7 @@ pub struct TimeoutSettings {
     #[schemars(length(max = 32), regex(pattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub send: Option<String>,
     /// Between two reads of the response, and how long an upgraded connection may be idle; before the response's head
-    /// 504. 60s if it is left out.
+    /// 504. If it is left out 60s, or as long as the longer of request and backendRequest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub read: Option<String>,
@@ -334,7 +334,8 @@ pub struct RetrySettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub attempts: Option<i32>,
-    /// What is tried again: Error, Timeout, InvalidHeader. Error and Timeout if it is left out.
+    /// What is tried again: Error, Timeout, InvalidHeader. If it is left out Error and Timeout; Error alone where a
+    /// backendRequest time-out holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 3))]
     pub on: Option<Vec<RetryOn>>,
