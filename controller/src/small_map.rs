@@ -63,6 +63,15 @@ impl<K: Ord, V> SmallMap<K, V> {
         }
     }
 
+    /// The value of a key.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        match &self.0 {
+            Entries::One(present, value) if present == key => Some(value),
+            Entries::More(map) => map.get(key),
+            _ => None,
+        }
+    }
+
     /// The value of a key, to be changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         match &mut self.0 {
@@ -74,11 +83,7 @@ impl<K: Ord, V> SmallMap<K, V> {
 
     /// Whether a key is there.
     pub fn contains_key(&self, key: &K) -> bool {
-        match &self.0 {
-            Entries::None => false,
-            Entries::One(present, _) => present == key,
-            Entries::More(map) => map.contains_key(key),
-        }
+        self.get(key).is_some()
     }
 
     /// The entries in order.
@@ -148,6 +153,7 @@ mod tests {
                 } else {
                     prop_assert_eq!(small.remove(&key), map.remove(&key));
                 }
+                prop_assert_eq!(small.get(&key), map.get(&key));
                 prop_assert_eq!(small.get_mut(&key), map.get_mut(&key));
                 prop_assert_eq!(small.contains_key(&key), map.contains_key(&key));
                 prop_assert!(small.iter().eq(&map));

@@ -236,7 +236,7 @@ fn a_record_that_a_tenant_forges_takes_no_address_from_another() {
     replica.told(std::slice::from_ref(&forged));
     assert_eq!(replica.served(), before);
     let told = |replica: &Replica| {
-        let mut problems = replica.last.report.problems.iter();
+        let mut problems = replica.last.report.problems();
         problems.any(|problem| problem.message.contains("192.0.2.2, which is Gateway x/b's"))
     };
     assert!(told(&replica), "{:?}", replica.last.report);
@@ -259,7 +259,7 @@ fn a_gateway_is_served_while_its_service_is_gone_or_somebody_elses() {
     assert_eq!(replica.served(), before);
     replica.told(&[Object::Service(object(json!({"metadata": {"namespace": "x", "name": "b-gateway"}})))]);
     assert_eq!(replica.served(), before, "but it is told");
-    assert!(replica.last.report.problems.iter().any(|problem| problem.message.contains("is not of this Gateway")));
+    assert!(replica.last.report.problems().any(|problem| problem.message.contains("is not of this Gateway")));
     // Another Gateway does not get what it has.
     replica.told(&[gateway("0"), route("0")]);
     replica.lead();
@@ -305,8 +305,8 @@ fn each_port_of_a_gateway_with_a_service_leads_to_a_port_of_ours_that_stays_its_
     replica.told(&plain(&[("c", &[80, 81])]));
     replica.lead();
     assert!(replica.ports().contains(&of("c", 80, 20000)) && replica.ports().len() == 4, "{:?}", replica.ports());
-    let problems = &replica.last.report.problems;
-    assert!(problems.iter().any(|problem| problem.reason == "NoResources"), "{problems:?}");
+    let problems = &replica.last.report;
+    assert!(problems.problems().any(|problem| problem.reason == "NoResources"), "{problems:?}");
     assert!(written.len() >= 3);
 }
 

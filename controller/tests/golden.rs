@@ -163,7 +163,7 @@ fn settings(text: &str) -> Settings {
 }
 
 fn shown_problems(translation: &Translation) -> Vec<String> {
-    translation.report.problems.iter().map(ToString::to_string).collect()
+    translation.report.problems().map(ToString::to_string).collect()
 }
 
 /// Statuses, with a line for each condition. What a class supports is not shown: every case would have to tell.

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use genkan_routing::model::Model;
-use genkan_routing::report::Problem;
+use genkan_routing::report::Report;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -85,7 +85,7 @@ pub struct AdminState {
     holds: Mutex<BTreeSet<Condition>>,
     draining: AtomicBool,
     model: ArcSwap<Model>,
-    problems: ArcSwap<Vec<Problem>>,
+    problems: ArcSwap<Report>,
     statuses: ArcSwap<(Arc<Statuses>, Arc<Bound>)>,
     metrics: Box<dyn Fn() -> String + Send + Sync>,
     health_path: String,
@@ -158,7 +158,7 @@ impl AdminState {
     }
 
     /// Everything that is wrong now: of files, names and translation.
-    pub fn set_problems(&self, problems: Vec<Problem>) {
+    pub fn set_problems(&self, problems: Report) {
         self.problems.store(Arc::new(problems));
     }
 

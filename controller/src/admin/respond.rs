@@ -115,16 +115,18 @@ fn yaml(what: &impl Serialize) -> Answer {
 }
 
 fn problems(state: &AdminState, headers: &HeaderMap) -> Answer {
-    let problems: &[Problem] = &state.problems.load();
+    let report = state.problems.load();
+    let problems = || report.problems().map(|problem| &**problem);
     if wants_json(headers) {
-        return match serde_json::to_string_pretty(problems) {
+        let all: Vec<&Problem> = problems().collect();
+        return match serde_json::to_string_pretty(&all) {
             Ok(text) => Answer { status: StatusCode::OK, kind: JSON, text: text + "\n" },
             Err(error) => {
                 Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot be written as JSON: {error}\n"))
             }
         };
     }
-    let lines: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+    let lines: String = problems().map(|problem| format!("{problem}\n")).collect();
     Answer::text(StatusCode::OK, if lines.is_empty() { "no problems\n".to_owned() } else { lines })
 }
 

@@ -9,6 +9,7 @@ use genkan_routing::name::{ListenerId, ObjectRef, Origin};
 use super::*;
 use crate::resources::{Key, Kind};
 use crate::translate::gateway::status::{Cond, CondKind, GatewayStatus, ListenerStatus, Wanted};
+use genkan_routing::report::Problem;
 
 fn start() -> (Arc<AdminState>, AdminServer) {
     let state = AdminState::new("/healthz", Audience::Loopback, || "requests_total 7\n".to_owned());
@@ -65,7 +66,8 @@ fn problems_are_text_or_json() {
     let (state, server) = start();
     assert_eq!(get(&server, "/problems"), (200, "no problems\n".to_owned()));
     let origin = Origin::new(ObjectRef::new("Ingress", "default", "web"), "spec");
-    state.set_problems(vec![Problem::error(origin, "ServiceNotFound", "there is no Service x")]);
+    let problem = Problem::error(origin, "ServiceNotFound", "there is no Service x");
+    state.set_problems(Report::new([problem]));
     assert!(get(&server, "/problems").1.starts_with("error: Ingress default/web: spec: there is no Service x"));
     let (_, head, body) = send(&server, "GET /problems HTTP/1.1\r\naccept: text/html, application/json;q=0.5\r\n");
     assert!(head.contains("content-type: application/json"), "{head}");

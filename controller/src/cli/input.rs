@@ -100,26 +100,31 @@ pub(super) fn located(
     report: &Report,
     source: impl Fn(&Key) -> Option<Source>,
 ) -> Vec<LocatedProblem> {
-    let of_files =
-        files.iter().map(|problem| LocatedProblem { place: file_place(problem), problem: problem.problem() });
-    let of_objects = report.problems.iter().map(|problem| LocatedProblem {
-        place: object_place(&problem.origin.object, &source).unwrap_or_default(),
-        problem: problem.clone(),
+    let of_objects = report.problems().map(|problem| LocatedProblem {
+        place: object_place(&problem.origin.object, &source),
+        problem: Problem::clone(problem),
     });
-    let mut all: Vec<_> = of_files.chain(of_objects).collect();
+    let mut all: Vec<_> = of_files(files).chain(of_objects).collect();
     all.sort_by(|a, b| (a.problem.severity, &a.place, &a.problem).cmp(&(b.problem.severity, &b.place, &b.problem)));
     all.dedup();
     all
+}
+
+/// Every problem of files with its place.
+pub(super) fn of_files(files: &[FileProblem]) -> impl Iterator<Item = LocatedProblem> {
+    files.iter().map(|problem| LocatedProblem { place: file_place(problem), problem: problem.problem() })
 }
 
 fn file_place(problem: &FileProblem) -> Place {
     Place { file: problem.file.display().to_string(), line: problem.line, column: problem.column }
 }
 
-fn object_place(object: &ObjectRef, source: impl Fn(&Key) -> Option<Source>) -> Option<Place> {
-    let kind = *Kind::ALL.iter().find(|kind| kind.as_str() == object.kind)?;
-    let source = source(&Key::new(kind, object.namespace.clone(), object.name.clone()))?;
-    Some(Place { file: source.file.display().to_string(), line: source.line, column: 0 })
+/// Where an object is written.
+pub(super) fn object_place(object: &ObjectRef, source: impl Fn(&Key) -> Option<Source>) -> Place {
+    let kind = Kind::ALL.iter().find(|kind| kind.as_str() == object.kind);
+    let source = kind.and_then(|kind| source(&Key::new(*kind, object.namespace.clone(), object.name.clone())));
+    let place = |source: Source| Place { file: source.file.display().to_string(), line: source.line, column: 0 };
+    source.map(place).unwrap_or_default()
 }
 
 /// `2 errors, 1 warning`.

@@ -12,6 +12,7 @@ mod process;
 mod serve;
 mod source;
 mod summary;
+mod told;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,7 +81,7 @@ impl Run {
             resources: store.resources(),
             other_kinds: &store.other_kinds(),
             model: server.control.snapshot().model(),
-            problems: &server.problems,
+            problems: &server.problems(),
             bound: &server.published.bound,
             admin: server.admin_server.address(),
             backends: server.source.backends.count(),

@@ -221,7 +221,7 @@ async fn what_is_local_to_this_host_is_refused_unless_allowed() {
 fn served(control: &Control) -> (Vec<String>, Vec<&'static str>) {
     let clusters = control.snapshot().model().clusters.values();
     let endpoints = clusters.flat_map(|cluster| &cluster.endpoints).map(|endpoint| endpoint.address.to_string());
-    (endpoints.collect(), control.report().problems.iter().map(|problem| problem.reason).collect())
+    (endpoints.collect(), control.report().problems().map(|problem| problem.reason).collect())
 }
 
 /// An Ingress that sends everything to port 8080 of a Service.

@@ -2,7 +2,7 @@
 //! assembly keeps every part that stayed equal at its old pointer, counts who needs which cluster and certificate, and
 //! gives a new model that shares all else with the one before.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use genkan_routing::model::{Certificate, Host, Rule, SharedMap, Stream, Table};
@@ -139,9 +139,44 @@ pub struct Assembly {
     pub statuses: SharedMap<Key, Arc<status::Wanted>>,
     certificate_uses: FxHashMap<CertificateId, usize>,
     wanted: FxHashMap<ClusterId, Wanted>,
-    touched_clusters: BTreeSet<ClusterId>,
-    problems: BTreeMap<Problem, usize>,
-    problems_touched: bool,
+    touched_clusters: BTreeMap<ClusterId, Touched>,
+    report: Report,
+    report_touched: bool,
+}
+
+/// What happened to a cluster in a round.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// Whether it has to be built, and does not only have other referrers.
+    pub build: bool,
+    /// Fields that began to refer to it, or ceased to, at least for a while; and whether they did before the round.
+    moved: SmallMap<Origin, bool>,
+}
+
+impl Touched {
+    fn moves(&mut self, origin: &Origin, before: bool) {
+        if !self.moved.contains_key(origin) {
+            self.moved.insert(origin.clone(), before);
+        }
+    }
+
+    /// The fields that refer to the cluster and did not before.
+    pub fn came<'t>(&'t self, wanted: &'t Wanted) -> impl Iterator<Item = &'t Origin> {
+        let came = self.moved.iter().filter(|(at, before)| !**before && wanted.origins.contains_key(at));
+        came.map(|(at, _)| at)
+    }
+
+    /// The fields that referred to the cluster before and no longer do.
+    pub fn went<'t>(&'t self, wanted: &'t Wanted) -> impl Iterator<Item = &'t Origin> {
+        let went = self.moved.iter().filter(|(at, before)| **before && !wanted.origins.contains_key(at));
+        went.map(|(at, _)| at)
+    }
+
+    /// The fields that referred to the cluster before.
+    pub fn before<'t>(&'t self, wanted: &'t Wanted) -> impl Iterator<Item = &'t Origin> {
+        let stayed = wanted.origins.keys().filter(|at| self.moved.get(at) != Some(&false));
+        stayed.chain(self.went(wanted))
+    }
 }
 
 impl Assembly {
@@ -154,7 +189,7 @@ impl Assembly {
         }
         for changed in &batch.0 {
             if let Some(new) = &changed.new {
-                self.contribute(new);
+                self.contribute(new, changed.old.as_deref());
             }
         }
     }
@@ -184,8 +219,8 @@ impl Assembly {
                 }
             }
         }
-        for want in &old.clusters {
-            self.unwant(want);
+        if new.is_none_or(|new| new.clusters != old.clusters) {
+            old.clusters.iter().for_each(|want| self.unwant(want));
         }
         self.remove_problems(&old.problems);
         let stays = |key| new.is_some_and(|new| new.statuses.iter().any(|(kept, _)| kept == key));
@@ -194,7 +229,8 @@ impl Assembly {
         }
     }
 
-    fn contribute(&mut self, new: &Contribution) {
+    /// Adds what a unit contributes, except what stays of `old`.
+    fn contribute(&mut self, new: &Contribution, old: Option<&Contribution>) {
         for rule in &new.rules {
             self.rules.insert(rule.id.clone(), rule.clone());
         }
@@ -208,18 +244,8 @@ impl Assembly {
             *self.certificate_uses.entry(certificate.id.clone()).or_default() += 1;
             self.certificates.insert(certificate.id.clone(), certificate.clone());
         }
-        for want in &new.clusters {
-            let wanted = self
-                .wanted
-                .entry(want.id.clone())
-                .or_insert_with(|| Wanted { spec: Arc::clone(&want.spec), origins: SmallMap::default() });
-            match wanted.origins.get_mut(&want.origin) {
-                Some(uses) => *uses += 1,
-                None => {
-                    wanted.origins.insert(want.origin.clone(), 1);
-                }
-            }
-            self.touched_clusters.insert(want.id.clone());
+        if old.is_none_or(|old| old.clusters != new.clusters) {
+            new.clusters.iter().for_each(|want| self.want(want));
         }
         self.add_problems(&new.problems);
         for (key, wanted) in &new.statuses {
@@ -229,62 +255,66 @@ impl Assembly {
         }
     }
 
-    fn unwant(&mut self, want: &ClusterWant) {
-        if let Some(wanted) = self.wanted.get_mut(&want.id) {
-            if let Some(uses) = wanted.origins.get_mut(&want.origin) {
-                *uses -= 1;
-                if *uses == 0 {
-                    wanted.origins.remove(&want.origin);
-                }
-            }
-            if wanted.origins.is_empty() {
-                self.wanted.remove(&want.id);
+    fn want(&mut self, want: &ClusterWant) {
+        let wanted = self
+            .wanted
+            .entry(want.id.clone())
+            .or_insert_with(|| Wanted { spec: Arc::clone(&want.spec), origins: SmallMap::default() });
+        if wanted.origins.is_empty() && wanted.spec != want.spec {
+            wanted.spec = Arc::clone(&want.spec);
+            self.touched_clusters.entry(want.id.clone()).or_default().build = true;
+        }
+        match wanted.origins.get_mut(&want.origin) {
+            Some(uses) => *uses += 1,
+            None => {
+                wanted.origins.insert(want.origin.clone(), 1);
+                self.touched_clusters.entry(want.id.clone()).or_default().moves(&want.origin, false);
             }
         }
-        self.touched_clusters.insert(want.id.clone());
     }
 
-    /// A cluster that somebody refers to.
+    fn unwant(&mut self, want: &ClusterWant) {
+        let Some(wanted) = self.wanted.get_mut(&want.id) else { return };
+        let Some(uses) = wanted.origins.get_mut(&want.origin) else { return };
+        *uses -= 1;
+        if *uses == 0 {
+            wanted.origins.remove(&want.origin);
+            self.touched_clusters.entry(want.id.clone()).or_default().moves(&want.origin, true);
+        }
+    }
+
+    /// A cluster that somebody refers to, or did until this round.
     pub fn wanted(&self, id: &ClusterId) -> Option<&Wanted> {
         self.wanted.get(id)
     }
 
-    /// The clusters whose referrers changed since the last call.
-    pub fn take_touched_clusters(&mut self) -> BTreeSet<ClusterId> {
+    /// Forgets a cluster that nobody refers to.
+    pub fn forget(&mut self, id: &ClusterId) {
+        self.wanted.remove(id);
+    }
+
+    /// The clusters whose referrers changed since the last call. Whoever asks forgets those without any.
+    pub fn take_touched_clusters(&mut self) -> BTreeMap<ClusterId, Touched> {
         std::mem::take(&mut self.touched_clusters)
     }
 
     /// Adds to the report. The same problem may be told by several units.
     pub fn add_problems(&mut self, problems: &[Problem]) {
-        self.problems_touched |= !problems.is_empty();
-        for problem in problems {
-            match self.problems.get_mut(problem) {
-                Some(count) => *count += 1,
-                None => {
-                    self.problems.insert(problem.clone(), 1);
-                }
-            }
-        }
+        self.report_touched |= !problems.is_empty();
+        problems.iter().for_each(|problem| self.report.add(problem));
     }
 
     /// Takes back from the report what was added.
     pub fn remove_problems(&mut self, problems: &[Problem]) {
-        self.problems_touched |= !problems.is_empty();
-        for problem in problems {
-            if let Some(count) = self.problems.get_mut(problem) {
-                *count -= 1;
-                if *count == 0 {
-                    self.problems.remove(problem);
-                }
-            }
-        }
+        self.report_touched |= !problems.is_empty();
+        problems.iter().for_each(|problem| self.report.remove(problem));
     }
 
     /// The report; `previous` where nothing changed.
     pub fn report(&mut self, previous: &Arc<Report>) -> Arc<Report> {
-        if !std::mem::take(&mut self.problems_touched) || self.problems.keys().eq(&previous.problems) {
+        if !std::mem::take(&mut self.report_touched) || self.report == **previous {
             return previous.clone();
         }
-        Arc::new(Report { problems: self.problems.keys().cloned().collect() })
+        Arc::new(self.report.clone())
     }
 }

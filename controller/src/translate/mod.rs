@@ -16,6 +16,7 @@
 
 pub mod assembly;
 pub mod cluster;
+mod clusters;
 pub mod config;
 pub mod gateway;
 pub mod ingress;

@@ -4,13 +4,11 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use genkan_routing::model::{Cluster, Model, SharedMap};
-use genkan_routing::name::{ClusterId, TableId};
-use genkan_routing::report::Problem;
-use rustc_hash::FxHashMap;
+use genkan_routing::model::Model;
+use genkan_routing::name::TableId;
 
 use super::assembly::{Assembly, Batch};
-use super::cluster::{self, Built};
+use super::clusters::Clusters;
 use super::config::Config;
 use super::gateway::GatewayFrontEnd;
 use super::gateway::status::Statuses;
@@ -198,40 +196,6 @@ impl Translator {
             self.last.statuses = Arc::new(Statuses { objects: self.assembly.statuses.clone() });
         }
         self.last.clone()
-    }
-}
-
-/// The clusters that somebody refers to.
-#[derive(Debug, Default)]
-struct Clusters {
-    memo: Memo<ClusterId, Built>,
-    parts: SharedMap<ClusterId, Arc<Cluster>>,
-    problems: FxHashMap<ClusterId, Vec<Problem>>,
-}
-
-impl Clusters {
-    /// Redoes the clusters that `dirty` meets or whose referrers changed.
-    fn refresh(&mut self, world: &World<'_>, dirty: &Dirty, assembly: &mut Assembly) {
-        let mut ids = self.memo.stale(dirty);
-        ids.extend(assembly.take_touched_clusters());
-        for id in ids {
-            assembly.remove_problems(&self.problems.remove(&id).unwrap_or_default());
-            let Some(wanted) = assembly.wanted(&id) else {
-                self.memo.remove(&id);
-                self.parts.remove(&id);
-                continue;
-            };
-            self.memo.refresh(&id, world.reader(), |reader| Some(cluster::build(id.clone(), &wanted.spec, reader)));
-            let Some(built) = self.memo.get(&id) else { continue };
-            self.parts.insert(id.clone(), built.cluster.clone());
-            let origins = wanted.origins.keys();
-            let problems: Vec<_> =
-                origins.flat_map(|at| built.issues.iter().map(|issue| issue.problem(at, wanted.spec.usage))).collect();
-            assembly.add_problems(&problems);
-            if !problems.is_empty() {
-                self.problems.insert(id, problems);
-            }
-        }
     }
 }
 

@@ -31,7 +31,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use genkan_routing::model::RuleLabels;
 use genkan_routing::name::HostPattern;
-use genkan_routing::report::{Report, Severity};
 use parking_lot::Mutex;
 
 pub use self::admission::AdmissionMetrics;
@@ -88,11 +87,12 @@ pub struct Metrics {
     pub authentication: AuthMetrics,
     /// What is held between clients and backends.
     pub buffering: BufferMetrics,
-    problems: GaugeVec<2>,
+    /// How many problems there are now: severity, reason.
+    pub problems: GaugeVec<2>,
     log_drops: AtomicU64,
 }
 
-/// Gauges of one name, set as a whole. `N` is the number of labels.
+/// Gauges of one name. `N` is the number of labels.
 #[derive(Debug)]
 pub struct GaugeVec<const N: usize> {
     name: &'static str,
@@ -127,6 +127,15 @@ impl<const N: usize> GaugeVec<N> {
     /// Replaces every series; those that are not given are gone. Label values are in the order of the metric's labels.
     pub fn replace(&self, values: impl IntoIterator<Item = ([String; N], f64)>) {
         *self.values.lock() = values.into_iter().collect();
+    }
+
+    /// Sets one series, or forgets it.
+    pub fn set(&self, labels: [String; N], value: Option<f64>) {
+        let mut values = self.values.lock();
+        match value {
+            Some(value) => drop(values.insert(labels, value)),
+            None => drop(values.remove(&labels)),
+        }
     }
 
     fn encode(&self, text: &mut Text<'_>) {
@@ -221,16 +230,6 @@ impl Metrics {
         let mut reloads = self.reloads.lock();
         reloads.failed += 1;
         reloads.last_succeeded = false;
-    }
-
-    /// Counts the problems of a report by severity and reason.
-    pub fn set_problems(&self, report: &Report) {
-        let mut counts: BTreeMap<(Severity, &str), f64> = BTreeMap::new();
-        for problem in &report.problems {
-            *counts.entry((problem.severity, problem.reason)).or_default() += 1.0;
-        }
-        let labels = |(severity, reason): (Severity, &str)| [severity.to_string(), reason.to_owned()];
-        self.problems.replace(counts.into_iter().map(|(key, count)| (labels(key), count)));
     }
 
     /// Access log lines were lost because nobody took them.

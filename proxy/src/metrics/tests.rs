@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use genkan_routing::name::{ObjectRef, Origin};
-use genkan_routing::report::Problem;
 use http::Method;
 
 use super::*;
@@ -256,11 +254,9 @@ fn reloads_and_problems_are_told() {
     metrics.reload_succeeded(1 << 11, 1_700_000_000.5);
     metrics.reload_failed();
     metrics.log_lines_dropped(3);
-    let origin = || Origin::new(ObjectRef::new("Ingress", "default", "web"), "");
-    metrics.set_problems(&Report::new(vec![
-        Problem::error(origin(), "ServiceNotFound", "a"),
-        Problem::error(origin(), "ServiceNotFound", "b"),
-    ]));
+    for count in [Some(1.0), None, Some(2.0)] {
+        metrics.problems.set(["error", "ServiceNotFound"].map(str::to_owned), count);
+    }
     metrics.certificate_expiry.replace([(["ns", "c", "h", "s", "i"].map(str::to_owned), 5.0)]);
     let text = metrics.encode();
     for line in [

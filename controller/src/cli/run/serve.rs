@@ -10,15 +10,16 @@ use std::time::Duration;
 use anyhow::Context;
 use genkan_proxy::config::ProxyConfig;
 use genkan_proxy::{Proxy, Published};
-use genkan_routing::report::{Problem, Report, Severity};
+use genkan_routing::report::{Change as News, Severity};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-use super::measure;
+use super::measure::Measured;
 use super::source::{Source, touches};
+use super::told::Told;
 use crate::admin::{AdminServer, AdminState, Audience, Condition};
 use crate::certificate::generate_fallback;
-use crate::cli::input::{LocatedProblem, Place};
+use crate::cli::input::LocatedProblem;
 use crate::control::{Control, Step};
 use crate::dns::Resolver;
 use crate::resources::Kind;
@@ -147,7 +148,6 @@ pub(super) struct Server<S> {
     pub(super) published: Published,
     /// The same, as statuses tell it.
     bound: Arc<Bound>,
-    pub(super) problems: BTreeSet<LocatedProblem>,
     resolver: Resolver,
     proxy: Arc<Proxy>,
     admin: Arc<AdminState>,
@@ -157,8 +157,8 @@ pub(super) struct Server<S> {
     rebind: Option<(Instant, Duration)>,
     /// Whether the ports are closed, or about to be.
     draining: bool,
-    /// What `problems` was made of: of translation, of the source, of names.
-    told: (Arc<Report>, u64, Vec<Problem>),
+    told: Told,
+    measured: Measured,
     /// `--ingress-class`, for metrics.
     class: String,
 }
@@ -226,22 +226,20 @@ impl<S: Source> Server<S> {
     fn start(base: Base<S>, resolver: Resolver, control: Control) -> Self {
         let Base { source, settings, admin_server, proxy, admin } = base;
         let published = Published::default();
-        let problems = BTreeSet::new();
         let mut server = Self {
             source,
             control,
             admin_server,
             published,
             bound: Arc::default(),
-            problems,
             resolver,
             proxy,
             admin,
             generation: 0,
             rebind: None,
             draining: false,
-            // No source begins there.
-            told: (Arc::default(), u64::MAX, Vec::new()),
+            told: Told::default(),
+            measured: Measured::default(),
             class: settings.ingress_class,
         };
         server.admin.set(Condition::SourcesListed, true);
@@ -263,7 +261,7 @@ impl<S: Source> Server<S> {
             }
         }
         self.tell_problems(true);
-        self.source.retell(&self.problems);
+        self.source.retell(self.told.all());
         self.source.settle(&mut self.control, &changes).await;
         self.tell_statuses();
     }
@@ -297,7 +295,7 @@ impl<S: Source> Server<S> {
         }
         self.generation += 1;
         let (model, whole) = (self.control.snapshot().model(), self.published.failed.is_empty());
-        measure::published(self.proxy.metrics(), model, &self.class, self.generation, whole);
+        self.measured.published(self.proxy.metrics(), model, &self.class, self.generation, whole);
         self.admin.set_model(model.clone());
         self.admin.set(Condition::TableLive, true);
         // Once ready, a port that fails later costs only its own listener.
@@ -312,33 +310,34 @@ impl<S: Source> Server<S> {
         self.source.served(&self.control, &self.bound);
     }
 
-    /// Writes what is newly wrong, and what no longer is, to the log; everything to the admin port.
+    /// Everything that is wrong, with places.
+    pub(super) fn problems(&self) -> BTreeSet<LocatedProblem> {
+        self.told.all().problems().map(|problem| self.told.locate(problem, &self.source)).collect()
+    }
+
+    /// Writes what is newly wrong, and what no longer is, to the log; everything to the admin port. The cost follows from
+    /// what is new and what is gone: there may be thousands, and nearly always nothing is.
     fn tell_problems(&mut self, log: bool) {
         let of_names = self.resolver.problems();
-        let told = (self.control.report().clone(), self.source.revision(), of_names.clone());
-        // Nearly always nothing is new, and there may be thousands.
-        if (Arc::ptr_eq(&told.0, &self.told.0), &told.1, &told.2) == (true, &self.told.1, &self.told.2) {
-            return;
-        }
-        self.told = told;
-        let mut problems = self.source.problems(self.control.report());
-        problems.extend(of_names.into_iter().map(|problem| LocatedProblem { place: Place::default(), problem }));
-        for problem in problems.difference(&self.problems) {
-            self.source.found(&problem.problem);
-            match problem.problem.severity {
-                _ if !log => {}
-                Severity::Error => tracing::error!("{problem}"),
-                Severity::Warning => tracing::warn!("{problem}"),
-                Severity::Info => tracing::info!("{problem}"),
+        let Some(before) = self.told.take(self.control.report(), &self.source, of_names) else { return };
+        for (news, problem) in before.changes(self.told.all()) {
+            self.measured.problem(self.proxy.metrics(), news, problem);
+            match news {
+                News::Came => {
+                    self.source.found(problem);
+                    let located = self.told.locate(problem, &self.source);
+                    match problem.severity {
+                        _ if !log => {}
+                        Severity::Error => tracing::error!("{located}"),
+                        Severity::Warning => tracing::warn!("{located}"),
+                        Severity::Info => tracing::info!("{located}"),
+                    }
+                }
+                News::Went if log => tracing::info!("mended: {}: {}", problem.origin, problem.reason),
+                News::Went => {}
             }
         }
-        for problem in self.problems.difference(&problems).filter(|_| log) {
-            tracing::info!("mended: {}: {}", problem.problem.origin, problem.problem.reason);
-        }
-        let all: Vec<_> = problems.iter().map(|located| located.problem.clone()).collect();
-        measure::problems(self.proxy.metrics(), &all);
-        self.admin.set_problems(all);
-        self.problems = problems;
+        self.admin.set_problems(self.told.all().clone());
     }
 
     /// Stops serving; see the module `genkan_proxy`.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use genkan_routing::name::ObjectRef;
 use genkan_routing::report::{Problem, Report};
 
 use super::backends::Backends;
-use crate::cli::input::{LocatedProblem, located};
+use crate::cli::input::{LocatedProblem, Place, object_place, of_files};
 use crate::control::Control;
 use crate::files::Watcher;
 use crate::resources::{Kind, Resources};
@@ -37,17 +38,20 @@ pub(super) trait Source {
     /// What was translated so far is served, as far as ports could be bound.
     fn served(&mut self, control: &Control, bound: &Arc<Bound>);
 
-    /// Everything that is wrong, with places.
-    fn problems(&self, report: &Report) -> BTreeSet<LocatedProblem>;
+    /// Everything that is wrong besides what translation reports, with places.
+    fn problems(&self) -> Vec<LocatedProblem>;
 
-    /// Changes when [`Self::problems`] may have changed besides the report.
+    /// Where an object is written.
+    fn place(&self, object: &ObjectRef) -> Place;
+
+    /// Changes when [`Self::problems`] may have changed.
     fn revision(&self) -> u64;
 
     /// Something is newly wrong.
     fn found(&self, problem: &Problem);
 
-    /// Looks at everything that is wrong, whether new or not.
-    fn retell(&mut self, problems: &BTreeSet<LocatedProblem>);
+    /// Looks at everything that is wrong, whether new or not, if there is a reason to.
+    fn retell(&mut self, problems: &Report);
 
     /// The process begins to stop; it goes on serving for `delay`.
     fn leave(&mut self, delay: Duration);
@@ -94,9 +98,12 @@ impl Source for Files {
 
     fn served(&mut self, _: &Control, _: &Arc<Bound>) {}
 
-    fn problems(&self, report: &Report) -> BTreeSet<LocatedProblem> {
-        let store = self.watcher.store();
-        located(&store.problems(), report, |key| store.source(key)).into_iter().collect()
+    fn problems(&self) -> Vec<LocatedProblem> {
+        of_files(&self.watcher.store().problems()).collect()
+    }
+
+    fn place(&self, object: &ObjectRef) -> Place {
+        object_place(object, |key| self.watcher.store().source(key))
     }
 
     fn revision(&self) -> u64 {
@@ -105,7 +112,7 @@ impl Source for Files {
 
     fn found(&self, _: &Problem) {}
 
-    fn retell(&mut self, _: &BTreeSet<LocatedProblem>) {}
+    fn retell(&mut self, _: &Report) {}
 
     fn leave(&mut self, _: Duration) {}
 

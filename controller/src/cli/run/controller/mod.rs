@@ -117,7 +117,7 @@ fn greet(server: &Server<Cluster>) {
         serving = format!("{}, {}", plural(hosts, "host"), plural(model.rules.len(), "rule")),
         listening = listening.join(", "),
         admin = %server.admin_server.address(),
-        problems = count(&server.problems),
+        problems = count(&server.problems()),
         "genkan {}",
         env!("CARGO_PKG_VERSION"),
     );

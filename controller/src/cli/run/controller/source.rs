@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use genkan_proxy::Proxy;
+use genkan_routing::name::ObjectRef;
 use genkan_routing::report::{Problem, Report, Severity};
 use k8s_openapi::api::core::v1::Service;
 use kube::Client;
@@ -170,6 +171,9 @@ impl Cluster {
             (name.clone(), (wanted.clone(), services.get(name).cloned()))
         };
         self.writing.infrastructure.look(wanted.iter().map(view).collect());
+        // What can't be written is told of what is wanted.
+        let retell = !Arc::ptr_eq(wanted, &self.infrastructure) && !self.unwritten.borrow().is_empty();
+        self.revision += u64::from(retell);
         self.infrastructure = wanted.clone();
     }
 
@@ -347,10 +351,14 @@ impl Source for Cluster {
         self.told = now;
     }
 
-    fn problems(&self, report: &Report) -> BTreeSet<LocatedProblem> {
+    fn problems(&self) -> Vec<LocatedProblem> {
         let unwritten = unwritten::problems(&self.unwritten.borrow(), &self.infrastructure);
-        let all = report.problems.iter().chain(self.watch.problems()).chain(&unwritten);
-        all.map(|problem| LocatedProblem { place: Place::default(), problem: problem.clone() }).collect()
+        let all = self.watch.problems().cloned().chain(unwritten);
+        all.map(|problem| LocatedProblem { place: Place::default(), problem }).collect()
+    }
+
+    fn place(&self, _: &ObjectRef) -> Place {
+        Place::default()
     }
 
     fn revision(&self) -> u64 {
@@ -361,9 +369,9 @@ impl Source for Cluster {
         self.tell_problem(problem, true);
     }
 
-    fn retell(&mut self, problems: &BTreeSet<LocatedProblem>) {
+    fn retell(&mut self, problems: &Report) {
         if std::mem::take(&mut self.retell) {
-            problems.iter().for_each(|located| self.tell_problem(&located.problem, false));
+            problems.problems().for_each(|problem| self.tell_problem(problem, false));
         }
     }
 
