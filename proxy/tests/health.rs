@@ -23,10 +23,11 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use kit::backend::with_trailers;
-use kit::client::{Body, PATIENCE, full};
+use kit::backend::{read_head, with_trailers};
+use kit::client::{Body, Client, PATIENCE, full};
 use kit::model::rule;
 use kit::{Backend, Running, Site};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
 const OFTEN: Duration = Duration::from_millis(5);
@@ -264,6 +265,63 @@ async fn an_endpoint_that_hangs_keeps_no_other_from_being_asked() {
     until_answers_are(&running, &["hanging"]).await;
     status.store(200, Ordering::SeqCst);
     until_answers_are(&running, &["hanging", "one"]).await;
+}
+
+/// Takes upgrades and answers other requests with `plain`. Tunnels are reset when `broken` has a permit for them.
+async fn of_tunnels(plain: &'static str, broken: &Arc<Semaphore>) -> Backend {
+    let broken = Arc::clone(broken);
+    Backend::raw(move |mut stream| {
+        let broken = Arc::clone(&broken);
+        async move {
+            if !read_head(&mut stream).await.to_lowercase().contains("upgrade: x") {
+                let _ = stream.write_all(plain.as_bytes()).await;
+                return;
+            }
+            let switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n";
+            let _ = stream.write_all(switch).await;
+            broken.acquire().await.unwrap().forget();
+            stream.set_zero_linger().unwrap();
+        }
+    })
+    .await
+}
+
+/// Asks for an upgrade; gives the status as well.
+async fn upgraded(running: &Running) -> (u16, Client) {
+    let mut client = running.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n").await;
+    (client.head().await.0, client)
+}
+
+#[tokio::test]
+async fn a_tunnel_that_opens_is_a_success() {
+    let plain = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let (one, good) = (of_tunnels(plain, &Arc::new(Semaphore::new(0))).await, Backend::named("good").await);
+    let health = counted(passive(2, Duration::from_secs(3600)));
+    let running = Running::start(site(&[one.address, good.address], |cluster| cluster.health = health));
+    // Two requests meet both, one after the other.
+    for round in 0..4 {
+        let statuses = BTreeSet::from([running.get("/").await.status, running.get("/").await.status]);
+        assert_eq!(statuses, BTreeSet::from([200, 503]), "round {round}");
+        let statuses = BTreeSet::from([upgraded(&running).await.0, upgraded(&running).await.0]);
+        assert_eq!(statuses, BTreeSet::from([101, 200]), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_that_breaks_off_is_no_failure() {
+    let plain = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\none";
+    let broken = Arc::new(Semaphore::new(0));
+    let (one, good) = (of_tunnels(plain, &broken).await, Backend::named("good").await);
+    let health = counted(passive(1, Duration::from_secs(3600)));
+    let running = Running::start(site(&[one.address, good.address], |cluster| cluster.health = health));
+    let clients = [upgraded(&running).await, upgraded(&running).await];
+    let mut tunnel = clients.into_iter().find(|(status, _)| *status == 101).unwrap().1;
+    assert!(running.log_line().contains(" 200 "));
+    broken.add_permits(1);
+    tunnel.closed().await;
+    assert!(running.log_line().contains(" 101 "), "the exchange is over");
+    assert_eq!(answers(&running, 4).await, BTreeSet::from(["good".to_owned(), "one".to_owned()]));
 }
 
 /// A site whose requests may take some seconds, and one failure is enough.

@@ -298,6 +298,10 @@ impl Exchange {
 
     /// Takes note of an endpoint's status, and says what becomes of the response.
     pub(crate) fn upstream_status(&mut self, status: StatusCode, failed: Failed<'_>, now: Instant) -> Verdict {
+        // Those that say only that there will be another one. After 101 there is none.
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            return Verdict::Pass;
+        }
         let Some(attempt) = self.attempts.last_mut() else { return Verdict::Pass };
         let latency = now.saturating_duration_since(attempt.started);
         attempt.head = Some(latency);
@@ -305,9 +309,6 @@ impl Exchange {
             picked.observe(latency, now);
         }
         attempt.status = Some(status.as_u16());
-        if status.is_informational() {
-            return Verdict::Pass;
-        }
         self.note(Outcome::Status(status.as_u16()), now);
         let verdict = self.judge(Cause::Status(status.as_u16()), failed, now);
         if let Some(attempt) = self.attempts.last_mut().filter(|_| verdict != Verdict::Pass) {
@@ -365,10 +366,11 @@ impl Exchange {
         if failure == Failure::RequestTimeout && self.hangs(now) {
             self.note(Outcome::Failed, now);
         }
+        let unanswered = self.attempts.last().is_none_or(|attempt| attempt.head.is_none());
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.end(now);
             attempt.status.get_or_insert(failure.status().as_u16());
-            if let Some(picked) = self.picked.as_ref().filter(|_| attempt.head.is_none()) {
+            if let Some(picked) = self.picked.as_ref().filter(|_| unanswered) {
                 picked.observe(now.saturating_duration_since(attempt.started), now);
             }
         }
@@ -385,7 +387,11 @@ impl Exchange {
             }
             return true;
         }
-        self.note(Outcome::Failed, now);
+        // With the head of a response the endpoint has answered: what breaks off a body or a tunnel, which may be hours
+        // later, says little of the next request.
+        if unanswered {
+            self.note(Outcome::Failed, now);
+        }
         self.judge(cause, failed, now) == Verdict::Retry
     }
 
