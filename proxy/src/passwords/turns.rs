@@ -5,6 +5,7 @@
 //! ```
 //!
 //! Nobody's turn depends on how much others ask: a tenant whose hashes are costly, or who is guessed at, waits for itself.
+//! When no more may wait, who has most waiting makes room.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
@@ -127,9 +128,9 @@ impl State {
         let queue = self.tenants.get(tenant);
         let of_tenant = queue.map_or(0, |queue| queue.waiting);
         let of_client = queue.and_then(|queue| queue.clients.iter().find(|(waiting, _)| *waiting == client));
-        if self.waiting >= limits.waiting
-            || of_tenant >= limits.tenant_waiting
+        if of_tenant >= limits.tenant_waiting
             || of_client.is_some_and(|(_, places)| places.len() >= limits.client_waiting)
+            || (self.waiting >= limits.waiting && !self.make_room(of_tenant))
         {
             return None;
         }
@@ -146,6 +147,21 @@ impl State {
         queue.waiting += 1;
         self.waiting += 1;
         Some(self.last)
+    }
+
+    /// Refuses somebody of the tenant with most waiting, in favour of one with `fewer`: of its clients the one with most
+    /// waiting, of that one whoever came last. Whether that made room; between equals it would be none.
+    fn make_room(&mut self, fewer: usize) -> bool {
+        let waiting = |tenant: &&Arc<str>| self.tenants.get(*tenant).map_or(0, |queue| queue.waiting);
+        let Some(tenant) = self.order.iter().max_by_key(waiting).filter(|tenant| waiting(tenant) > fewer + 1) else {
+            return false;
+        };
+        let most = self.tenants.get(tenant).and_then(|queue| queue.clients.iter().max_by_key(|(_, it)| it.len()));
+        let last = most.and_then(|(client, places)| Some((*client, places.back()?.number)));
+        let (tenant, Some((client, number))) = (Arc::clone(tenant), last) else { return false };
+        // Whoever waits there is told by the channel, which goes with the place.
+        self.leave(&tenant, client, number);
+        true
     }
 
     /// Whoever is next, if there is room; counts as running.
@@ -179,7 +195,7 @@ impl State {
         Some((tenant, client, place))
     }
 
-    /// Somebody who was not called has left.
+    /// Somebody who was not called has left, or has to.
     fn leave(&mut self, tenant: &Arc<str>, client: IpAddr, number: u64) {
         let Some(queue) = self.tenants.get_mut(tenant) else { return };
         let Some(at) = queue.clients.iter().position(|(waiting, _)| *waiting == client) else { return };
@@ -326,10 +342,39 @@ mod tests {
             !refused
         };
         assert_eq!([1, 1, 1, 2, 2, 3].map(|number| enters("a", number)), [true, true, false, true, true, false]);
-        assert_eq!([("b", 1), ("b", 2), ("c", 4)].map(|(tenant, number)| enters(tenant, number)), [true, true, false]);
+        assert_eq!([("b", 1), ("b", 2)].map(|(tenant, number)| enters(tenant, number)), [true, true]);
+        assert_eq!(turns.state.lock().waiting, LIMITS.waiting);
+        drop(running);
         // Who leaves makes room.
         waiting.clear();
-        assert!(at_once(pin!(enter(&turns, "c", 4))).is_none());
+        assert!(is_empty(&turns));
+    }
+
+    #[tokio::test]
+    async fn who_has_most_waiting_makes_room() {
+        let turns = turns(LIMITS);
+        let running = enter(&turns, "a", 1).await.unwrap();
+        let mut queue = Vec::new();
+        // Who is refused when somebody comes.
+        let mut comes = |tenant: &'static str, number: u8| {
+            queue.push((tenant, number, Box::pin(enter(&turns, tenant, number))));
+            let mut refused = Vec::new();
+            queue.retain_mut(|(tenant, number, place)| {
+                let is_refused = at_once(place.as_mut()).is_some_and(|turn| turn.is_err());
+                refused.extend(is_refused.then_some((*tenant, *number)));
+                !is_refused
+            });
+            refused
+        };
+        for (tenant, number) in [("a", 3), ("a", 1), ("a", 1), ("a", 2), ("b", 1), ("b", 2)] {
+            assert_eq!(comes(tenant, number), [], "there is room");
+        }
+        assert_eq!(comes("c", 4), [("a", 1)], "of the largest tenant the client with most");
+        assert_eq!(comes("c", 5), [("a", 2)], "its last one");
+        assert_eq!(comes("c", 6), [("c", 6)], "nobody has more");
+        assert_eq!(comes("d", 1), [("c", 5)]);
+        assert_eq!(comes("d", 2), [("d", 2)], "the others would have no more than this one");
+        queue.clear();
         drop(running);
         assert!(is_empty(&turns));
     }
