@@ -3,6 +3,7 @@
 //! One task per cluster, all on one worker: it asks the endpoints that the table of now has, each when its time has come, a
 //! few at a time. What is found is noted where every worker looks when it picks one.
 
+mod rooms;
 mod schedule;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,10 +20,10 @@ use genkan_routing::policy::health::{ActiveHealth, Health, HttpProbe, Probe};
 use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 
+use self::rooms::Rooms;
 use self::schedule::Schedule;
 use super::balance::Balancer;
 use super::client::{CallBody, Client, Destination};
@@ -35,9 +36,6 @@ use crate::shared::Shared;
 
 /// Endpoints of one cluster that are asked at a time.
 const AT_ONCE: usize = 16;
-
-/// Endpoints of all clusters that are asked at a time: requests go before checks, and whoever writes policies is not alone.
-const AT_ONCE_IN_ALL: usize = 128;
 
 /// The longest time before an endpoint is asked for the first time, so that many are not asked at the same moment.
 const FIRST: Duration = Duration::from_secs(1);
@@ -70,7 +68,7 @@ impl Drop for Task {
 /// Keeps a task for each cluster that is to be checked, as tables come and go.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let client = Arc::new(Client::default());
-    let room = Arc::new(Semaphore::new(AT_ONCE_IN_ALL));
+    let rooms = Arc::new(Rooms::default());
     let mut tasks: BTreeMap<ClusterId, Task> = BTreeMap::new();
     let mut known = Arc::default();
     loop {
@@ -79,8 +77,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             tasks.retain(|id, task| wanted.get(id).is_some_and(|policy| policy.active == task.policy.active));
             for (id, policy) in wanted.iter() {
                 let Some(active) = policy.active.clone().filter(|_| !tasks.contains_key(id)) else { continue };
-                let (shared, client, room) = (Arc::clone(&shared), Arc::clone(&client), Arc::clone(&room));
-                let checks = Checks { policy: Arc::new(active), shared, client, room };
+                let (shared, client, rooms) = (Arc::clone(&shared), Arc::clone(&client), Arc::clone(&rooms));
+                let checks = Checks { policy: Arc::new(active), shared, client, rooms };
                 let task = Task { policy: Arc::clone(policy), handle: tokio::spawn(checks.run(id.clone())) };
                 tasks.insert(id.clone(), task);
             }
@@ -95,7 +93,7 @@ struct Checks {
     policy: Arc<ActiveHealth>,
     shared: Arc<Shared>,
     client: Arc<Client>,
-    room: Arc<Semaphore>,
+    rooms: Arc<Rooms>,
 }
 
 /// What there is of the cluster in a table; the table itself is large.
@@ -154,7 +152,7 @@ impl Checks {
             secure: seen.secure.clone(),
             group: seen.group,
             client: Arc::clone(&self.client),
-            room: Arc::clone(&self.room),
+            rooms: Arc::clone(&self.rooms),
         })
     }
 }
@@ -198,15 +196,14 @@ struct Question {
     secure: Secure,
     group: u64,
     client: Arc<Client>,
-    room: Arc<Semaphore>,
+    rooms: Arc<Rooms>,
 }
 
 impl Question {
     /// Asks; whether the endpoint is healthy.
     async fn ask(self) -> (Self, bool) {
         let address = self.state.address();
-        // Never closed.
-        let place = self.room.acquire().await;
+        let place = self.rooms.enter(&self.cluster.service.namespace).await;
         let answer = async {
             match &self.policy.probe {
                 Probe::Tcp => TcpStream::connect(address).await.is_ok(),

@@ -52,7 +52,7 @@ pub(super) struct Breaker {
 
 /// Values by key, as long as somebody else holds them.
 #[derive(Debug)]
-struct Registry<K, V>(Mutex<Entries<K, V>>);
+pub(super) struct Registry<K, V>(Mutex<Entries<K, V>>);
 
 #[derive(Debug)]
 struct Entries<K, V> {
@@ -126,7 +126,8 @@ impl<K: Eq + Hash, V> Registry<K, V> {
         self.0.lock().map.get(key).and_then(Weak::upgrade)
     }
 
-    fn get(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
+    /// The value of a key, made if nobody holds one.
+    pub(super) fn get(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
         let mut entries = self.0.lock();
         if let Some(known) = entries.map.get(&key).and_then(Weak::upgrade) {
             return known;
