@@ -1,8 +1,8 @@
 //! The question as Envoy's `envoy.service.auth.v3.Authorization/Check`, and its answer.
 //!
 //! Written and read by hand: a dozen fields do not need a generator. Of an answer, what Genkan can't do (changes of the
-//! query or of Host) is no answer, for the service counts on it; nor is one whose known fields are not of their type, for a
-//! refusal may be among them.
+//! query or of Host, or too many) is no answer, for the service counts on it; nor is one whose known fields are not of their
+//! type, for a refusal may be among them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -22,6 +22,13 @@ use crate::exchange::context::RequestContext;
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// The most changes of fields in an answer. Each is held against the ones before, and real answers have a few.
+const MOST_CHANGES: usize = 128;
+
+/// Counts the changes of an answer.
+#[derive(Default)]
+struct Changes(usize);
 
 /// A field that the service wants to have written (`HeaderValueOption`).
 struct Change {
@@ -156,24 +163,25 @@ fn message_of(answer: &Answer) -> Result<&[u8], AnswerError> {
 
 /// `OkHttpResponse`.
 fn permit(ctx: &RequestContext<'_>, response: &[u8]) -> Result<Permit, AnswerError> {
-    let mut permit = Permit::default();
+    let (mut permit, mut changes) = (Permit::default(), Changes::default());
     for field in Fields::of(response) {
         match field? {
             (2, Value::Bytes(option)) => {
-                let change = change(option)?;
+                let change = changes.next(option)?;
                 if change.name == HOST {
                     return Err(AnswerError::Malformed("a change of Host, which is not supported"));
                 }
                 change.note(&mut permit.request, Some(&ctx.head.headers));
             }
             (5, Value::Bytes(name)) => {
+                changes.count()?;
                 let name =
                     HeaderName::from_bytes(name).map_err(|_| AnswerError::Malformed("a header name that is none"))?;
                 if !is_framing(&name) {
                     permit.request.remove.push(name);
                 }
             }
-            (6, Value::Bytes(option)) => change(option)?.note(&mut permit.response, None),
+            (6, Value::Bytes(option)) => changes.next(option)?.note(&mut permit.response, None),
             (7 | 8, _) => return Err(AnswerError::Malformed("changes of the query, which are not supported")),
             (2 | 5 | 6, _) => return Err(Malformed.into()),
             _ => {}
@@ -185,10 +193,11 @@ fn permit(ctx: &RequestContext<'_>, response: &[u8]) -> Result<Permit, AnswerErr
 /// `DeniedHttpResponse`.
 fn refuse(ctx: &RequestContext<'_>, response: &[u8]) -> Result<Verdict, AnswerError> {
     let (mut status, mut ops, mut body) = (0, HeaderOps::default(), Bytes::new());
+    let mut changes = Changes::default();
     for field in Fields::of(response) {
         match field? {
             (1, Value::Bytes(http_status)) => status = number(http_status, 1)?,
-            (2, Value::Bytes(option)) => change(option)?.note(&mut ops, None),
+            (2, Value::Bytes(option)) => changes.next(option)?.note(&mut ops, None),
             (3, Value::Bytes(text)) => body = Bytes::copy_from_slice(text),
             (1..=3, _) => return Err(Malformed.into()),
             _ => {}
@@ -219,6 +228,19 @@ fn number(message: &[u8], wanted: u64) -> Result<u64, Malformed> {
         }
     }
     Ok(found)
+}
+
+impl Changes {
+    fn next(&mut self, option: &[u8]) -> Result<Change, AnswerError> {
+        self.count()?;
+        change(option)
+    }
+
+    /// One more.
+    fn count(&mut self) -> Result<(), AnswerError> {
+        self.0 += 1;
+        (self.0 <= MOST_CHANGES).then_some(()).ok_or(AnswerError::Malformed("more than 128 changes of headers"))
+    }
 }
 
 /// `HeaderValueOption`.

@@ -292,6 +292,28 @@ fn a_check_response_changes_heads() {
 }
 
 #[test]
+fn an_answer_has_a_bounded_number_of_changes() {
+    let changes = |message: Message, field, count| {
+        (0..count).fold(message, |message, _| match field {
+            5 => message.text(5, "x-a"),
+            _ => message.message(field, option("x-a", "b")),
+        })
+    };
+    // Of the request, of what is taken out of it, of the response; and of a refusal.
+    for (answer, field) in [(3, 2), (3, 5), (3, 6), (2, 2)] {
+        let judged = |count| {
+            let change = changes(Message::default(), field, count);
+            judged(&over_grpc(None), framed(Message::default().message(answer, change)))
+        };
+        assert!(judged(128).is_ok());
+        assert_eq!(judged(129).unwrap_err(), AnswerError::Malformed("more than 128 changes of headers"));
+    }
+    // Together.
+    let mixed = [2, 5, 6].iter().fold(Message::default(), |message, field| changes(message, *field, 43));
+    assert!(judged(&over_grpc(None), framed(Message::default().message(3, mixed))).is_err());
+}
+
+#[test]
 fn a_refusing_check_response_is_the_reply() {
     let denied = Message::default()
         .message(1, Message::default().number(1, 401))
