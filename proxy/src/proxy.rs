@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use genkan_routing::model::Model;
 use genkan_routing::name::ListenerId;
@@ -108,7 +108,7 @@ impl Proxy {
                 worker.open(port.clone(), socket);
             }
         }
-        self.shared.table.load().evict(Instant::now());
+        self.shared.table.load().evict_zones();
         state.bound.clone_from(&bound);
         Published { bound, failed }
     }

@@ -10,11 +10,10 @@
 
 mod logs;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use genkan_routing::model::{Action, Backend, Cluster, Filter, Forward, Model, Rule, Target};
+use genkan_routing::model::{Action, Backend, Cluster, Filter, Forward, Model, Rule, SharedMap, Target};
 use genkan_routing::name::{ClusterId, HostPattern};
 use genkan_routing::policy::health::Health;
 use genkan_routing::snapshot::Snapshot;
@@ -42,9 +41,9 @@ pub(crate) struct ProxyTable {
     rules: Slots<RuleEntry>,
     rule_numbers: Arc<RuleNumbers>,
     clusters: Slots<ClusterEntry>,
-    cluster_numbers: Arc<ClusterNumbers>,
+    cluster_numbers: ClusterNumbers,
     /// The clusters whose endpoints are asked for their health, and how.
-    checked: Arc<BTreeMap<ClusterId, Arc<Health>>>,
+    checked: SharedMap<ClusterId, Arc<Health>>,
     services: Arc<Services>,
     filters: Arc<Runtime>,
     logs: Logs,
@@ -69,7 +68,7 @@ struct RuleNumbers {
 /// Numbers of clusters. A cluster that leaves keeps its number, because rules that did not change hold it; what gathers
 /// so is cleared by [`ProxyTable::is_worn`].
 #[derive(Clone, Debug, Default)]
-struct ClusterNumbers(FxHashMap<ClusterId, ClusterNumber>);
+struct ClusterNumbers(SharedMap<ClusterId, ClusterNumber>);
 
 /// A rule at run time.
 #[derive(Debug)]
@@ -116,14 +115,14 @@ impl ProxyTable {
     /// share costs nothing.
     pub(crate) fn build(snapshot: Arc<Snapshot>, previous: Option<&Self>) -> Self {
         let listeners = ListenerTable::build(&snapshot, previous.map(|table| &table.listeners));
-        let logs = Logs::build(snapshot.model(), previous.map(|table| &table.logs));
+        let logs = Logs::build(snapshot.model(), previous.map(|table| (&**table.snapshot.model(), &table.logs)));
         let base = previous.filter(|table| !table.is_worn());
         let mut table = Self {
             rules: base.map_or_else(Slots::default, |table| table.rules.clone()),
             rule_numbers: base.map_or_else(Arc::default, |table| Arc::clone(&table.rule_numbers)),
             clusters: base.map_or_else(Slots::default, |table| table.clusters.clone()),
-            cluster_numbers: base.map_or_else(Arc::default, |table| Arc::clone(&table.cluster_numbers)),
-            checked: base.map_or_else(Arc::default, |table| Arc::clone(&table.checked)),
+            cluster_numbers: base.map_or_else(Default::default, |table| table.cluster_numbers.clone()),
+            checked: base.map_or_else(Default::default, |table| table.checked.clone()),
             services: previous.map_or_else(Arc::default, |table| Arc::clone(&table.services)),
             filters: previous.map_or_else(Arc::default, |table| Arc::clone(&table.filters)),
             snapshot,
@@ -137,14 +136,13 @@ impl ProxyTable {
             if !is_same(old, new) {
                 let known = previous.and_then(|table| table.cluster(table.cluster_numbers.get(id)?));
                 let entry = new.map(|cluster| Arc::new(ClusterEntry::new(cluster, &table.services, known, now)));
-                let number = Arc::make_mut(&mut table.cluster_numbers).number(id);
+                let number = table.cluster_numbers.number(id);
                 table.clusters.set(number.0, entry);
                 let (before, after) = (old.and_then(checks), new.and_then(checks));
                 if before.map(|policy| &policy.active) != after.map(|policy| &policy.active) {
-                    let checked = Arc::make_mut(&mut table.checked);
                     match after {
-                        Some(policy) => drop(checked.insert(id.clone(), Arc::clone(policy))),
-                        None => drop(checked.remove(id)),
+                        Some(policy) => drop(table.checked.insert(id.clone(), Arc::clone(policy))),
+                        None => drop(table.checked.remove(id)),
                     }
                 }
             }
@@ -197,8 +195,8 @@ impl ProxyTable {
         self.cluster_numbers.0.len() > 2 * self.snapshot.model().clusters.len() + 1024
     }
 
-    /// The clusters whose endpoints are asked for their health, and how; the same map as long as that stays as it is.
-    pub(crate) fn checked(&self) -> &Arc<BTreeMap<ClusterId, Arc<Health>>> {
+    /// The clusters whose endpoints are asked for their health, and how; shared with other tables as far as that is the same.
+    pub(crate) fn checked(&self) -> &SharedMap<ClusterId, Arc<Health>> {
         &self.checked
     }
 
@@ -207,7 +205,12 @@ impl ProxyTable {
         &self.logs
     }
 
-    /// Forgets limiter state that is no longer needed. Call it after a publish and every minute or so.
+    /// Forgets limiter zones that no table uses any more. Call it after a publish: it costs nothing for their clients.
+    pub(crate) fn evict_zones(&self) {
+        self.filters.evict_zones();
+    }
+
+    /// Forgets all limiter state that is no longer needed. Call it every minute or so.
     pub(crate) fn evict(&self, now: Instant) {
         self.filters.evict(now);
     }
@@ -244,13 +247,16 @@ impl ClusterNumbers {
 
     /// The number of a cluster, be it new.
     fn number(&mut self, id: &ClusterId) -> ClusterNumber {
-        let next = ClusterNumber(self.0.len());
-        *self.0.entry(id.clone()).or_insert(next)
+        self.get(id).unwrap_or_else(|| {
+            let next = ClusterNumber(self.0.len());
+            self.0.insert(id.clone(), next);
+            next
+        })
     }
 }
 
 impl RuleEntry {
-    fn new(rule: &Arc<Rule>, filters: Arc<Compiled>, clusters: &mut Arc<ClusterNumbers>, runtime: &Runtime) -> Self {
+    fn new(rule: &Arc<Rule>, filters: Arc<Compiled>, clusters: &mut ClusterNumbers, runtime: &Runtime) -> Self {
         let mut entry = |backend: &Backend| BackendEntry::new(backend, clusters, runtime);
         let (backends, canary) = match &rule.action {
             Action::Forward(forward) => {
@@ -282,9 +288,9 @@ impl RuleEntry {
 }
 
 impl BackendEntry {
-    fn new(backend: &Backend, clusters: &mut Arc<ClusterNumbers>, filters: &Runtime) -> Self {
+    fn new(backend: &Backend, clusters: &mut ClusterNumbers, filters: &Runtime) -> Self {
         let cluster = match &backend.target {
-            Target::Cluster(id) => Some(clusters.get(id).unwrap_or_else(|| Arc::make_mut(clusters).number(id))),
+            Target::Cluster(id) => Some(clusters.number(id)),
             Target::Invalid { .. } => None,
         };
         Self { cluster, filters: Compiled::new(&backend.filters, filters) }

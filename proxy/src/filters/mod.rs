@@ -165,11 +165,17 @@ impl Compiled {
 }
 
 impl Runtime {
-    /// Frees the limiter zones that no table uses any more, and the clients that were idle long enough to be as new.
-    /// Call it after a swap and every minute or so.
-    pub(crate) fn evict(&self, now: Instant) {
-        self.rate.evict(now);
+    /// Frees the limiter zones that no table uses any more.
+    pub(crate) fn evict_zones(&self) {
+        self.rate.evict_zones();
         self.connections.evict();
+    }
+
+    /// The same, and frees the clients that were idle long enough to be as new: a look at each, while requests of its zone
+    /// wait.
+    pub(crate) fn evict(&self, now: Instant) {
+        self.evict_zones();
+        self.rate.evict(now);
     }
 }
 

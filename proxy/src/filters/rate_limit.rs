@@ -74,14 +74,14 @@ impl Zones {
         Arc::new(RateLimiter { status, exempt: limit.exempt.clone(), buckets })
     }
 
-    /// Forgets zones that no rule uses and buckets that are empty at `now`.
+    /// Forgets zones that no rule uses.
+    pub(super) fn evict_zones(&self) {
+        self.zones.lock().retain(|_, buckets| Arc::strong_count(buckets) > 1);
+    }
+
+    /// Forgets buckets that are empty at `now`.
     pub(super) fn evict(&self, now: Instant) {
-        self.zones.lock().retain(|_, buckets| {
-            Arc::strong_count(buckets) > 1 && {
-                buckets.evict(now);
-                true
-            }
-        });
+        self.zones.lock().values().for_each(|buckets| buckets.evict(now));
     }
 }
 
@@ -228,12 +228,16 @@ mod tests {
         let zones = Zones::default();
         let limiter = zones.limiter(&limit(1, RateUnit::Second, 1));
         assert_eq!(passing(&limiter, &Request::get("/"), Duration::ZERO, 1), 1);
+        // While somebody has all of its locks.
+        let held: Vec<_> = limiter.buckets.shards.iter().map(Mutex::lock).collect();
+        zones.evict_zones();
+        drop(held);
         zones.evict(Instant::now());
         assert_eq!(limiter.buckets.len(), 1);
         zones.evict(Instant::now() + Duration::from_secs(60));
         assert_eq!(limiter.buckets.len(), 0);
         drop(limiter);
-        zones.evict(Instant::now());
+        zones.evict_zones();
         assert!(zones.zones.lock().is_empty());
     }
 

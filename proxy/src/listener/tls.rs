@@ -19,8 +19,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use genkan_routing::model::{Certificate, ClientAuth, Listener, Protocol, SharedMap, Stream, UnknownName};
-use genkan_routing::name::{CertificateId, ListenerId};
+use genkan_routing::model::{Certificate, ClientAuth, Listener, Protocol, SharedMap, Stream, Terminated, UnknownName};
+use genkan_routing::name::{CertificateId, HostPattern, ListenerId};
 use genkan_routing::policy::tls::{Cipher, TlsSettings, TlsVersion};
 use genkan_routing::snapshot::{Handshake, Snapshot};
 use rustls::crypto::{CryptoProvider, ring};
@@ -44,7 +44,7 @@ pub(crate) struct TlsTable {
     sources: SharedMap<CertificateId, Arc<Certificate>>,
     /// With their keys, as the TLS library wants them.
     certificates: SharedMap<CertificateId, Arc<CertifiedKey>>,
-    policies: HashMap<ListenerId, Policies>,
+    policies: HashMap<ListenerId, Arc<Policies>>,
     /// Of listeners that pass something on.
     passages: HashMap<ListenerId, Arc<Passages>>,
 }
@@ -65,6 +65,9 @@ pub(crate) enum Next {
 /// What all handshakes of a listener have in common.
 #[derive(Debug)]
 struct Policies {
+    /// What `others` was made of.
+    tls: SharedMap<HostPattern, Arc<TlsSettings>>,
+    terminated: SharedMap<HostPattern, Arc<Terminated>>,
     http2: bool,
     client_auth: Option<Arc<ClientAuth>>,
     /// Of names that nothing is said of, and of none.
@@ -99,8 +102,11 @@ impl TlsTable {
                 let http2 = snapshot.client(&listener.id).http2;
                 let kept = previous.and_then(|table| table.policies.get(&listener.id));
                 let kept = kept.filter(|kept| kept.http2 == http2 && kept.client_auth == listener.client_auth);
-                match Policies::new(http2, listener, kept) {
-                    Ok(policies) => Some((listener.id.clone(), policies)),
+                if let Some(kept) = kept.filter(|kept| kept.are_of(listener)) {
+                    return Some((listener.id.clone(), Arc::clone(kept)));
+                }
+                match Policies::new(http2, listener, kept.map(AsRef::as_ref)) {
+                    Ok(policies) => Some((listener.id.clone(), Arc::new(policies))),
                     Err(error) => {
                         tracing::error!(listener = %listener.id, %error, "TLS can't be set up");
                         None
@@ -207,7 +213,13 @@ impl Policies {
                     .insert(Arc::clone(settings), known.map_or_else(|| make(settings), |known| Ok(Arc::clone(known)))?);
             }
         }
-        Ok(Self { http2, client_auth: client_auth.cloned(), usual, others, unasked: None })
+        let (tls, terminated) = (listener.tls.clone(), listener.terminated.clone());
+        Ok(Self { tls, terminated, http2, client_auth: client_auth.cloned(), usual, others, unasked: None })
+    }
+
+    /// Whether the names of a listener have the TLS settings that these were made of.
+    fn are_of(&self, listener: &Listener) -> bool {
+        self.tls == listener.tls && self.terminated == listener.terminated
     }
 
     /// Those that ask clients for nothing.
@@ -314,4 +326,36 @@ fn choose<'k>(keys: &[&'k Arc<CertifiedKey>], hello: &ClientHello<'_>) -> Option
 fn load(source: &Certificate) -> Arc<CertifiedKey> {
     let chain = source.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
     Arc::new(CertifiedKey::new(chain, source.key.signing().clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use genkan_routing::model::Section;
+    use genkan_routing::name::TableId;
+    use genkan_routing::policy::client::ClientSettings;
+
+    use super::*;
+    use crate::listener::tests::support::{listener, snapshot};
+
+    #[test]
+    fn policies_are_the_same_ones_while_no_name_has_other_settings() {
+        let mut https = listener("a", Protocol::Https);
+        let name = |text: &str| HostPattern::parse_one_label(text).unwrap();
+        https.tls = [(name("a.test"), Arc::new(TlsSettings::default()))].into();
+        let table = |https: &Listener, previous: Option<&TlsTable>| {
+            TlsTable::build(&snapshot([https.clone()], [], ClientSettings::default()), previous)
+        };
+        let policies = |table: &TlsTable| Arc::clone(&table.policies[&ListenerId::new("a")]);
+        let first = table(&https, None);
+        let section = Section { hostname: HostPattern::Any, table: TableId::new("t"), settings: None };
+        let second = table(&Listener { sections: vec![section], ..https.clone() }, Some(&first));
+        assert!(Arc::ptr_eq(&policies(&first), &policies(&second)));
+        let other = TlsSettings { min_version: TlsVersion::Tls13, ..TlsSettings::default() };
+        https.tls.insert(name("b.test"), Arc::new(other.clone()));
+        let third = table(&https, Some(&second));
+        let of = |settings: &TlsSettings| policies(&third).others.get(settings).cloned();
+        assert!(of(&other).is_some());
+        let kept = policies(&second).others.get(&TlsSettings::default()).cloned();
+        assert!(of(&TlsSettings::default()).zip(kept).is_some_and(|(new, old)| Arc::ptr_eq(&new, &old)));
+    }
 }

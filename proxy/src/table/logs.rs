@@ -12,8 +12,8 @@ use crate::access_log::{Format, StreamFormat};
 #[derive(Debug)]
 pub(crate) struct Logs {
     global: LogFormats,
-    /// By the address of the settings, which the table's snapshot keeps alive.
-    own: FxHashMap<usize, Arc<LogFormats>>,
+    /// By the address of the settings, which the table's snapshot keeps alive; the same map while all listeners stay.
+    own: Arc<FxHashMap<usize, Arc<LogFormats>>>,
 }
 
 /// How something is logged.
@@ -26,15 +26,19 @@ pub(crate) struct LogFormats {
 }
 
 impl Logs {
-    /// The formats of a model, sharing with `previous` those of settings that are the same allocation.
-    pub(super) fn build(model: &Model, previous: Option<&Self>) -> Self {
+    /// The formats of a model, sharing with those of the previous one what is made of settings that are the same allocation.
+    pub(super) fn build(model: &Model, previous: Option<(&Model, &Self)>) -> Self {
+        let global = LogFormats::compile(&model.settings.access_log);
+        if let Some((_, logs)) = previous.filter(|(old, _)| has_same_listeners(old, model)) {
+            return Self { global, own: Arc::clone(&logs.own) };
+        }
         let mut own = FxHashMap::default();
         for settings in model.listeners.values().flat_map(|listener| settings(listener)) {
-            let known = previous.and_then(|logs| logs.own.get(&address(settings)));
+            let known = previous.and_then(|(_, logs)| logs.own.get(&address(settings)));
             let compile = || known.map_or_else(|| Arc::new(LogFormats::compile(&settings.access_log)), Arc::clone);
             own.entry(address(settings)).or_insert_with(compile);
         }
-        Self { global: LogFormats::compile(&model.settings.access_log), own }
+        Self { global, own: Arc::new(own) }
     }
 
     /// Whether any listener has settings of its own.
@@ -52,6 +56,12 @@ impl Logs {
     pub(crate) fn own(&self, settings: Option<&Arc<ListenerSettings>>) -> Option<Arc<LogFormats>> {
         self.own.get(&address(settings?)).cloned()
     }
+}
+
+/// Whether the listeners of both are the same allocations. They are few, and what they pass on may be much.
+fn has_same_listeners(old: &Model, new: &Model) -> bool {
+    let mut pairs = old.listeners.values().zip(new.listeners.values());
+    old.listeners.len() == new.listeners.len() && pairs.all(|(old, new)| Arc::ptr_eq(old, new))
 }
 
 /// The settings of a listener's own, with repetitions.
@@ -80,5 +90,37 @@ impl LogFormats {
             compiled.ok().or_else(|| StreamFormat::compile(DEFAULT_STREAM_FORMAT, log.escape).ok())
         };
         Self { http: log.enabled.then(http).flatten(), stream: log.stream.enabled.then(stream).flatten() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use genkan_routing::model::{Protocol, Section, SharedMap};
+    use genkan_routing::name::{HostPattern, TableId};
+
+    use super::*;
+    use crate::listener::tests::support::listener;
+
+    #[test]
+    fn formats_are_kept_while_their_settings_are_and_all_of_them_while_listeners_are() {
+        let settings = Arc::new(ListenerSettings::default());
+        let with = |id: &str| {
+            let section =
+                Section { hostname: HostPattern::Any, table: TableId::new("t"), settings: Some(Arc::clone(&settings)) };
+            let listener = Listener { sections: vec![section], ..listener(id, Protocol::Http) };
+            (listener.id.clone(), Arc::new(listener))
+        };
+        let mut model = Model { listeners: [with("a")].into(), ..Model::default() };
+        let first = Logs::build(&model, None);
+        let other = Model { rules: SharedMap::default(), ..model.clone() };
+        let second = Logs::build(&other, Some((&model, &first)));
+        assert!(Arc::ptr_eq(&first.own, &second.own));
+        model.listeners.extend([with("a"), with("b")]);
+        let third = Logs::build(&model, Some((&other, &second)));
+        assert!(!Arc::ptr_eq(&second.own, &third.own));
+        let formats = |logs: &Logs| logs.own(Some(&settings)).unwrap();
+        assert!(Arc::ptr_eq(&formats(&first), &formats(&third)));
+        let none = Logs::build(&Model::default(), Some((&model, &third)));
+        assert!(!none.has_own());
     }
 }

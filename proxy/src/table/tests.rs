@@ -3,9 +3,11 @@
 mod counting;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use genkan_routing::model::{Deny, Endpoint, Filters, Forward, HttpVersion, Model, RuleLabels, ServiceRef};
 use genkan_routing::name::{ObjectRef, Origin, RuleId};
+use genkan_routing::policy::health::{ActiveHealth, Counted, Probe};
 use genkan_routing::policy::load_balance::LoadBalance;
 use genkan_routing::policy::retry::Retry;
 use genkan_routing::policy::timeouts::Timeouts;
@@ -93,6 +95,36 @@ fn a_balancer_outlives_a_publish_that_does_not_concern_it() {
     let balancer = |table: &ProxyTable| Arc::clone(&table.cluster(ClusterNumber(0)).unwrap().balancer);
     assert!(Arc::ptr_eq(&balancer(&first), &balancer(&second)));
     assert!(!Arc::ptr_eq(&balancer(&second), &balancer(&third)));
+}
+
+/// Endpoints of one of a hundred clusters come and go: nothing that is kept by the names of all is copied.
+#[test]
+fn new_endpoints_copy_no_list_of_clusters() {
+    let active = ActiveHealth {
+        probe: Probe::Tcp,
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(2),
+        unhealthy: NonZeroU32::MIN,
+        healthy: NonZeroU32::MIN,
+    };
+    let policy = Arc::new(Health { passive: None, active: Some(active) });
+    let health = Counted { id: "policy".into(), policy };
+    let checked = |name: &str, endpoints: &[&str]| {
+        let cluster = Cluster { health: Some(health.clone()), ..Cluster::clone(&cluster(name, endpoints)) };
+        (cluster.id.clone(), Arc::new(cluster))
+    };
+    let mut model = Model::default();
+    model.clusters.extend((0..100).map(|number| checked(&format!("c{number}"), &[])));
+    let old = build(model.clone(), None);
+    model.clusters.extend([checked("c7", &["192.0.2.1:80"])]);
+    let new = build(model.clone(), Some(&old));
+    assert_eq!(old.cluster_numbers.0.unshared(&new.cluster_numbers.0).count(), 0);
+    assert_eq!((old.checked().unshared(new.checked()).count(), new.checked().len()), (0, 100));
+    // One that comes copies its neighbours alone.
+    model.clusters.extend([checked("d", &[])]);
+    let newer = build(model, Some(&new));
+    assert!((1..100).contains(&new.cluster_numbers.0.unshared(&newer.cluster_numbers.0).count()));
+    check(&newer);
 }
 
 /// Rules and clusters come, change and go in a fixed but unruly order; rules keep naming clusters that are gone.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use genkan_routing::model::{Cluster, HttpVersion};
+use genkan_routing::model::{Cluster, HttpVersion, SharedMap};
 use genkan_routing::name::ClusterId;
 use genkan_routing::policy::health::{ActiveHealth, Health, HttpProbe, Probe};
 use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
@@ -70,20 +70,23 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let client = Arc::new(Client::default());
     let rooms = Arc::new(Rooms::default());
     let mut tasks: BTreeMap<ClusterId, Task> = BTreeMap::new();
-    let mut known = Arc::default();
+    let mut known = SharedMap::default();
     loop {
-        let wanted = Arc::clone(shared.table.load().checked());
-        if !Arc::ptr_eq(&wanted, &known) {
-            tasks.retain(|id, task| wanted.get(id).is_some_and(|policy| policy.active == task.policy.active));
-            for (id, policy) in wanted.iter() {
-                let Some(active) = policy.active.clone().filter(|_| !tasks.contains_key(id)) else { continue };
-                let (shared, client, rooms) = (Arc::clone(&shared), Arc::clone(&client), Arc::clone(&rooms));
-                let checks = Checks { policy: Arc::new(active), shared, client, rooms };
-                let task = Task { policy: Arc::clone(policy), handle: tokio::spawn(checks.run(id.clone())) };
-                tasks.insert(id.clone(), task);
+        let wanted = shared.table.load().checked().clone();
+        for (id, _, policy) in known.unshared(&wanted) {
+            if tasks.get(id).is_some_and(|task| policy.is_some_and(|policy| policy.active == task.policy.active)) {
+                continue;
             }
-            known = wanted;
+            tasks.remove(id);
+            let Some((policy, active)) = policy.and_then(|policy| Some((policy, policy.active.clone()?))) else {
+                continue;
+            };
+            let (shared, client, rooms) = (Arc::clone(&shared), Arc::clone(&client), Arc::clone(&rooms));
+            let checks = Checks { policy: Arc::new(active), shared, client, rooms };
+            let task = Task { policy: Arc::clone(policy), handle: tokio::spawn(checks.run(id.clone())) };
+            tasks.insert(id.clone(), task);
         }
+        known = wanted;
         shared.published.notified().await;
     }
 }
