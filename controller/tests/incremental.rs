@@ -14,6 +14,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::TestCaseResult;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -58,21 +59,35 @@ proptest! {
         selective in proptest::bool::weighted(0.3),
     ) {
         let settings = if selective { selection::settings() } else { settings() };
-        let mut resources = Resources::default();
-        let mut translator = Translator::new(settings.clone());
-        let mut before = translator.update(&resources, &BTreeSet::new());
-        for round in rounds {
-            let changes: BTreeSet<_> = round.into_iter().map(|step| take(&mut resources, step)).collect();
-            let followed = translator.update(&resources, &changes);
-            let anew = translate(&resources, &settings);
-            prop_assert_eq!(&followed.report, &anew.report, "after {:?}", changes);
-            prop_assert_eq!(&followed.model, &anew.model, "after {:?}", changes);
-            prop_assert_eq!(&followed.infrastructure, &anew.infrastructure, "after {:?}", changes);
-            prop_assert_eq!(&followed.statuses, &anew.statuses, "after {:?}", changes);
-            assert_shared(&before, &followed);
-            before = followed;
-        }
+        follow(&settings, Resources::default(), rounds)?;
     }
+
+    // Where policies have something to act on, as they have by chance alone in few of the worlds above.
+    #[test]
+    fn following_policies_equals_translating_everything(
+        filters in gateway_api::filters(),
+        rounds in vec(vec(policies::step(), 1..3), 1..10),
+    ) {
+        follow(&settings(), policies::world(&filters), rounds)?;
+    }
+}
+
+/// Follows rounds of changes, each held against a translation of everything.
+fn follow(settings: &Settings, mut resources: Resources, rounds: Vec<Vec<Step>>) -> TestCaseResult {
+    let mut translator = Translator::new(settings.clone());
+    let mut before = translator.update(&resources, &BTreeSet::new());
+    for round in rounds {
+        let changes: BTreeSet<_> = round.into_iter().map(|step| take(&mut resources, step)).collect();
+        let followed = translator.update(&resources, &changes);
+        let anew = translate(&resources, settings);
+        prop_assert_eq!(&followed.report, &anew.report, "after {:?}", changes);
+        prop_assert_eq!(&followed.model, &anew.model, "after {:?}", changes);
+        prop_assert_eq!(&followed.infrastructure, &anew.infrastructure, "after {:?}", changes);
+        prop_assert_eq!(&followed.statuses, &anew.statuses, "after {:?}", changes);
+        assert_shared(&before, &followed);
+        before = followed;
+    }
+    Ok(())
 }
 
 #[test]

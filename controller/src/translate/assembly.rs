@@ -260,7 +260,8 @@ impl Assembly {
             .wanted
             .entry(want.id.clone())
             .or_insert_with(|| Wanted { spec: Arc::clone(&want.spec), origins: SmallMap::default() });
-        if wanted.origins.is_empty() && wanted.spec != want.spec {
+        // One id is one spec. Should a unit have kept an older one, what was read last counts.
+        if wanted.spec != want.spec {
             wanted.spec = Arc::clone(&want.spec);
             self.touched_clusters.entry(want.id.clone()).or_default().build = true;
         }

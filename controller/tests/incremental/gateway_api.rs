@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{host, namespace, object, policies};
 
@@ -167,24 +167,26 @@ fn listener_set() -> impl Strategy<Value = Object> {
         })
 }
 
+/// Of a rule: none, or a policy, also beside what is no filter.
+pub(crate) fn filters() -> impl Strategy<Value = Value> {
+    let reference = json!({
+        "type": "ExtensionRef", "extensionRef": {"group": "genkan.dev", "kind": "RoutePolicy", "name": "p1"},
+    });
+    let broken = json!({"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["no name"]}});
+    select(vec![json!([]), json!([]), json!([reference]), json!([broken, reference])])
+}
+
 fn http_route() -> impl Strategy<Value = Object> {
     let path = (select(vec!["Exact", "PathPrefix"]), select(vec!["/", "/foo", "/foo/bar"]))
         .prop_map(|(kind, value)| json!({"path": {"type": kind, "value": value}}));
     let backend = (select(vec!["a", "b", "d"]), option::of(namespace()), 0u8..3).prop_map(
         |(name, namespace, weight)| json!({"name": name, "namespace": namespace, "port": 80, "weight": weight}),
     );
-    let filters = select(vec![
-        json!([]),
-        json!([]),
-        json!([{
-            "type": "ExtensionRef", "extensionRef": {"group": "genkan.dev", "kind": "RoutePolicy", "name": "p1"},
-        }]),
-    ]);
     let outside = option::of(namespace()).prop_map(
         |namespace| json!({"group": "gateway.networking.x-k8s.io", "kind": "XBackend", "name": "out", "namespace": namespace}),
     );
     let backend = prop_oneof![5 => backend, 1 => outside];
-    let rule = (vec(path, 0..3), vec(backend, 0..3), option::of(Just("named")), filters).prop_map(
+    let rule = (vec(path, 0..3), vec(backend, 0..3), option::of(Just("named")), filters()).prop_map(
         |(matches, backends, name, filters)| {
             json!({"name": name, "matches": matches, "backendRefs": backends, "filters": filters})
         },

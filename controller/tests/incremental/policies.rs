@@ -1,12 +1,12 @@
 //! Policies that target Services, as the changes of the world have them.
 
-use genkan_controller::resources::Object;
+use genkan_controller::resources::{Key, Kind, Object, Resources};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{namespace, object};
+use super::{Step, follow, namespace, object, service, settings};
 
 /// Some for a port, some for a whole Service; their authorities come and go.
 pub(crate) fn backend_tls_policy() -> impl Strategy<Value = Object> {
@@ -59,6 +59,7 @@ pub(crate) fn route_policy() -> impl Strategy<Value = Object> {
         ("HTTPRoute", "r2", None),
         ("GRPCRoute", "r1", None),
         ("Service", "a", None),
+        ("Service", "b", None),
     ]);
     let settings = || {
         option::of(select(vec![
@@ -66,6 +67,8 @@ pub(crate) fn route_policy() -> impl Strategy<Value = Object> {
             json!({"bodySize": {"max": "2m"}, "affinity": {"type": "Cookie"}}),
             json!({"loadBalancing": {"algorithm": "PeakEwma"}, "affinity": {"type": "None"}}),
             json!({"ipAccess": {"deny": ["none"]}, "timeouts": {"request": "5s"}}),
+            json!({"externalAuth": {"backendRef": {"name": "b", "port": 80}}}),
+            json!({"circuitBreaking": {"maxRequests": 9}}),
         ]))
     };
     let name = (namespace(), select(vec!["p1", "p2", "p3"]), option::of(1u8..3));
@@ -85,4 +88,64 @@ pub(crate) fn route_policy() -> impl Strategy<Value = Object> {
             })))
         },
     )
+}
+
+/// A change where there are policies.
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    let gone = (namespace(), select(vec!["p1", "p2", "p3"]));
+    prop_oneof![
+        6 => route_policy().prop_map(Step::Apply),
+        1 => service().prop_map(Step::Apply),
+        1 => gone.prop_map(|(namespace, name)| Step::Remove(Key::new(Kind::RoutePolicy, namespace, name))),
+    ]
+}
+
+/// A Gateway, Services, and a route whose rule has these filters.
+pub(crate) fn world(filters: &Value) -> Resources {
+    let mut resources = Resources::default();
+    let class = json!({"controllerName": "genkan.dev/gateway-controller"});
+    resources.apply(Object::GatewayClass(object(json!({"metadata": {"name": "genkan"}, "spec": class}))));
+    let listener = json!({"name": "web", "port": 9000, "protocol": "HTTP"});
+    let gateway = json!({"gatewayClassName": "genkan", "listeners": [listener]});
+    resources.apply(Object::Gateway(object(json!({"metadata": {"namespace": "x", "name": "g1"}, "spec": gateway}))));
+    for name in ["a", "b"] {
+        let metadata = json!({"namespace": "x", "name": name});
+        resources.apply(Object::Service(object(json!({"metadata": metadata, "spec": {"ports": [{"port": 80}]}}))));
+    }
+    let rule = json!({"name": "named", "filters": filters, "backendRefs": [{"name": "a", "port": 80}]});
+    let route = json!({"parentRefs": [{"name": "g1"}], "rules": [rule]});
+    resources.apply(Object::HttpRoute(object(json!({"metadata": {"namespace": "x", "name": "r1"}, "spec": route}))));
+    resources
+}
+
+fn said(name: &str, targets: &Value, defaults: &Value) -> Step {
+    Step::Apply(Object::RoutePolicy(object(json!({
+        "metadata": {"namespace": "x", "name": name}, "spec": {"targetRefs": targets, "defaults": defaults},
+    }))))
+}
+
+/// Policies of a name that come, say something else and go.
+fn rounds(name: &str, policies: [Step; 2]) -> Vec<Vec<Step>> {
+    let gone = Step::Remove(Key::new(Kind::RoutePolicy, "x", name));
+    policies.into_iter().chain([gone]).map(|step| vec![step]).collect()
+}
+
+#[test]
+fn a_policy_of_the_service_that_another_policy_asks_is_followed() {
+    let route = json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "r1"}]);
+    let asks = said("asks", &route, &json!({"externalAuth": {"backendRef": {"name": "b", "port": 80}}}));
+    let service = json!([{"group": "", "kind": "Service", "name": "b"}]);
+    let few = [7, 8].map(|max| said("few", &service, &json!({"circuitBreaking": {"maxRequests": max}})));
+    let rounds = [vec![asks]].into_iter().chain(rounds("few", few)).collect();
+    follow(&settings(), world(&json!([])), rounds).unwrap();
+}
+
+#[test]
+fn a_policy_that_a_rule_with_broken_filters_names_is_followed() {
+    let filters = json!([
+        {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["no name"]}},
+        {"type": "ExtensionRef", "extensionRef": {"group": "genkan.dev", "kind": "RoutePolicy", "name": "named"}},
+    ]);
+    let read = ["5s", "6s"].map(|read| said("named", &json!([]), &json!({"timeouts": {"read": read}})));
+    follow(&settings(), world(&filters), rounds("named", read)).unwrap();
 }

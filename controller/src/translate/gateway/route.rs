@@ -15,7 +15,7 @@ use super::backend_tls;
 use super::findings::Findings;
 use super::naming;
 use super::parent::ParentKey;
-use super::policy::{Acts, RoutePolicies};
+use super::policy::{Acts, Lookup, RoutePolicies};
 use super::ports::Parent;
 use super::rank::RouteAge;
 use super::reason::{HOSTNAME_CONFLICT, NO_MATCHING_PARENT};
@@ -157,7 +157,8 @@ pub(crate) fn read(key: &Key, surroundings: &Surroundings<'_>, reader: &Reader<'
     let mut faults = Faults { rules: spec.rules.len(), unreadable: why, ..Faults::default() };
     if !outcome.parents.is_empty() && is_known {
         let (matches, drafts) = read_rules(&spec, key, &outcome.age, &mut faults, reader, &mut findings);
-        let making = Making { route: key, uid: spec.uid, matches, drafts, policies: surroundings.policies };
+        let policies = Lookup { all: surroundings.policies, reader };
+        let making = Making { route: key, uid: spec.uid, matches, drafts, policies };
         let places = places(&outcome, surroundings);
         let Rules { matches, apart, rules, clusters } =
             making.split(places, |spec| backend_tls::is_for(spec, reader), &mut outcome.acts);

@@ -10,7 +10,7 @@ use genkan_routing::name::{ClusterId, RuleId, TableId};
 use genkan_routing::policy::external_auth::ExternalAuth;
 use genkan_routing::policy::mirror::Mirror;
 
-use super::policy::{self, Acts, Hooks, Level, Noting, RoutePolicies, Subject};
+use super::policy::{self, Acts, Hooks, Level, Lookup, Noting, Subject};
 use super::rule::RankedMatch;
 use crate::resources::{Key, NamespacedName};
 use crate::translate::assembly::ClusterWant;
@@ -71,7 +71,7 @@ pub(crate) struct Making<'a> {
     /// Its rules.
     pub(crate) drafts: Vec<Draft>,
     /// All policies.
-    pub(crate) policies: &'a RoutePolicies,
+    pub(crate) policies: Lookup<'a>,
 }
 
 /// Tables whose rules are the same.
@@ -108,7 +108,8 @@ impl Making<'_> {
             }
         }
         let mut all = Rules::default();
-        if groups.is_empty() || self.policies.is_empty() && groups.iter().all(|it| it.side.shown == Shown::Nothing) {
+        if groups.is_empty() || self.policies.all.is_empty() && groups.iter().all(|it| it.side.shown == Shown::Nothing)
+        {
             all.clusters = self.drafts.iter().flat_map(Draft::wants).cloned().collect();
             all.rules = self.drafts.into_iter().map(|draft| Arc::new(draft.rule)).collect();
             all.matches = Arc::new(self.matches);

@@ -10,7 +10,7 @@ use genkan_routing::name::{ObjectRef, RuleId};
 use genkan_routing::policy::affinity::Affinity;
 use genkan_routing::policy::health::Counted;
 
-use super::RoutePolicies;
+use super::Lookup;
 use super::acts::Noting;
 use super::merge::{Decided, Level, Said, decide, order};
 use super::settings::{Field, Limits, Value};
@@ -20,6 +20,7 @@ use crate::translate::cluster::{ClusterSpec, Sessions};
 use crate::translate::gateway::affinity::{self, SessionOwner, SessionSpec};
 use crate::translate::gateway::findings::Findings;
 use crate::translate::gateway::timing;
+use crate::translate::reader::Dependency;
 
 /// What policies need to know of a rule.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +79,7 @@ const FILTERS: [Field; 7] = [
 ];
 
 /// Applies what is said at these levels, from the Gateway's down to the rule's, and at the Services of the clusters.
-pub(crate) fn apply(subject: Subject<'_>, levels: &[&Level], policies: &RoutePolicies, noting: &mut Noting<'_>) {
+pub(crate) fn apply(subject: Subject<'_>, levels: &[&Level], policies: Lookup<'_>, noting: &mut Noting<'_>) {
     let [services, aside] = [&subject.clusters, &subject.aside]
         .map(|specs| specs.iter().map(|spec| policies.of_service(spec)).collect::<Vec<_>>());
     if levels.is_empty() && services.iter().chain(&aside).all(Option::is_none) {
@@ -227,7 +228,7 @@ fn set_sessions(
     forward: &mut Forward,
     clusters: &mut [ClusterSpec],
     decided: &[Option<Decided<'_>>],
-    (rule, policies): (OfRule<'_>, &RoutePolicies),
+    (rule, policies): (OfRule<'_>, Lookup<'_>),
     noting: &mut Noting<'_>,
 ) {
     let acts = |decided: &&Decided<'_>| !rule.own || decided.winner.overrides;
@@ -282,10 +283,10 @@ fn kept(by: Option<(Arc<str>, Arc<Affinity>)>) -> Sessions {
 }
 
 /// The sessions of a cluster of its own.
-fn sessions(decided: &Decided<'_>, policies: &RoutePolicies) -> Sessions {
+fn sessions(decided: &Decided<'_>, policies: Lookup<'_>) -> Sessions {
     let Value::Affinity(Some(settings)) = decided.value else { return Sessions::Off };
     let id = decided.winner.id();
-    let uid = policies.uid(decided.winner.policy);
+    let uid = policies.all.uid(decided.winner.policy);
     let affinity = affinity_of(settings, SessionOwner { id: &id, uid: uid.as_deref(), path_of_match: false });
     kept(affinity.map(|affinity| (id.as_str().into(), affinity)))
 }
@@ -297,34 +298,37 @@ fn affinity_of(settings: &AffinitySettings, owner: SessionOwner<'_>) -> Option<A
     Some(affinity::affinity(spec, owner, "", &mut told))
 }
 
-impl RoutePolicies {
+impl Lookup<'_> {
     /// What is said of a rule in particular: of its route, then of itself.
-    pub(crate) fn of_rule(&self, route: &Key, hooks: &Hooks) -> Vec<Level> {
-        if self.is_empty() {
+    pub(crate) fn of_rule(self, route: &Key, hooks: &Hooks) -> Vec<Level> {
+        let Self { all, reader } = self;
+        reader.note(Dependency::Object(route.clone()));
+        for name in &hooks.references {
+            reader.note(Dependency::Object(Key { kind: Kind::RoutePolicy, name: name.clone() }));
+        }
+        if all.is_empty() {
             return Vec::new();
         }
         let whole = Target::whole(route.kind, route.name.clone());
         // No name can be like that.
         let section = hooks.name.clone().unwrap_or_else(|| format!("rules[{}]", hooks.index).into());
         let part = Target { section: Some(section), ..whole.clone() };
-        let named = if hooks.name.is_some() { self.at(&part) } else { &[] };
+        let named = if hooks.name.is_some() { all.at(&part) } else { &[] };
         let mut policies: BTreeMap<_, _> =
             named.iter().map(|(name, policy)| (policy.age.clone(), (name.clone(), policy.clone()))).collect();
         for reference in &hooks.references {
-            if let Some((name, policy)) = self.named(reference) {
+            if let Some((name, policy)) = all.named(reference) {
                 policies.insert(policy.age.clone(), (name.clone(), policy));
             }
         }
-        let levels = [self.level(whole), Some(Level { target: part, policies: policies.into_values().collect() })];
+        let levels = [all.level(whole), Some(Level { target: part, policies: policies.into_values().collect() })];
         levels.into_iter().flatten().filter(|level| !level.policies.is_empty()).collect()
     }
 
     /// What is said of a cluster's Service.
-    fn of_service(&self, spec: &ClusterSpec) -> Option<Level> {
-        if self.is_empty() || spec.external.is_some() {
-            return None;
-        }
-        let service = &spec.service;
-        self.level(Target::whole(Kind::Service, NamespacedName::new(service.namespace.clone(), service.name.clone())))
+    fn of_service(self, spec: &ClusterSpec) -> Option<Level> {
+        let service = Target::whole(Kind::Service, spec.service_name()?);
+        self.reader.note(Dependency::Object(service.object.clone()));
+        self.all.level(service)
     }
 }

@@ -9,8 +9,8 @@
 //!  status (one unit each: its targets, and at which routes it acts) <--------------+ acts
 //! ```
 //!
-//! Whoever looks at a target looks at what policies say of it too: a policy that changes makes its targets dirty, and
-//! nothing is asked of policies that have other targets.
+//! Whoever asks what policies say of a target depends on that target, whatever else it reads of it: a policy that changes
+//! makes its targets dirty, and nothing is asked of policies that have other targets.
 
 pub(super) mod acts;
 mod apply;
@@ -61,6 +61,16 @@ pub(crate) struct RoutePolicies {
     policies: Policies<Field>,
     uses: Uses,
     statuses: Memo<NamespacedName, Contribution>,
+}
+
+/// The policies as a unit of work looks them up. What it asks about becomes something that it read, also where nothing is
+/// said of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Lookup<'a> {
+    /// All policies.
+    pub(crate) all: &'a RoutePolicies,
+    /// The unit's.
+    pub(crate) reader: &'a Reader<'a>,
 }
 
 impl RoutePolicies {
