@@ -41,6 +41,11 @@ impl<W, T: Send + 'static> Writes<W, T> {
         }
     }
 
+    /// What is being written.
+    pub(super) fn running(&self) -> impl ExactSizeIterator<Item = &W> {
+        self.running.values()
+    }
+
     /// Ends all of them.
     pub(super) async fn abandon(&mut self) {
         self.tasks.shutdown().await;
@@ -64,14 +69,15 @@ mod tests {
         }
         ended.sort_unstable();
         assert_eq!(ended, [("broken", None), ("failed", None), ("sound", Some(1))]);
-        assert!(writes.running.is_empty());
+        assert_eq!(writes.running().len(), 0);
     }
 
     #[tokio::test]
     async fn writes_that_are_abandoned_end_nowhere() {
         let mut writes = Writes::<_, ()>::default();
         writes.begin("endless", std::future::pending());
+        assert_eq!(writes.running().collect::<Vec<_>>(), [&"endless"]);
         writes.abandon().await;
-        assert!(writes.ended().await.is_none() && writes.running.is_empty());
+        assert!(writes.ended().await.is_none() && writes.running().len() == 0);
     }
 }

@@ -24,7 +24,6 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::action::Action;
@@ -34,6 +33,7 @@ use self::pace::Pace;
 use self::slices::SliceAction;
 use super::failing::Failure;
 use super::writer::{AT_ONCE, WRITE_TIME};
+use super::writes::Writes;
 use crate::resources::{NamespacedName, Service};
 use crate::translate::Infrastructure;
 use crate::trouble::{self, Trouble};
@@ -104,8 +104,7 @@ impl InfrastructureWriter {
             leading,
             ours,
             present,
-            writes: JoinSet::new(),
-            under_way: BTreeSet::new(),
+            writes: Writes::default(),
             paces: BTreeMap::new(),
             unwritten: tell,
             trouble: trouble.clone(),
@@ -161,9 +160,7 @@ struct Writer {
     ours: Followed,
     /// Those that are kept for Gateways.
     present: Followed,
-    writes: JoinSet<(Object, Act, Result<(), Failure>)>,
-    /// What is being written.
-    under_way: BTreeSet<Object>,
+    writes: Writes<(Object, Act), ()>,
     /// What was done.
     paces: BTreeMap<Object, Pace<Act>>,
     unwritten: watch::Sender<Unwritten>,
@@ -187,7 +184,7 @@ impl Writer {
             let due = self.write(Instant::now());
             tokio::select! {
                 asked = &mut end => {
-                    self.writes.shutdown().await;
+                    self.writes.abandon().await;
                     if let Ok(done) = asked {
                         // Whoever asked may have given up.
                         let _ = done.send(());
@@ -200,17 +197,14 @@ impl Writer {
                 Ok(()) = self.leading.changed() => {
                     if !*self.leading.borrow() {
                         // Another may be writing already.
-                        self.writes.shutdown().await;
-                        self.under_way.clear();
+                        self.writes.abandon().await;
                         self.paces.clear();
                         (self.lacking, self.rest, self.rival_seen) = (Lacking::default(), None, None);
                         self.tell();
                     }
                 }
-                Some(written) = self.writes.join_next() => {
-                    if let Ok((object, act, outcome)) = written {
-                        self.written(object, act, outcome, Instant::now());
-                    }
+                Some(((object, act), outcome)) = self.writes.ended() => {
+                    self.written(object, act, outcome, Instant::now());
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
@@ -225,9 +219,10 @@ impl Writer {
         let (ours, present) = (self.ours.borrow_and_update(), self.present.borrow_and_update());
         self.lacking.update(&self.views.borrow_and_update(), ours.as_ref(), present.as_ref());
         drop((ours, present));
-        let objects: BTreeSet<&Object> = self.lacking.all().map(|(object, _)| object).collect();
+        let under_way = self.writes.running();
+        let objects: BTreeSet<_> = self.lacking.all().chain(under_way).map(|(object, _)| object).collect();
         for (object, pace) in &mut self.paces {
-            if !objects.contains(object) && !self.under_way.contains(object) {
+            if !objects.contains(object) {
                 pace.settled(now);
             }
         }
@@ -242,20 +237,21 @@ impl Writer {
         if let Some(rest) = self.rest.filter(|rest| *rest > now) {
             return Some(rest);
         }
-        if self.writes.len() >= AT_ONCE {
+        if self.writes.running().len() >= AT_ONCE {
             // The end of one is the time for another.
             return None;
         }
         let mut due: Option<Instant> = None;
         let mut waiting: BTreeMap<Arc<str>, VecDeque<&(Object, Act)>> = BTreeMap::new();
-        for one in self.lacking.all().filter(|(object, _)| !self.under_way.contains(object)) {
+        let under_way: BTreeSet<_> = self.writes.running().map(|(object, _)| object).collect();
+        for one in self.lacking.all().filter(|(object, _)| !under_way.contains(object)) {
             let (object, act) = one;
             match self.paces.get(object).map(|pace| pace.due(act)).filter(|again| *again > now) {
                 Some(again) => due = Some(due.map_or(again, |due| due.min(again))),
                 None => waiting.entry(object.name().namespace.clone()).or_default().push_back(one),
             }
         }
-        while self.writes.len() < AT_ONCE {
+        while self.writes.running().len() < AT_ONCE {
             let after = (Bound::Excluded(self.turn.clone()), Bound::Unbounded);
             let next = waiting.range::<Arc<str>, _>(after).next().or_else(|| waiting.iter().next());
             let Some(namespace) = next.map(|(namespace, _)| namespace.clone()) else { break };
@@ -264,19 +260,14 @@ impl Writer {
                 waiting.remove(&namespace);
             }
             self.turn = namespace;
-            let Some((object, act)) = one.cloned() else { continue };
-            let client = self.client.clone();
-            self.under_way.insert(object.clone());
-            self.writes.spawn(async move {
-                let outcome = perform(&client, &object, &act).await;
-                (object, act, outcome)
-            });
+            let Some(write) = one.cloned() else { continue };
+            let (client, (object, act)) = (self.client.clone(), write.clone());
+            self.writes.begin(write, async move { perform(&client, &object, &act).await });
         }
         due
     }
 
     fn written(&mut self, object: Object, act: Act, outcome: Result<(), Failure>, now: Instant) {
-        self.under_way.remove(&object);
         let pace = self.paces.entry(object.clone()).or_insert_with(|| Pace::new(object.at_once(), now));
         let failed = outcome.err().map(|failure| {
             if failure.is_refusal_of_all() || failure.retry_after.is_some() {

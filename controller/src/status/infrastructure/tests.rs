@@ -143,6 +143,23 @@ async fn a_service_that_loses_its_owner_each_time_is_not_written_without_a_pause
     assert!(begin.elapsed() > SEEN_TIME * 4, "{:?}", begin.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_write_that_breaks_off_is_over_as_well() {
+    let (sender, mut writes) = mpsc::unbounded_channel();
+    let client = client(move |asked| {
+        sender.send(asked).unwrap();
+        async { panic!("as in a test") }
+    });
+    let (_lead, leading) = watch::channel(true);
+    let writer = InfrastructureWriter::start(client, leading, &Leading::default());
+    writer.look(view(wanted("1", "10.0.0.1", None), None));
+    for _ in 0..3 {
+        let write = timeout(LONGEST_DELAY, writes.recv()).await;
+        assert!(write.is_ok_and(|write| write.is_some()), "it is tried again");
+    }
+    assert_eq!(**writer.unwritten().borrow(), BTreeMap::from([(name(), 0)]));
+}
+
 /// Services that are to be made: so many of namespace `a`, and one of `z`.
 fn many(of_a: usize) -> View {
     let names = (0..of_a).map(|number| NamespacedName::new("a", format!("s{number}")));
