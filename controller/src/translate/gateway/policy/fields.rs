@@ -12,7 +12,7 @@ pub(crate) trait PolicyField: Copy + Ord + Debug + 'static {
     /// The kind of the policies that have it.
     const KIND: Kind;
     /// What may be said of it.
-    type Value: Clone + Debug + PartialEq;
+    type Value: Clone + Debug + Eq;
 
     /// As a policy writes it.
     fn as_str(self) -> &'static str;
@@ -27,7 +27,7 @@ pub(crate) trait PolicyField: Copy + Ord + Debug + 'static {
 }
 
 /// What `defaults` or `overrides` of a policy say.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fields<F: PolicyField>(BTreeMap<F, F::Value>);
 
 impl<F: PolicyField> Fields<F> {

@@ -15,8 +15,8 @@ use super::target::Target;
 use crate::resources::{Kind, NamespacedName};
 use crate::translate::gateway::rank::RouteAge;
 
-/// What a policy says, understood.
-#[derive(Clone, Debug, PartialEq)]
+/// What a policy says, understood. `Eq`, so that two that are one are equal without a look at their long lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Policy<F: PolicyField = Field> {
     /// Who counts among equals.
     pub(crate) age: RouteAge,
@@ -30,7 +30,7 @@ pub(crate) struct Policy<F: PolicyField = Field> {
 pub(crate) type Named<F = Field> = (NamespacedName, Arc<Policy<F>>);
 
 /// The policies of one target.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Level<F: PolicyField = Field> {
     /// What they target.
     pub(crate) target: Target,
@@ -129,12 +129,16 @@ impl Said<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use genkan_routing::policy::body_limit::BodyLimit;
     use k8s_openapi::jiff::Timestamp;
     use proptest::prelude::*;
 
+    use super::super::index::Outcome;
     use super::super::settings::{Settings, Value};
     use super::*;
+    use crate::translate::reader::Reader;
 
     /// What policies may target, from the Gateway's down to the Service's: the kind, and whether a part of it.
     const LEVELS: [(Kind, bool); 7] = [
@@ -239,6 +243,53 @@ mod tests {
                 prop_assert_eq!(decided.map_or(0, |decided| 1 + decided.losers.len()), saying);
             }
         }
+    }
+
+    thread_local! {
+        static COMPARED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// A field whose values count how often they are compared.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    struct Counting;
+
+    #[derive(Clone, Debug, Eq)]
+    struct Counted;
+
+    impl PartialEq for Counted {
+        fn eq(&self, _other: &Self) -> bool {
+            COMPARED.set(COMPARED.get() + 1);
+            true
+        }
+    }
+
+    impl PolicyField for Counting {
+        const KIND: Kind = Kind::RoutePolicy;
+        type Value = Counted;
+
+        fn as_str(self) -> &'static str {
+            "counting"
+        }
+
+        fn read(_name: &NamespacedName, _reader: &Reader<'_>) -> Option<Outcome<Self>> {
+            None
+        }
+    }
+
+    #[test]
+    fn what_one_policy_says_is_not_compared_with_itself() {
+        let fields = || Fields::from_iter([(Counting, Counted)]);
+        let policy = || Arc::new(Policy { age: RouteAge::default(), defaults: fields(), overrides: fields() });
+        let name = NamespacedName::new("n", "p");
+        let level = |policy: &Arc<Policy<Counting>>| Level {
+            target: Target::whole(Kind::Gateway, name.clone()),
+            policies: vec![(name.clone(), Arc::clone(policy))],
+        };
+        let (one, other) = (policy(), policy());
+        assert_eq!(level(&one), level(&one));
+        assert_eq!(COMPARED.get(), 0);
+        assert_eq!(level(&one), level(&other));
+        assert_eq!(COMPARED.get(), 2);
     }
 
     #[test]
