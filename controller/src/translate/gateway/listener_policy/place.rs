@@ -15,6 +15,7 @@ use super::ListenerPolicies;
 use super::effects::{Effects, Through};
 use super::settings::{Field, Value};
 use crate::resources::NamespacedName;
+use crate::translate::gateway::naming;
 use crate::translate::gateway::parent::ParentKey;
 use crate::translate::gateway::policy::merge::{Said, decide, order};
 use crate::translate::gateway::protocol::ListenerProtocol;
@@ -35,12 +36,19 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// As statuses of its Gateway name it.
-    fn place(&self) -> Cow<'_, str> {
+    /// As the status of a policy names it at its Gateway.
+    fn place(&self, policy: &NamespacedName) -> Cow<'_, str> {
         match &self.parent {
             ParentKey::Gateway(_) => Cow::Borrowed(&*self.listener),
-            set @ ParentKey::ListenerSet(_) => Cow::Owned(format!("{} of {set}", self.listener)),
+            ParentKey::ListenerSet(_) => Cow::Owned(self.told_in("", &policy.namespace)),
         }
+    }
+
+    /// What is told of it in a namespace: with its name, which `word` comes before, only in its own.
+    fn told_in(&self, word: &str, namespace: &str) -> String {
+        let name = self.parent.name();
+        let parent = naming::told_in(namespace, self.parent.kind(), name);
+        if *name.namespace == *namespace { format!("{word}{} of {parent}", self.listener) } else { parent }
     }
 }
 
@@ -165,13 +173,13 @@ impl<'a> Placing<'a> {
                 let through = Through { said: *one, gateway: &member.gateway };
                 match winner {
                     Some(winner) if same(winner, one) => {
-                        self.effects.acts(&through, field, &member.place());
+                        self.effects.acts(&through, field, &member.place(one.policy));
                     }
                     Some(winner) if covering.iter().any(|other| same(other, one)) => {
                         self.effects.loses(&through, field, winner);
                     }
                     _ => {
-                        let why = whose(at, misses(one));
+                        let why = whose(at, misses(one), one.policy);
                         self.effects.refused(&through, field, why);
                     }
                 }
@@ -201,12 +209,12 @@ impl<'a> Placing<'a> {
             if field == Field::Tls && at.of_ingress && member.hostname == HostPattern::Any {
                 for one in said.iter().filter(|one| one.says(field).is_some()) {
                     let through = Through { said: *one, gateway: &member.gateway };
-                    self.effects.refused(&through, field, whose(at, None));
+                    self.effects.refused(&through, field, whose(at, None, one.policy));
                 }
                 continue;
             }
             let through = Through { said: decided.winner, gateway: &member.gateway };
-            self.effects.acts(&through, field, &member.place());
+            self.effects.acts(&through, field, &member.place(through.said.policy));
             for loser in &decided.losers {
                 self.effects.loses(&Through { said: *loser, gateway: &member.gateway }, field, &decided.winner);
             }
@@ -240,13 +248,14 @@ fn settings(global: &ProxySettings, values: &[&Value]) -> ListenerSettings {
     settings
 }
 
-/// Whose a port is besides.
-fn whose(at: At<'_>, other: Option<&Member>) -> String {
+/// Whose a port is besides, as the status of a policy tells it.
+fn whose(at: At<'_>, other: Option<&Member>, policy: &NamespacedName) -> String {
     let number = at.number;
     match other {
         _ if at.of_ingress => format!("the Ingresses are served on port {number} too, as the ConfigMap says"),
-        Some(Member { parent, listener, .. }) => {
-            format!("port {number} is that of listener {listener} of {parent} too, which the policy does not cover")
+        Some(other) => {
+            let whose = other.told_in("listener ", &policy.namespace);
+            format!("port {number} is that of {whose} too, which the policy does not cover")
         }
         None => format!("port {number} is that of others too"),
     }

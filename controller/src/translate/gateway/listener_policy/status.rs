@@ -7,6 +7,7 @@ use super::settings::Field;
 use crate::resources::NamespacedName;
 use crate::translate::assembly::Contribution;
 use crate::translate::gateway::findings::Findings;
+use crate::translate::gateway::naming::told_in;
 use crate::translate::gateway::parent::ParentKey;
 use crate::translate::gateway::policy::acts::Loss;
 use crate::translate::gateway::policy::fields::PolicyField as _;
@@ -32,7 +33,7 @@ pub(super) fn read(
         let effect = effects.get(&gateway).copied().unwrap_or(&none);
         tell_refused(effect, known.findings());
         known.tell_conflicts(&effect.lost);
-        told.push((gateway, conditions(&known, outcome, effect)));
+        told.push((gateway, conditions(&known, (name, outcome), effect)));
     }
     known.finish(told)
 }
@@ -48,7 +49,11 @@ fn tell_refused(effect: &Effect, findings: &mut Findings) {
     }
 }
 
-fn conditions(known: &Known<'_, Field>, outcome: &Outcome<Field>, effect: &Effect) -> Vec<Cond> {
+fn conditions(
+    known: &Known<'_, Field>,
+    (name, outcome): (&NamespacedName, &Outcome<Field>),
+    effect: &Effect,
+) -> Vec<Cond> {
     let acts = acting(outcome, effect);
     let conflict =
         || effect.acts.is_empty().then(|| known.conflict(effect.lost.iter().map(|(_, loss)| loss))).flatten();
@@ -57,7 +62,8 @@ fn conditions(known: &Known<'_, Field>, outcome: &Outcome<Field>, effect: &Effec
         .or_else(|| refused(effect, &acts))
         .or_else(conflict)
         .unwrap_or_else(|| Cond::holds(CondKind::Accepted, ACCEPTED, acts));
-    let overridden = (!effect.lost.is_empty()).then(|| known.overridden(!effect.acts.is_empty(), told(effect)));
+    let overridden =
+        (!effect.lost.is_empty()).then(|| known.overridden(!effect.acts.is_empty(), told(effect, &name.namespace)));
     [accepted, known.resolved()].into_iter().chain(overridden).collect()
 }
 
@@ -72,15 +78,16 @@ fn refused(effect: &Effect, acts: &str) -> Option<Cond> {
     (!refused.is_empty()).then(|| Cond::fails(CondKind::Accepted, PORT_SHARED, message))
 }
 
-/// What does not hold, and who says otherwise.
-fn told(effect: &Effect) -> String {
+/// What does not hold, and who says otherwise, as it is told in a namespace. Those of another one are told alike, once.
+fn told(effect: &Effect, namespace: &str) -> String {
     let told = effect.lost.iter().map(|(field, loss)| match loss {
         Loss::Conflict(winner) | Loss::Overridden(winner) => {
-            format!("{} by ListenerPolicy {winner}", field.as_str())
+            (field, format!("{} by {}", field.as_str(), told_in(namespace, Field::KIND.as_str(), winner)))
         }
-        Loss::Route => format!("{} by a route", field.as_str()),
+        Loss::Route => (field, format!("{} by a route", field.as_str())),
     });
-    told.collect::<Vec<_>>().join("; ")
+    let told: BTreeSet<_> = told.collect();
+    told.into_iter().map(|(_, told)| told).collect::<Vec<_>>().join("; ")
 }
 
 /// Where what acts, and what concerns nothing.

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::resources::Kind;
 use crate::translate::gateway::listener_policy::Hold;
+use crate::translate::gateway::naming::told_in;
 use crate::translate::gateway::parent::ParentKey;
 use crate::translate::gateway::port::Obstacle;
 use crate::translate::gateway::rank::RouteAge;
@@ -41,9 +43,9 @@ impl Holding {
             let is_known = self.parents.contains(parent);
             let undone = self.holds.iter().find(|hold| !is_known && !holds.contains(hold) && hold.is_before(age));
             if let Some(hold) = undone {
-                let (policy, field) = (&hold.policy, hold.field());
-                let message =
-                    format!("ListenerPolicy {policy} came first and says {field} of port {port}, not of this listener");
+                let policy = told_in(&parent.name().namespace, Kind::ListenerPolicy.as_str(), &hold.policy);
+                let field = hold.field();
+                let message = format!("{policy} came first and says {field} of port {port}, not of this listener");
                 let mend = "use another port, or let the policy cover the listener";
                 return Err(Obstacle { field: "port", reason: PORT_UNAVAILABLE, message, mend });
             }
