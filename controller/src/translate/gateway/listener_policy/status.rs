@@ -32,7 +32,7 @@ pub(super) fn read(
     for gateway in gateways {
         let effect = effects.get(&gateway).copied().unwrap_or(&none);
         tell_refused(effect, known.findings());
-        known.tell_conflicts(&effect.lost);
+        known.tell_conflicts(effect.lost.iter().map(|(field, loss)| (*field, loss)));
         told.push((gateway, conditions(&known, (name, outcome), effect)));
     }
     known.finish(told)

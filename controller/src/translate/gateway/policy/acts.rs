@@ -6,10 +6,11 @@ use super::fields::PolicyField;
 use super::merge::{Decided, Level, Said};
 use super::settings::Field;
 use crate::resources::{Key, NamespacedName};
+use crate::small_map::SmallSet;
 
 /// What policies do at one route: by policy and by the Gateway through which requests come.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Acts(BTreeMap<(NamespacedName, NamespacedName), Effect>);
+pub(crate) struct Acts(pub(super) BTreeMap<(NamespacedName, NamespacedName), Effect>);
 
 /// What a policy does at a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,8 +40,53 @@ impl Loss {
     }
 }
 
-/// The routes at which a policy acts through a Gateway.
-pub(crate) type Routes = BTreeMap<Key, Effect>;
+/// What a policy does at the routes of a Gateway, as its status tells it: so that a route that comes costs the same
+/// however many are there.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    /// How many routes its requests pass, whether it does anything there or not.
+    passing: usize,
+    /// Where anything that it says holds.
+    pub(crate) acting: SmallSet<Key>,
+    /// What it says in vain, why, and where.
+    pub(crate) lost: BTreeMap<Field, BTreeMap<Loss, SmallSet<Key>>>,
+}
+
+impl Routes {
+    fn add(&mut self, route: &Key, effect: &Effect) {
+        self.passing += 1;
+        if effect.acts {
+            self.acting.insert(route.clone(), ());
+        }
+        for (field, loss) in &effect.lost {
+            let losses = self.lost.entry(*field).or_default();
+            if let Some(at) = losses.get_mut(loss) {
+                at.insert(route.clone(), ());
+            } else {
+                losses.insert(loss.clone(), [route.clone()].into_iter().collect());
+            }
+        }
+    }
+
+    fn remove(&mut self, route: &Key, effect: &Effect) {
+        self.passing = self.passing.saturating_sub(1);
+        if effect.acts {
+            self.acting.remove(route);
+        }
+        for (field, loss) in &effect.lost {
+            let Some(losses) = self.lost.get_mut(field) else { continue };
+            if let Some(at) = losses.get_mut(loss) {
+                at.remove(route);
+                if at.is_empty() {
+                    losses.remove(loss);
+                }
+            }
+            if losses.is_empty() {
+                self.lost.remove(field);
+            }
+        }
+    }
+}
 
 /// What all policies do.
 #[derive(Debug, Default)]
@@ -92,28 +138,31 @@ impl Noting<'_> {
 }
 
 impl Uses {
-    /// Follows the change of a route.
+    /// Follows the change of a route; `old` is what was told of it last.
     pub(crate) fn route_changed(&mut self, route: &Key, old: Option<&Acts>, new: Option<&Acts>) {
-        if old == new {
-            return;
-        }
-        for (policy, gateway) in old.into_iter().flat_map(|acts| acts.0.keys()) {
-            let Some(gateways) = self.policies.get_mut(policy) else { continue };
-            if let Some(routes) = gateways.get_mut(gateway) {
-                routes.remove(route);
-                if routes.is_empty() {
-                    gateways.remove(gateway);
+        let differ = |one: Option<&Acts>, other: Option<&Acts>| {
+            let of_other = other.map(|acts| &acts.0);
+            let entries = one.into_iter().flat_map(|acts| &acts.0);
+            let differ = entries.filter(|(at, effect)| of_other.and_then(|acts| acts.get(at)) != Some(effect));
+            differ.map(|(at, effect)| (at.clone(), effect.clone())).collect::<Vec<_>>()
+        };
+        for ((policy, gateway), effect) in differ(old, new) {
+            let Some(gateways) = self.policies.get_mut(&policy) else { continue };
+            if let Some(routes) = gateways.get_mut(&gateway) {
+                routes.remove(route, &effect);
+                if routes.passing == 0 {
+                    gateways.remove(&gateway);
                 }
             }
             if gateways.is_empty() {
-                self.policies.remove(policy);
+                self.policies.remove(&policy);
             }
-            self.touched.insert(policy.clone());
+            self.touched.insert(policy);
         }
-        for ((policy, gateway), effect) in new.into_iter().flat_map(|acts| &acts.0) {
+        for ((policy, gateway), effect) in differ(new, old) {
             let gateways = self.policies.entry(policy.clone()).or_default();
-            gateways.entry(gateway.clone()).or_default().insert(route.clone(), effect.clone());
-            self.touched.insert(policy.clone());
+            gateways.entry(gateway).or_default().add(route, &effect);
+            self.touched.insert(policy);
         }
     }
 

@@ -107,11 +107,11 @@ impl<'a, F: PolicyField> Known<'a, F> {
     }
 
     /// Tells of each field whether an older policy says it of the same target.
-    pub(crate) fn tell_conflicts<'l>(&mut self, lost: impl IntoIterator<Item = &'l (F, Loss)>) {
+    pub(crate) fn tell_conflicts<'l>(&mut self, lost: impl IntoIterator<Item = (F, &'l Loss)>) {
         let mut told = BTreeSet::new();
         for (field, loss) in lost {
             if let Loss::Conflict(winner) = loss
-                && told.insert(*field)
+                && told.insert(field)
             {
                 let message = format!(
                     "{} {winner} came first and says something of {} for the same target; it holds",

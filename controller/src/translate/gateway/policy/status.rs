@@ -1,6 +1,6 @@
 //! Status of a RoutePolicy: at which routes of each Gateway it acts, and what speaks against it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::acts::{Loss, Routes, Uses};
 use super::fields::PolicyField as _;
@@ -8,6 +8,7 @@ use super::index::Outcome;
 use super::known::Known;
 use super::settings::Field;
 use crate::resources::{Key, NamespacedName};
+use crate::small_map::SmallSet;
 use crate::translate::assembly::Contribution;
 use crate::translate::gateway::parent::ParentKey;
 use crate::translate::gateway::ports::Parent;
@@ -29,59 +30,49 @@ pub(super) fn read(
     reader: &Reader<'_>,
 ) -> Contribution {
     let (mut known, gateways) = Known::look(name, outcome, parents, reader);
-    let nothing = Routes::new();
+    let nothing = Routes::default();
     let mut gateways: BTreeMap<_, _> = gateways.into_iter().map(|gateway| (gateway, &nothing)).collect();
     gateways.extend(uses.of(name).map(|(gateway, routes)| (gateway.clone(), routes)));
     for routes in gateways.values() {
-        known.tell_conflicts(lost(routes));
+        // Conflicts are in front, and one of each field is told.
+        known.tell_conflicts(routes.lost.iter().filter_map(|(field, why)| Some((*field, why.keys().next()?))));
     }
     let told = gateways.into_iter().map(|(gateway, routes)| (gateway, conditions(&known, routes))).collect();
     known.finish(told)
 }
 
-/// What does not hold at any of the routes.
-fn lost(routes: &Routes) -> BTreeSet<&(Field, Loss)> {
-    routes.values().flat_map(|effect| &effect.lost).collect()
-}
-
 fn conditions(known: &Known<'_, Field>, routes: &Routes) -> Vec<Cond> {
-    let acting: Vec<_> = routes.iter().filter(|(_, effect)| effect.acts).map(|(route, _)| route).collect();
-    let lost = lost(routes);
-    let conflict = || acting.is_empty().then(|| known.conflict(lost.iter().map(|(_, loss)| loss))).flatten();
+    let Routes { acting, lost, .. } = routes;
+    let conflict = || acting.is_empty().then(|| known.conflict(lost.values().flat_map(BTreeMap::keys))).flatten();
     let accepted = known.refusal().or_else(conflict).unwrap_or_else(|| match acting.is_empty() {
         true => Cond::holds(CondKind::Accepted, ACCEPTED, "the policy acts on no route so far"),
-        false => Cond::holds(CondKind::Accepted, ACCEPTED, format!("the policy acts on {}", named(&acting))),
+        false => Cond::holds(CondKind::Accepted, ACCEPTED, format!("the policy acts on {}", named(acting))),
     });
     let overridden = (!lost.is_empty()).then(|| known.overridden(!acting.is_empty(), told(routes)));
     [accepted, known.resolved()].into_iter().chain(overridden).collect()
 }
 
 /// `2 routes`, or their names while they are few.
-fn named(routes: &[&Key]) -> String {
+fn named(routes: &SmallSet<Key>) -> String {
     if routes.len() > NAMED {
         return format!("{} routes", routes.len());
     }
-    routes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    routes.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What does not hold, and why. Each of thousands of routes may have a policy of its own that goes before a Gateway's, so
-/// every route is looked at once, and only the first few policies are named.
+/// What does not hold, and why. Each of thousands of routes may have a policy of its own that goes before a Gateway's:
+/// only the first few policies are named, and no more are looked at.
 fn told(routes: &Routes) -> String {
-    let mut by_loss: BTreeMap<&(Field, Loss), Vec<&Key>> = BTreeMap::new();
-    for (route, effect) in routes {
-        for entry in &effect.lost {
-            by_loss.entry(entry).or_default().push(route);
-        }
-    }
-    let mut parts: Vec<_> =
-        by_loss.iter().take(WINNERS).map(|((field, loss), at)| told_one(*field, loss, at)).collect();
-    if by_loss.len() > WINNERS {
-        parts.push(format!("and {} more", by_loss.len() - WINNERS));
+    let all = routes.lost.iter().flat_map(|(field, why)| why.iter().map(move |(loss, at)| (*field, loss, at)));
+    let mut parts: Vec<_> = all.take(WINNERS).map(|(field, loss, at)| told_one(field, loss, at)).collect();
+    let count: usize = routes.lost.values().map(BTreeMap::len).sum();
+    if count > WINNERS {
+        parts.push(format!("and {} more", count - WINNERS));
     }
     parts.join("; ")
 }
 
-fn told_one(field: Field, loss: &Loss, at: &[&Key]) -> String {
+fn told_one(field: Field, loss: &Loss, at: &SmallSet<Key>) -> String {
     let by = match loss {
         Loss::Conflict(winner) | Loss::Overridden(winner) => format!("RoutePolicy {winner}"),
         Loss::Route => "the route itself".to_owned(),
@@ -93,27 +84,62 @@ fn told_one(field: Field, loss: &Loss, at: &[&Key]) -> String {
 mod tests {
     use super::*;
     use crate::resources::Kind;
-    use crate::translate::gateway::policy::acts::Effect;
+    use crate::translate::gateway::policy::acts::{Acts, Effect};
 
-    fn routes(count: usize) -> Routes {
-        let one = |index: usize| {
-            let name = NamespacedName::new("shop", format!("r{index:04}").as_str());
-            let lost = [(Field::RateLimit, Loss::Overridden(name.clone()))].into();
-            (Key { kind: Kind::HttpRoute, name }, Effect { lost, ..Effect::default() })
-        };
-        (0..count).map(one).collect()
+    /// A policy that many routes have something of their own instead of.
+    fn routes(count: usize) -> Uses {
+        let mut uses = Uses::default();
+        (0..count).for_each(|index| uses.route_changed(&route(index), None, Some(&acts(index))));
+        uses
+    }
+
+    fn route(index: usize) -> Key {
+        Key::new(Kind::HttpRoute, "shop", format!("r{index:04}"))
+    }
+
+    fn acts(index: usize) -> Acts {
+        let lost = [(Field::RateLimit, Loss::Overridden(route(index).name))].into();
+        Acts([((policy(), policy()), Effect { lost, acts: index % 2 == 0 })].into())
+    }
+
+    fn policy() -> NamespacedName {
+        NamespacedName::new("shop", "policy")
+    }
+
+    fn said(uses: &Uses) -> String {
+        uses.of(&policy()).map(|(_, routes)| told(routes)).collect()
     }
 
     #[test]
     fn of_many_that_go_before_only_some_are_named() {
-        let few = told(&routes(2));
+        let few = said(&routes(2));
         assert_eq!(
             few,
             "rateLimit by RoutePolicy shop/r0000 (HTTPRoute shop/r0000); \
              rateLimit by RoutePolicy shop/r0001 (HTTPRoute shop/r0001)"
         );
-        assert!(!told(&routes(WINNERS)).contains("more"));
-        let many = told(&routes(1000));
+        assert!(!said(&routes(WINNERS)).contains("more"));
+        let many = said(&routes(1000));
         assert!(many.ends_with("(HTTPRoute shop/r0015); and 984 more"), "{many}");
+    }
+
+    #[test]
+    fn what_is_told_follows_routes_that_change_and_go() {
+        let mut uses = routes(4);
+        assert_eq!(uses.take_touched(), [policy()].into());
+        // The same as before is no news.
+        uses.route_changed(&route(0), Some(&acts(0)), Some(&acts(0)));
+        assert!(uses.take_touched().is_empty());
+        // It gets what another one has.
+        uses.route_changed(&route(3), Some(&acts(3)), Some(&acts(0)));
+        let names = |uses: &Uses| uses.of(&policy()).map(|(_, routes)| named(&routes.acting)).collect::<String>();
+        assert_eq!(names(&uses), "HTTPRoute shop/r0000, HTTPRoute shop/r0002, HTTPRoute shop/r0003");
+        assert!(
+            said(&uses)
+                .starts_with("rateLimit by RoutePolicy shop/r0000 (HTTPRoute shop/r0000, HTTPRoute shop/r0003);")
+        );
+        uses.route_changed(&route(3), Some(&acts(0)), None);
+        (0..3).for_each(|index| uses.route_changed(&route(index), Some(&acts(index)), None));
+        assert_eq!(uses.of(&policy()).count(), 0);
     }
 }
