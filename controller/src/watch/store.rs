@@ -319,8 +319,10 @@ impl Store {
 
     /// Lets go of objects kept on demand that nobody refers to. They count as passed over from then on.
     pub(super) fn release(&mut self, wanted: impl Fn(&Key) -> bool) {
-        let kept: Vec<_> = self.resources.keys().filter(|key| key.kind.kept_on_demand()).collect();
-        for key in kept.into_iter().filter(|key| !wanted(key)) {
+        let kinds = Kind::ALL.iter().copied().filter(|kind| kind.kept_on_demand());
+        let kept =
+            kinds.flat_map(|kind| self.resources.names_of(kind).map(move |name| Key { kind, name: name.clone() }));
+        for key in kept.filter(|key| !wanted(key)).collect::<Vec<_>>() {
             self.passed_over.insert(hash(&key));
             self.forget(&key);
             self.facts.remove(&key);

@@ -4,6 +4,7 @@
 //! As in the ledger of Ingresses, what is noted of an object is the truth, and what was written counts only until
 //! something newer was noted, and only for the object that it was written to.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// After so long without being overwritten all is forgotten.
 const FORGET: Duration = Duration::from_secs(180);
+/// So many objects are looked at in one go.
+const LOOKS: usize = 64;
 /// Overwritten so often, it is told.
 const CONTESTED: u32 = 3;
 
@@ -58,6 +61,8 @@ pub(super) struct Ledger {
     /// Those that differ and may be written later.
     later: BTreeSet<(Instant, Key)>,
     writing: FxHashSet<Key>,
+    /// Those that are still to be looked at since [`Ledger::look_at_all`]; the last is the next.
+    unlooked: Vec<Key>,
     /// How much was noted so far.
     notes: u64,
 }
@@ -143,6 +148,7 @@ impl Ledger {
             queue: Queue::default(),
             later: BTreeSet::new(),
             writing: FxHashSet::default(),
+            unlooked: Vec::new(),
             notes: 0,
         }
     }
@@ -206,15 +212,31 @@ impl Ledger {
     /// Says whether we write at all. Writes that run are forgotten when we do no longer.
     pub(super) fn lead(&mut self, leading: bool, now: Instant) {
         self.leading = leading;
+        self.look_at_all();
         if !leading {
             self.writing.clear();
+            // Nothing is worked out for it.
+            while self.is_looking() {
+                self.look_on(now);
+            }
         }
-        self.look_at_all(now);
     }
 
-    /// Looks at every object.
-    pub(super) fn look_at_all(&mut self, now: Instant) {
-        for key in self.entries.keys().cloned().collect::<Vec<_>>() {
+    /// Begins to look at every object, the most urgent first: see [`Self::look_on`].
+    pub(super) fn look_at_all(&mut self) {
+        self.unlooked = self.entries.keys().cloned().collect();
+        self.unlooked.sort_unstable_by_key(|key| Reverse(Urgency::of(key.kind)));
+    }
+
+    /// Whether objects are still to be looked at.
+    pub(super) fn is_looking(&self) -> bool {
+        !self.unlooked.is_empty()
+    }
+
+    /// Looks at some of them. What the status of one is to say has to be worked out, and whoever shares the thread with
+    /// us is not to wait for thousands.
+    pub(super) fn look_on(&mut self, now: Instant) {
+        for key in self.unlooked.split_off(self.unlooked.len().saturating_sub(LOOKS)) {
             self.look_at(&key, now);
         }
     }

@@ -88,10 +88,25 @@ fn gateway(attached_routes: u32) -> Wanted {
     })
 }
 
+/// Leads, and looks at everything.
+fn lead(ledger: &mut Ledger, now: Instant) {
+    ledger.lead(true, now);
+    while ledger.is_looking() {
+        ledger.look_on(now);
+    }
+}
+
+fn look_at_all(ledger: &mut Ledger, now: Instant) {
+    ledger.look_at_all();
+    while ledger.is_looking() {
+        ledger.look_on(now);
+    }
+}
+
 /// A ledger that leads and wants one route to be accepted, which has no status.
 fn begin() -> (Ledger, Instant) {
     let (mut ledger, now) = (Ledger::new(OURS.into()), Instant::now());
-    ledger.lead(true, now);
+    lead(&mut ledger, now);
     ledger.want(statuses(&[(route("a"), parent("Accepted"))]), now);
     ledger.note(&route("a"), fresh("u", "1"), now);
     (ledger, now)
@@ -103,7 +118,7 @@ fn what_was_written_is_not_written_again() {
     let write = ledger.next(8, 0).unwrap();
     assert!(ledger.next(8, 0).is_none(), "one write of an object at a time");
     assert!(!ledger.done(&write, written(&write, "2"), now));
-    ledger.look_at_all(now + LONGEST);
+    look_at_all(&mut ledger, now + LONGEST);
     assert!(ledger.next(8, 0).is_none());
     ledger.note(&route("a"), object("u", "2", &write.status), now);
     assert!(ledger.next(8, 0).is_none());
@@ -115,7 +130,7 @@ fn what_is_there_already_is_not_written() {
     let (mut ledger, now) = begin();
     let status = ledger.next(8, 0).unwrap().status;
     let mut ledger = Ledger::new(OURS.into());
-    ledger.lead(true, now);
+    lead(&mut ledger, now);
     ledger.note(&route("a"), object("u", "1", &status), now);
     ledger.want(statuses(&[(route("a"), parent("Accepted"))]), now);
     assert!(ledger.next(8, 0).is_none());
@@ -141,7 +156,7 @@ fn what_is_ours_no_more_is_taken_away_and_what_never_was_is_let_alone() {
     let none = Wanted::Route { parents: Vec::new() };
     for (wanted, expected) in [(Some(none), Some(json!({"parents": []}))), (None, None)] {
         let mut ledger = Ledger::new(OURS.into());
-        ledger.lead(true, now);
+        lead(&mut ledger, now);
         ledger.note(&route("a"), object("u", "1", &status), now);
         ledger.want(statuses(&wanted.map(|wanted| (route("a"), wanted)).into_iter().collect::<Vec<_>>()), now);
         assert_eq!(ledger.next(8, 0).map(|write| write.status), expected);
@@ -151,7 +166,7 @@ fn what_is_ours_no_more_is_taken_away_and_what_never_was_is_let_alone() {
 #[test]
 fn gateways_come_before_policies_and_those_before_routes() {
     let (mut ledger, now) = (Ledger::new(OURS.into()), Instant::now());
-    ledger.lead(true, now);
+    lead(&mut ledger, now);
     ledger.surround(known(&[]), now);
     let gateway_class = Key::new(Kind::GatewayClass, "", "z");
     let policy = Key::new(Kind::BackendTlsPolicy, "web", "a");
@@ -263,12 +278,37 @@ fn who_does_not_lead_writes_nothing_and_who_leads_again_everything() {
     assert!(ledger.next(8, 0).is_none());
     ledger.note(&route("a"), fresh("u", "2"), now);
     assert!(ledger.next(8, 0).is_none());
-    ledger.lead(true, now);
+    lead(&mut ledger, now);
     assert!(ledger.next(8, 0).is_some());
     // What ran when it ceased to lead is forgotten.
     ledger.lead(false, now);
-    ledger.lead(true, now);
+    lead(&mut ledger, now);
     assert!(ledger.next(8, 0).is_some());
+}
+
+#[test]
+fn a_new_leader_looks_at_some_objects_at_a_time_at_gateways_first() {
+    let (mut ledger, now) = (Ledger::new(OURS.into()), Instant::now());
+    ledger.surround(known(&["http"]), now);
+    let routes: Vec<_> = (0..2 * LOOKS).map(|number| route(&format!("r{number:03}"))).collect();
+    let wanted = routes.iter().map(|route| (route.clone(), parent("Accepted"))).chain([(edge(), gateway(1))]);
+    ledger.want(statuses(&wanted.collect::<Vec<_>>()), now);
+    for key in routes.iter().chain([&edge()]) {
+        ledger.note(key, fresh("u", "1"), now);
+    }
+    ledger.lead(true, now);
+    assert!(!ledger.is_waiting());
+    let mut written = Vec::new();
+    for (looks, all) in [(1, LOOKS), (2, 2 * LOOKS), (3, 2 * LOOKS + 1)] {
+        ledger.look_on(now);
+        written.extend(std::iter::from_fn(|| ledger.next(usize::MAX, 0)).map(|write| write.key));
+        assert_eq!((written.len(), ledger.is_looking()), (all, looks < 3));
+    }
+    assert_eq!(written[0], edge());
+    // Who leads no longer looks at nothing.
+    ledger.lead(true, now);
+    ledger.lead(false, now);
+    assert!(!ledger.is_looking());
 }
 
 #[test]
@@ -289,7 +329,7 @@ fn a_generation_that_was_translated_is_told() {
 #[test]
 fn what_is_bound_is_told_at_gateways() {
     let (mut ledger, now) = (Ledger::new(OURS.into()), Instant::now());
-    ledger.lead(true, now);
+    lead(&mut ledger, now);
     ledger.surround(known(&[]), now);
     ledger.want(statuses(&[(edge(), gateway(1)), (route("a"), parent("Accepted"))]), now);
     ledger.note(&edge(), fresh("u", "1"), now);
@@ -309,7 +349,7 @@ fn what_is_bound_is_told_at_gateways() {
 #[test]
 fn nothing_is_said_of_classes_before_it_is_known_what_is_installed() {
     let (mut ledger, now) = (Ledger::new(OURS.into()), Instant::now());
-    ledger.lead(true, now);
+    lead(&mut ledger, now);
     let key = Key::new(Kind::GatewayClass, "", "a");
     let said = json!({"type": "SupportedVersion", "status": "True", "reason": "SupportedVersion", "message": "v1.6.3"});
     ledger.note(&key, object("u", "1", &json!({"conditions": [said]})), now);
@@ -323,7 +363,7 @@ fn nothing_is_said_of_classes_before_it_is_known_what_is_installed() {
 #[test]
 fn addresses_that_come_to_be_known_are_written_and_those_before_stay_until_then() {
     let (mut ledger, now) = (Ledger::new(OURS.into()), Instant::now());
-    ledger.lead(true, now);
+    lead(&mut ledger, now);
     let mut shared = gateway(1);
     if let Wanted::Gateway(status) = &mut shared {
         status.shared_addresses = true;
@@ -343,7 +383,7 @@ fn addresses_that_come_to_be_known_are_written_and_those_before_stay_until_then(
 #[test]
 fn what_is_written_again_and_again_is_written_at_a_slower_pace() {
     let (mut ledger, mut now) = (Ledger::new(OURS.into()), Instant::now());
-    ledger.lead(true, now);
+    lead(&mut ledger, now);
     ledger.surround(known(&["http"]), now);
     ledger.note(&edge(), fresh("u", "1"), now);
     let mut waits = Vec::new();
@@ -376,7 +416,7 @@ fn what_ceases_to_be_ours_is_taken_back_once() {
     ledger.done(&back, written(&back, "3"), now + PATIENCE);
     // Another installation of our name may have it now.
     ledger.note(&route("a"), object("u", "4", &write.status), now + LONGEST);
-    ledger.look_at_all(now + LONGEST + LONGEST);
+    look_at_all(&mut ledger, now + LONGEST + LONGEST);
     assert!(ledger.next(8, 0).is_none() && ledger.due().is_none());
 }
 
@@ -388,7 +428,7 @@ fn a_gateway_that_ceases_to_be_ours_is_taken_back_unless_it_was_given_to_another
     };
     for (generation, expected) in [(1, Some("Pending")), (2, None)] {
         let (mut ledger, now) = (Ledger::new(OURS.into()), Instant::now());
-        ledger.lead(true, now);
+        lead(&mut ledger, now);
         ledger.surround(known(&["http"]), now);
         ledger.note(&edge(), fresh("u", "1"), now);
         ledger.want(statuses(&[(edge(), gateway(1))]), now);
@@ -406,7 +446,7 @@ fn a_gateway_that_ceases_to_be_ours_is_taken_back_unless_it_was_given_to_another
 #[test]
 fn nothing_is_withdrawn_from_what_was_never_ours() {
     let (mut ledger, now) = (Ledger::new(OURS.into()), Instant::now());
-    ledger.lead(true, now);
+    lead(&mut ledger, now);
     let conditions = vec![Cond::fails(CondKind::Accepted, "Pending", "")];
     ledger.want(statuses(&[(edge(), Wanted::Withdrawn { conditions })]), now);
     ledger.note(&edge(), object("u", "1", &json!({"listeners": [{"name": "web"}]})), now);
@@ -420,7 +460,7 @@ fn nothing_is_withdrawn_from_what_was_never_ours() {
 #[test]
 fn a_thousand_routes_are_written_once_each_and_counted_by_few_writes() {
     let (mut ledger, mut now) = (Ledger::new(OURS.into()), Instant::now());
-    ledger.lead(true, now);
+    lead(&mut ledger, now);
     ledger.surround(known(&["http"]), now);
     ledger.note(&edge(), fresh("u", "1"), now);
     let (mut wanted, mut counts, mut writes) = (Vec::new(), Vec::new(), 0);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, interval_at, sleep_until};
 
 use super::super::failing::{Failing, Failure};
@@ -163,7 +164,8 @@ impl Writer {
                     }
                     self.lead();
                 }
-                _ = ticks.tick() => self.ledger.look_at_all(Instant::now()),
+                _ = ticks.tick() => self.ledger.look_at_all(),
+                () = yield_now(), if self.ledger.is_looking() => self.ledger.look_on(Instant::now()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.ledger.wake(Instant::now()),
                 () = sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => {}
                 Some((write, outcome)) = self.writes.ended() => self.written(&write, outcome),
