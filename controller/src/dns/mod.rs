@@ -23,9 +23,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
 use self::lookup::{Client, Found, LookupError};
-use crate::resources::Resources;
+use crate::resources::{Key, Resources};
 use crate::translate::Change;
-use crate::translate::cluster::external_names;
+use crate::translate::cluster::{external_name, external_names};
 
 /// How many times on end a name must be said not to exist before its last addresses are dropped.
 const DISBELIEF: u32 = 3;
@@ -93,6 +93,8 @@ pub struct Answer {
 pub struct Resolver {
     names: watch::Sender<BTreeSet<Arc<str>>>,
     answers: mpsc::UnboundedReceiver<Answer>,
+    /// What [`Self::follow`] found, by whose it is.
+    external: BTreeMap<Key, Arc<str>>,
     failing: BTreeMap<Arc<str>, String>,
 }
 
@@ -105,7 +107,7 @@ impl Resolver {
         let follower =
             Follower { client, options: Arc::new(options), permits: Arc::new(Semaphore::new(AT_ONCE)), sender };
         tokio::spawn(follower.run(wanted));
-        Ok(Self { names, answers, failing: BTreeMap::new() })
+        Ok(Self { names, answers, external: BTreeMap::new(), failing: BTreeMap::new() })
     }
 
     /// Follows these names and no others.
@@ -120,7 +122,29 @@ impl Resolver {
 
     /// Follows the names of the ExternalName Services, and forgets the addresses of names that are no more.
     pub fn follow(&mut self, resources: &mut Resources) -> BTreeSet<Change> {
-        let names = external_names(resources);
+        self.external = external_names(resources);
+        self.follow_external(resources)
+    }
+
+    /// The same of resources that differ from those of the last call by `changes`: no other object is looked at.
+    pub fn follow_changes(&mut self, resources: &mut Resources, changes: &BTreeSet<Change>) -> BTreeSet<Change> {
+        let mut any = false;
+        for change in changes {
+            let Change::Object(key) = change else { continue };
+            let name = external_name(resources, key.kind, &key.name);
+            if self.external.get(key) != name.as_ref() {
+                any = true;
+                match name {
+                    Some(name) => drop(self.external.insert(key.clone(), name)),
+                    None => drop(self.external.remove(key)),
+                }
+            }
+        }
+        if any { self.follow_external(resources) } else { BTreeSet::new() }
+    }
+
+    fn follow_external(&mut self, resources: &mut Resources) -> BTreeSet<Change> {
+        let names: BTreeSet<_> = self.external.values().cloned().collect();
         let stale: Vec<Arc<str>> = resources.dns.keys().filter(|name| !names.contains(*name)).cloned().collect();
         self.set_names(names);
         stale

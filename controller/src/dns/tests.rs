@@ -268,6 +268,42 @@ async fn an_external_service_has_the_addresses_of_its_name_however_it_is_written
     assert_eq!(served(&control), (vec![], vec!["ExternalNameUnresolved"]));
 }
 
+#[tokio::test]
+async fn of_services_only_those_that_changed_are_looked_at_for_names() {
+    let mut resolver = Server::start().await.resolver();
+    let mut resources = Resources::default();
+    let external = |object: &str, name: &str| {
+        let spec = ServiceSpec {
+            type_: Some("ExternalName".to_owned()),
+            external_name: Some(name.to_owned()),
+            ..ServiceSpec::default()
+        };
+        let metadata = ObjectMeta { name: Some(object.to_owned()), ..ObjectMeta::default() };
+        Object::Service(Arc::new(Service { metadata, spec: Some(spec), status: None }.into()))
+    };
+    let mut change = |resources: &mut Resources, changed: Object| {
+        let key = Key::of(&changed);
+        resources.apply(changed);
+        resolver.follow_changes(resources, &BTreeSet::from([Change::Object(key)]));
+        resolver.names.borrow().clone()
+    };
+    assert_eq!(change(&mut resources, external("a", "a.test")), names(&["a.test"]));
+    resources.apply(external("silent", "silent.test"));
+    assert_eq!(change(&mut resources, external("b", "b.test")), names(&["a.test", "b.test"]));
+    assert_eq!(change(&mut resources, ingress_of("a")), names(&["a.test", "b.test"]));
+    assert_eq!(change(&mut resources, external("a", "b.test")), names(&["b.test"]));
+    // Two have that name: it stays with the second.
+    assert_eq!(change(&mut resources, external("b", "c.test")), names(&["b.test", "c.test"]));
+    resources.dns.insert("b.test".into(), Vec::new());
+    let key = Key::of(&external("a", "b.test"));
+    assert!(resources.remove(&key));
+    let stale = resolver.follow_changes(&mut resources, &BTreeSet::from([Change::Object(key)]));
+    assert_eq!(stale, BTreeSet::from([Change::Dns("b.test".into())]));
+    assert_eq!(*resolver.names.borrow(), names(&["c.test"]));
+    assert_eq!(resolver.follow(&mut resources), BTreeSet::new());
+    assert_eq!(*resolver.names.borrow(), names(&["c.test", "silent.test"]));
+}
+
 #[test]
 fn pauses_follow_the_records_and_grow_with_failures() {
     let options = Options::default();

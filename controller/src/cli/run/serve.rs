@@ -15,14 +15,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::measure::Measured;
-use super::source::{Source, touches};
+use super::source::Source;
 use super::told::Told;
 use crate::admin::{AdminServer, AdminState, Audience, Condition};
 use crate::certificate::generate_fallback;
 use crate::cli::input::LocatedProblem;
 use crate::control::{Control, Step};
 use crate::dns::Resolver;
-use crate::resources::Kind;
 use crate::settings::Settings;
 use crate::status::Bound;
 use crate::translate::Change;
@@ -197,6 +196,8 @@ impl<S: Source> Base<S> {
         resolver.follow(source.resources_mut());
         let mut control = Control::new(self.settings.clone(), source.resources());
         source.complete(&mut control).await;
+        // More may have come by now. No name has an answer yet.
+        resolver.follow(source.resources_mut());
         Ok((resolver, control))
     }
 
@@ -251,9 +252,8 @@ impl<S: Source> Server<S> {
 
     /// Takes changes of the resources (none: only the source's problems) to the proxy.
     async fn changed(&mut self, mut changes: BTreeSet<Change>) {
-        if touches(&changes, Kind::Service) || touches(&changes, Kind::XBackend) {
-            changes.extend(self.resolver.follow(self.source.resources_mut()));
-        }
+        let stale = self.resolver.follow_changes(self.source.resources_mut(), &changes);
+        changes.extend(stale);
         if !changes.is_empty() {
             let Step { model_changed, .. } = self.control.apply(self.source.resources(), &changes);
             if model_changed {

@@ -1,7 +1,7 @@
 //! ExternalName: Services and XBackends that stand for a name outside the cluster. Names are resolved elsewhere; names and addresses
 //! of this machine are refused, since they would show its own ports to whoever may write such an object.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -10,20 +10,28 @@ use genkan_routing::name::Hostname;
 use k8s_openapi::api::core::v1::ServicePort;
 
 use super::{ClusterIssue, ClusterSpec};
-use crate::resources::{NamespacedName, Resources};
+use crate::resources::{Key, Kind, NamespacedName, Resources};
 use crate::translate::reader::Reader;
 
-/// The names whose addresses translation wants to find in [`Resources::dns`], in canonical form.
-pub fn external_names(resources: &Resources) -> BTreeSet<Arc<str>> {
-    let external = resources.services.values().filter_map(|service| service.external_name.as_deref());
-    let backends = resources.x_backends.values().filter_map(|backend| backend.spec.external_hostname.as_ref());
-    external
-        .chain(backends.map(|external| external.hostname.as_str()))
-        .filter_map(|name| match understand(name) {
-            Ok(Name::Dns(name)) => Some(name),
-            _ => None,
-        })
+/// The names whose addresses translation wants to find in [`Resources::dns`], in canonical form, by whose they are.
+pub fn external_names(resources: &Resources) -> BTreeMap<Key, Arc<str>> {
+    let names = [Kind::Service, Kind::XBackend];
+    let keys = names.into_iter().flat_map(|kind| resources.names_of(kind).map(move |name| (kind, name)));
+    keys.filter_map(|(kind, name)| Some((Key { kind, name: name.clone() }, external_name(resources, kind, name)?)))
         .collect()
+}
+
+/// That of one object, if it is a Service or XBackend that stands for one.
+pub fn external_name(resources: &Resources, kind: Kind, name: &NamespacedName) -> Option<Arc<str>> {
+    let external = match kind {
+        Kind::Service => resources.services.get(name)?.external_name.as_deref()?,
+        Kind::XBackend => &resources.x_backends.get(name)?.spec.external_hostname.as_ref()?.hostname,
+        _ => return None,
+    };
+    match understand(external) {
+        Ok(Name::Dns(name)) => Some(name),
+        _ => None,
+    }
 }
 
 /// What an external name is.
@@ -131,7 +139,8 @@ mod tests {
         });
         let mut resources = Resources::default();
         resources.apply(Object::XBackend(Arc::new(serde_json::from_value(backend).unwrap())));
-        assert_eq!(external_names(&resources), BTreeSet::from(["api.example.org".into()]));
+        let key = Key::new(Kind::XBackend, "x", "out");
+        assert_eq!(external_names(&resources), BTreeMap::from([(key, "api.example.org".into())]));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use genkan_routing::report::Problem;
 use k8s_openapi::api::core::v1::ServicePort;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-pub use external_name::external_names;
+pub use external_name::{external_name, external_names};
 
 use super::gateway::backend_tls;
 use super::gateway::traffic_policy::{self, TrafficPolicy};
