@@ -475,6 +475,36 @@ async fn no_more_is_held_than_may_be() {
 }
 
 #[tokio::test]
+async fn what_comes_byte_by_byte_is_whole_and_no_more_than_may_be() {
+    const CHUNKS: usize = 20_000;
+    const SOME: usize = 64 << 10;
+    let backend = Backend::raw(|mut stream| async move {
+        read_head(&mut stream).await;
+        let body = b"1\r\nx\r\n".repeat(CHUNKS);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+        stream.write_all(&body).await.unwrap();
+        stream.write_all(b"0\r\n\r\n").await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let running = Running::start(site(&[backend.address], responses(SOME)));
+    let mut client = running.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    assert_eq!(client.head().await.0, 200);
+    let mut read = 0;
+    loop {
+        let chunk = client.chunk().await;
+        if chunk.is_empty() {
+            break;
+        }
+        read += chunk.len();
+        assert!(running.proxy.metrics().buffering.held() <= SOME);
+    }
+    assert_eq!(read, CHUNKS);
+    until_free(&running).await;
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_gives_its_memory_back() {
     let (backend, given) = large(LARGE, "").await;
     let running = Running::start(site(&[backend.address], responses(2 * LARGE)));

@@ -59,13 +59,17 @@ struct Ahead {
     most: usize,
 }
 
-/// What is written at a time, and how many bytes of it wait.
+/// What is written at a time.
 struct Part {
     tasks: Vec<HttpTask>,
-    length: usize,
-    /// Bytes of it that are counted.
+    /// Bytes that it keeps.
+    cost: usize,
+    /// How many of them are counted.
     counted: usize,
 }
+
+/// What an allocation takes besides its bytes: it is rounded up, and somebody counts who has it.
+const ALLOCATION: usize = 64;
 
 /// What waits for the client.
 #[derive(Debug)]
@@ -124,7 +128,7 @@ async fn write(mut client: HttpSession, mut parts: mpsc::UnboundedReceiver<Part>
             Ok(None) => return client,
             Ok(Some(part)) => {
                 let written = client.response_duplex_vec(part.tasks).await;
-                queue.written(part.length, part.counted);
+                queue.written(part.cost, part.counted);
                 written.map(drop)
             }
             Err(gone) => Err(gone),
@@ -137,21 +141,21 @@ async fn write(mut client: HttpSession, mut parts: mpsc::UnboundedReceiver<Part>
 }
 
 impl Queue {
-    /// Whether `length` bytes more may wait, and how many of them are counted. An empty queue takes whatever comes, as the
+    /// Whether `cost` bytes more may wait, and how many of them are counted. An empty queue takes whatever comes, as the
     /// client itself would.
-    fn room(&self, length: usize, most: usize) -> Option<usize> {
+    fn room(&self, cost: usize, most: usize) -> Option<usize> {
         let waiting = self.waiting.load(Ordering::Acquire);
-        let fits = waiting + length <= most && self.memory.lock().grow(length);
+        let fits = waiting + cost <= most && self.memory.lock().grow(cost);
         match (fits, waiting) {
-            (true, _) => Some(length),
+            (true, _) => Some(cost),
             (false, 0) => Some(0),
             (false, _) => None,
         }
     }
 
-    fn written(&self, length: usize, counted: usize) {
+    fn written(&self, cost: usize, counted: usize) {
         self.memory.lock().shrink(counted);
-        self.waiting.fetch_sub(length, Ordering::AcqRel);
+        self.waiting.fetch_sub(cost, Ordering::AcqRel);
         self.moved.notify_one();
     }
 
@@ -183,22 +187,30 @@ impl Ahead {
             }
         }
         let end = tasks.iter().any(HttpTask::is_end);
-        let length = tasks.iter().map(length).sum();
-        let counted = loop {
-            if self.queue.is_gone() {
-                return Err(self.queue.why());
-            }
-            if let Some(counted) = self.queue.room(length, self.most) {
-                break counted;
-            }
-            self.queue.moved.notified().await;
-        };
-        self.queue.waiting.fetch_add(length, Ordering::AcqRel);
-        self.parts.send(Part { tasks, length, counted }).map_err(|_| self.queue.why())?;
+        tasks.retain(|task| !is_nothing(task));
+        if !tasks.is_empty() {
+            self.queue_up(tasks).await?;
+        }
         match failed {
             Some(HttpTask::Failed(error)) => Err(error),
             _ => Ok(end),
         }
+    }
+
+    /// Waits for room.
+    async fn queue_up(&self, tasks: Vec<HttpTask>) -> Result<()> {
+        let cost = cost(&tasks);
+        let counted = loop {
+            if self.queue.is_gone() {
+                return Err(self.queue.why());
+            }
+            if let Some(counted) = self.queue.room(cost, self.most) {
+                break counted;
+            }
+            self.queue.moved.notified().await;
+        };
+        self.queue.waiting.fetch_add(cost, Ordering::AcqRel);
+        self.parts.send(Part { tasks, cost, counted }).map_err(|_| self.queue.why())
     }
 
     /// Returns once the client is gone.
@@ -210,10 +222,23 @@ impl Ahead {
     }
 }
 
-fn length(task: &HttpTask) -> usize {
+/// Bytes that a part of these tasks keeps while it waits: where an endpoint sends a byte at a time, far more than that byte.
+fn cost(tasks: &Vec<HttpTask>) -> usize {
+    let places = size_of::<Part>() + tasks.capacity() * size_of::<HttpTask>();
+    let data: usize = tasks.iter().map(|task| ALLOCATION + data(task).map_or(0, Bytes::len)).sum();
+    ALLOCATION + places + data
+}
+
+/// Whether the client gets nothing by it: an encoder has such for most of what it takes.
+fn is_nothing(task: &HttpTask) -> bool {
+    let is_body = matches!(task, HttpTask::Body(..) | HttpTask::UpgradedBody(..));
+    is_body && !task.is_end() && data(task).is_none_or(Bytes::is_empty)
+}
+
+fn data(task: &HttpTask) -> Option<&Bytes> {
     match task {
-        HttpTask::Body(Some(data), _) | HttpTask::UpgradedBody(Some(data), _) => data.len(),
-        _ => 0,
+        HttpTask::Body(data, _) | HttpTask::UpgradedBody(data, _) => data.as_ref(),
+        _ => None,
     }
 }
 
@@ -357,5 +382,61 @@ impl StandIn for Ahead {
 
     fn restore_custom_message_writer(&mut self, _writer: Box<dyn CustomMessageWrite>) -> Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::buffers::Buffers;
+    use crate::metrics::{ConstantLabels, Metrics};
+
+    /// A stand-in of which nothing is written, with so many bytes for its response and for the process.
+    fn ahead(most: usize, memory: usize) -> (Ahead, mpsc::UnboundedReceiver<Part>, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new(&ConstantLabels::default(), None));
+        let (parts, waiting) = mpsc::unbounded_channel();
+        let queue = Arc::new(Queue {
+            waiting: AtomicUsize::new(0),
+            memory: Mutex::new(Buffers::new(Arc::clone(&metrics), memory).share()),
+            moved: Notify::new(),
+            gone: AtomicBool::new(false),
+            why: Mutex::default(),
+        });
+        let request = RequestHeader::build("GET", b"/", None).unwrap();
+        (Ahead { request, truncated: false, response: None, parts, queue, most }, waiting, metrics)
+    }
+
+    fn part(data: &'static str, end: bool) -> Vec<HttpTask> {
+        vec![HttpTask::Body(Some(Bytes::from_static(data.as_bytes())), end)]
+    }
+
+    #[test]
+    fn a_part_counts_with_all_that_it_keeps() {
+        const SOME: usize = 64 << 10;
+        for (most, memory) in [(SOME, usize::MAX), (usize::MAX, SOME)] {
+            let (mut ahead, mut waiting, metrics) = ahead(most, memory);
+            while ahead.take(part("x", false)).now_or_never().is_some() {}
+            let kept = waiting.len() * (size_of::<Part>() + size_of::<HttpTask>());
+            assert!((SOME / 8..=SOME).contains(&kept), "{} parts of a byte", waiting.len());
+            assert!((kept..=SOME).contains(&metrics.buffering.held()));
+            while let Ok(part) = waiting.try_recv() {
+                ahead.queue.written(part.cost, part.counted);
+            }
+            assert_eq!((metrics.buffering.held(), ahead.queue.waiting.load(Ordering::Relaxed)), (0, 0));
+        }
+    }
+
+    #[test]
+    fn what_is_empty_does_not_wait_unless_it_is_the_end() {
+        let (mut ahead, mut waiting, _) = ahead(usize::MAX, usize::MAX);
+        let nothing = || HttpTask::Body(None, false);
+        assert!(!ahead.take(vec![nothing()]).now_or_never().unwrap().unwrap());
+        assert!(!ahead.take(part("", false)).now_or_never().unwrap().unwrap());
+        assert!(waiting.is_empty());
+        let tasks = vec![nothing(), part("x", false).remove(0), nothing(), HttpTask::Body(None, true)];
+        assert!(ahead.take(tasks).now_or_never().unwrap().unwrap());
+        assert_eq!((waiting.len(), waiting.try_recv().unwrap().tasks.len()), (1, 2));
     }
 }
