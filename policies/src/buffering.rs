@@ -25,7 +25,7 @@ pub struct BufferingSettings {
 #[serde(rename_all = "camelCase")]
 pub struct RequestBufferingSettings {
     /// The most bytes, with an optional unit of 1024: 8m, 512k; up to 64m. A larger body is answered with 413, and one for
-    /// which the process has no memory with 503.
+    /// which there is no memory with 503.
     #[schemars(length(max = 20), regex(pattern = "^[0-9]{1,19}[kKmMgG]?$"))]
     pub max_size: String,
 }
@@ -35,7 +35,7 @@ pub struct RequestBufferingSettings {
 #[serde(rename_all = "camelCase")]
 pub struct ResponseBufferingSettings {
     /// The most bytes that wait for a client, with an optional unit of 1024: 8m, 512k; up to 64m. The rest of a larger
-    /// response is read as the client takes it, as is all of it while the process has no memory.
+    /// response is read as the client takes it, as is all of it while there is no memory.
     #[schemars(length(max = 20), regex(pattern = "^[0-9]{1,19}[kKmMgG]?$"))]
     pub max_size: String,
 }

@@ -1,42 +1,67 @@
-//! Memory for buffering: one bound for the process, whoever fills it.
+//! Memory for buffering: one bound for the process, whoever fills it, and a share of it for each namespace, so that one
+//! whose clients or backends are slow leaves memory to the others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::metrics::Metrics;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+
+use crate::metrics::{Metrics, hold};
+
+/// A namespace has one part in so many of the memory.
+const SHARES: usize = 4;
 
 /// The memory of a process for what is held between clients and backends.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     metrics: Arc<Metrics>,
     most: usize,
+    /// Bytes that are held for the rules of each namespace.
+    namespaces: Mutex<FxHashMap<Arc<str>, Arc<AtomicUsize>>>,
 }
 
-/// A share of it, which grows and shrinks with what is held; given back on drop.
+/// What is held of it for one message, which grows and shrinks; given back on drop.
 #[derive(Debug)]
 pub(crate) struct Memory {
     metrics: Arc<Metrics>,
     most: usize,
+    /// Bytes of the whole namespace.
+    of_namespace: Arc<AtomicUsize>,
     bytes: usize,
 }
 
 impl Buffers {
     /// At most so many bytes in all.
     pub(crate) fn new(metrics: Arc<Metrics>, most: usize) -> Self {
-        Self { metrics, most }
+        Self { metrics, most, namespaces: Mutex::default() }
     }
 
-    /// A share without a byte.
-    pub(crate) fn share(&self) -> Memory {
-        Memory { metrics: Arc::clone(&self.metrics), most: self.most, bytes: 0 }
+    /// Memory without a byte, for a rule of this namespace.
+    pub(crate) fn begin(&self, namespace: &Arc<str>) -> Memory {
+        let mut namespaces = self.namespaces.lock();
+        if !namespaces.contains_key(namespace) {
+            // Those for which nothing is held.
+            namespaces.retain(|_, held| Arc::strong_count(held) > 1);
+        }
+        let of_namespace = Arc::clone(namespaces.entry(Arc::clone(namespace)).or_default());
+        Memory { metrics: Arc::clone(&self.metrics), most: self.most, of_namespace, bytes: 0 }
     }
 }
 
 impl Memory {
-    /// Makes room for so many bytes more. False, and nothing, where the process has no more.
+    /// Makes room for so many bytes more. False, and nothing, where the process or the namespace has no more.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
-        let grown = self.metrics.buffering.hold(bytes, self.most);
+        let buffering = &self.metrics.buffering;
+        if !hold(&self.of_namespace, bytes, self.most / SHARES) {
+            buffering.exhaust();
+            return false;
+        }
+        let grown = buffering.hold(bytes, self.most);
         if grown {
             self.bytes += bytes;
+        } else {
+            self.of_namespace.fetch_sub(bytes, Ordering::Relaxed);
         }
         grown
     }
@@ -45,6 +70,7 @@ impl Memory {
     pub(crate) fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
+        self.of_namespace.fetch_sub(bytes, Ordering::Relaxed);
         self.metrics.buffering.release(bytes);
     }
 }
@@ -52,5 +78,44 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         self.shrink(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::ConstantLabels;
+
+    fn buffers(most: usize) -> Buffers {
+        Buffers::new(Arc::new(Metrics::new(&ConstantLabels::default(), None)), most)
+    }
+
+    #[test]
+    fn a_namespace_has_its_share_and_all_together_have_the_whole() {
+        let buffers = buffers(400);
+        let begin = |number: usize| buffers.begin(&format!("tenant-{number}").into());
+        let (mut first, mut again) = (begin(0), begin(0));
+        assert!(first.grow(60) && again.grow(40) && !first.grow(1) && !again.grow(1));
+        let mut others: Vec<_> = (1..4).map(begin).collect();
+        assert!(others.iter_mut().all(|memory| memory.grow(100)));
+        assert_eq!(buffers.metrics.buffering.held(), 400);
+        let mut late = begin(4);
+        assert!(!late.grow(1), "the process has no more");
+        drop(others.pop());
+        assert!(late.grow(100) && !again.grow(1));
+        first.shrink(1000);
+        assert!(!late.grow(1) && again.grow(60));
+        drop((first, again, others, late));
+        assert_eq!(buffers.metrics.buffering.held(), 0);
+    }
+
+    #[test]
+    fn namespaces_for_which_nothing_is_held_are_forgotten() {
+        let buffers = buffers(400);
+        let kept = buffers.begin(&"kept".into());
+        (0..100).for_each(|number| drop(buffers.begin(&format!("tenant-{number}").into())));
+        assert!(buffers.namespaces.lock().len() <= 2);
+        assert!(buffers.namespaces.lock().contains_key("kept"));
+        drop(kept);
     }
 }

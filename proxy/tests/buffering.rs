@@ -268,9 +268,10 @@ async fn without_memory_a_request_is_503_or_streamed() {
     let rules = |site: Site| {
         site.rule(requests(MIB, Otherwise::Refuse)(rule("/refuse").to("a")))
             .rule(requests(MIB, Otherwise::Stream)(rule("/stream").to("a")))
+            .rule(requests(MIB, Otherwise::Refuse)(rule("/other").namespace("other").to("a")))
     };
     let site = rules(Site::new().cluster("a", &[backend.address]));
-    let running = Running::start_with(site, |config| config.buffer_memory = 100_000);
+    let running = Running::start_with(site, |config| config.buffer_memory = 400_000);
     let body = bytes(60_000);
     let to = |path: &str| post(body.len()).replacen('/', path, 1);
     let mut first = running.connect().await;
@@ -282,6 +283,9 @@ async fn without_memory_a_request_is_503_or_streamed() {
     let mut third = running.connect().await;
     third.send(to("/stream")).await.send(&body).await;
     assert_eq!(third.answer().await.text(), measured(&body, Some(body.len())));
+    let mut other = running.connect().await;
+    other.send(to("/other")).await.send(&body).await;
+    assert_eq!(other.answer().await.text(), measured(&body, Some(body.len())), "another namespace has its own");
     first.send(&body[50_000..]).await;
     assert_eq!(first.answer().await.status, 200, "whoever has memory keeps it");
     until_free(&running).await;

@@ -393,13 +393,13 @@ mod tests {
     use crate::buffers::Buffers;
     use crate::metrics::{ConstantLabels, Metrics};
 
-    /// A stand-in of which nothing is written, with so many bytes for its response and for the process.
+    /// A stand-in of which nothing is written, with so many bytes for its response and for its namespace.
     fn ahead(most: usize, memory: usize) -> (Ahead, mpsc::UnboundedReceiver<Part>, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::new(&ConstantLabels::default(), None));
         let (parts, waiting) = mpsc::unbounded_channel();
         let queue = Arc::new(Queue {
             waiting: AtomicUsize::new(0),
-            memory: Mutex::new(Buffers::new(Arc::clone(&metrics), memory).share()),
+            memory: Mutex::new(Buffers::new(Arc::clone(&metrics), memory).begin(&"default".into())),
             moved: Notify::new(),
             gone: AtomicBool::new(false),
             why: Mutex::default(),
@@ -415,7 +415,7 @@ mod tests {
     #[test]
     fn a_part_counts_with_all_that_it_keeps() {
         const SOME: usize = 64 << 10;
-        for (most, memory) in [(SOME, usize::MAX), (usize::MAX, SOME)] {
+        for (most, memory) in [(SOME, usize::MAX), (usize::MAX, 4 * SOME)] {
             let (mut ahead, mut waiting, metrics) = ahead(most, memory);
             while ahead.take(part("x", false)).now_or_never().is_some() {}
             let kept = waiting.len() * (size_of::<Part>() + size_of::<HttpTask>());

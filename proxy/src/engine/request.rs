@@ -91,8 +91,7 @@ impl Request {
     pub(super) fn read_ahead(&mut self, session: &mut Session, policy: ResponseBuffering) {
         if session.as_downstream_mut().is_body_done() {
             let most = usize::try_from(policy.max_size).unwrap_or(usize::MAX);
-            let memory = self.exchange.shared().buffers.share();
-            self.writing = Some(ahead::begin(session, most, memory));
+            self.writing = Some(ahead::begin(session, most, self.exchange.memory()));
         }
     }
 

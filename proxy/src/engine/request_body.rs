@@ -46,7 +46,7 @@ enum End {
     Whole,
     /// There is more than is wanted.
     TooLarge,
-    /// The process has no memory for more.
+    /// The process or the namespace has no memory for more.
     NoMemory,
 }
 
@@ -163,7 +163,7 @@ async fn read(session: &mut Session, exchange: &mut Exchange, most: usize) -> Re
     let permitted = exchange.body_limit().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     let most = most.min(permitted);
     let (patience, end) = (exchange.client_settings().body_timeout, exchange.deadline());
-    let mut held = Held::new(exchange.shared().buffers.share());
+    let mut held = Held::new(exchange.memory());
     let mut block = BytesMut::new();
     let ended = loop {
         let silent = Instant::now() + patience;

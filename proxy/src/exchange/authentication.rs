@@ -90,11 +90,10 @@ impl Exchange {
         let Some(given) = basic_auth::credentials(&head.headers) else {
             return ControlFlow::Break(self.ask_client(head, asked));
         };
-        let tenant = self.rule_entry().map(|entry| Arc::clone(&entry.rule.origin.object.namespace));
         ControlFlow::Continue(Question {
             users: Arc::clone(&asked.policy.users),
             given,
-            tenant: tenant.unwrap_or_default(),
+            tenant: self.tenant(),
             client: forwarded::believe(self.forwarded(), &self.connection, head).client,
         })
     }

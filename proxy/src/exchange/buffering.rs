@@ -5,6 +5,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::{Exchange, grpc};
+use crate::buffers::Memory;
 use crate::reply::Reply;
 
 /// With `no` a backend asks that its response is passed on as it comes (nginx).
@@ -38,6 +39,11 @@ impl Exchange {
             || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let streams = self.upgrade || grpc::is_call(&client.headers) || is_stream(&head.headers);
         (!bodiless && !streams && !is_small(&head.headers)).then_some(policy)
+    }
+
+    /// Memory for a body, counted for the rule's namespace.
+    pub(crate) fn memory(&self) -> Memory {
+        self.shared.buffers.begin(&self.tenant())
     }
 
     /// Notes that the endpoint has given its whole response: it is free for others while the client still takes it.

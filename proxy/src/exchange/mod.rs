@@ -513,6 +513,11 @@ impl Exchange {
         self.table.rule(self.rule?)
     }
 
+    /// The namespace of the rule, of which what all share is counted.
+    fn tenant(&self) -> Arc<str> {
+        self.rule_entry().map(|entry| Arc::clone(&entry.rule.origin.object.namespace)).unwrap_or_default()
+    }
+
     fn forward(&self) -> Option<&Forward> {
         self.rule_entry()?.forward()
     }

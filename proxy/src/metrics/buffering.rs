@@ -11,15 +11,25 @@ pub struct BufferMetrics {
     exhausted: AtomicU64,
 }
 
+/// Holds so many bytes more, unless they would be more than `most` in all.
+pub(crate) fn hold(held: &AtomicUsize, bytes: usize, most: usize) -> bool {
+    let more = |held: usize| held.checked_add(bytes).filter(|held| *held <= most);
+    held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+}
+
 impl BufferMetrics {
     /// Holds so many bytes more, unless they would be more than `most` in all.
     pub(crate) fn hold(&self, bytes: usize, most: usize) -> bool {
-        let more = |held: usize| held.checked_add(bytes).filter(|held| *held <= most);
-        let held = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        let held = hold(&self.held, bytes, most);
         if !held {
-            self.exhausted.fetch_add(1, Ordering::Relaxed);
+            self.exhaust();
         }
         held
+    }
+
+    /// Somebody has no memory to hold more.
+    pub(crate) fn exhaust(&self) {
+        self.exhausted.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Holds so many bytes less.

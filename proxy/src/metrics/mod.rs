@@ -36,6 +36,7 @@ use parking_lot::Mutex;
 pub use self::admission::AdmissionMetrics;
 pub use self::authentication::{AuthMetrics, AuthResult};
 pub use self::buffering::BufferMetrics;
+pub(crate) use self::buffering::hold;
 pub(crate) use self::handles::RuleHandles;
 pub use self::mirror::MirrorResult;
 pub use self::process::{ConnectionCount, ProcessMetrics, RequestCount};

@@ -25,6 +25,7 @@ pub struct Site {
 
 /// A rule under construction.
 pub struct RuleBuilder {
+    pub namespace: String,
     pub host: String,
     pub path: PathMatch,
     pub headers: Vec<HeaderMatch>,
@@ -36,6 +37,7 @@ pub struct RuleBuilder {
 /// A rule for a path prefix of every host.
 pub fn rule(prefix: &str) -> RuleBuilder {
     RuleBuilder {
+        namespace: "default".to_owned(),
         host: String::new(),
         path: PathMatch::Prefix(PathPrefix::parse(prefix).unwrap()),
         headers: Vec::new(),
@@ -53,6 +55,11 @@ pub fn rule(prefix: &str) -> RuleBuilder {
 }
 
 impl RuleBuilder {
+    pub fn namespace(mut self, namespace: &str) -> Self {
+        namespace.clone_into(&mut self.namespace);
+        self
+    }
+
     pub fn host(mut self, host: &str) -> Self {
         host.clone_into(&mut self.host);
         self
@@ -182,7 +189,7 @@ impl Site {
 
     pub fn rule(mut self, builder: RuleBuilder) -> Self {
         let id = RuleId::new(format!("rule-{}", self.model.rules.len()));
-        let origin = Origin::new(ObjectRef::new("Ingress", "default", "web"), "spec.rules[0]");
+        let origin = Origin::new(ObjectRef::new("Ingress", &*builder.namespace, "web"), "spec.rules[0]");
         let action = match builder.respond {
             Some(status) => Action::Respond(DirectResponse { status }),
             None => Action::Forward(builder.forward),
