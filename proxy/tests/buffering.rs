@@ -7,13 +7,14 @@ mod kit;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use genkan_routing::model::Filter;
 use genkan_routing::policy::body_limit::BodyLimit;
 use genkan_routing::policy::buffering::{Otherwise, RequestBuffering, ResponseBuffering};
 use http::{Request, Response};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use kit::backend::{frames, read_head};
 use kit::client::{Body, Client, PATIENCE, full, h2};
@@ -296,7 +297,7 @@ async fn without_memory_a_request_is_503_or_streamed() {
 async fn a_client_that_stops_in_the_middle_is_408_on_both_versions() {
     let backend = Backend::http1(measure).await;
     let site = site(&[backend.address], requests(MIB, Otherwise::Refuse));
-    let site = site.settings(|settings| settings.client.body_timeout = std::time::Duration::from_millis(100));
+    let site = site.settings(|settings| settings.client.body_timeout = Duration::from_millis(100));
     let running = Running::start(site);
     let mut client = running.connect().await;
     client.send(post(10)).await.send("abc").await;
@@ -519,6 +520,35 @@ async fn a_client_that_goes_away_gives_its_memory_back() {
     drop(client);
     until_free(&running).await;
     assert!(running.log_line().contains(" 200 "), "its head was on its way");
+}
+
+#[tokio::test]
+async fn the_time_of_a_request_ends_a_response_that_its_client_does_not_read() {
+    const TIME: Duration = Duration::from_secs(1);
+    // In large parts and in small ones, which are gathered: some always wait for the client then.
+    let small = Backend::http1(|_| async {
+        let parts = futures::stream::repeat_with(|| Ok(Frame::data(Bytes::from_static(&[b'x'; 1000]))));
+        Response::new(BodyExt::boxed(StreamBody::new(parts)))
+    })
+    .await;
+    let (large, _) = large(LARGE, "").await;
+    for (backend, max_size) in [(&large, 2 * LARGE), (&large, MIB), (&small, MIB)] {
+        let change = |rule| responses(max_size)(rule).timeouts(|timeouts| timeouts.request = Some(TIME));
+        let running = Running::start(site(&[backend.address], change));
+        let mut client = running.connect().await;
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        until_held(&running, 1).await;
+        until_free(&running).await;
+        assert!(running.log_line().contains(" 200 "), "its head was on its way");
+        assert_eq!(client.head().await.0, 200);
+        assert!(client.rest().await.len() < LARGE);
+        let mut sender = h2(running.address).await;
+        let answer = sender.send_request(Request::get("http://test/").body(full("")).unwrap()).await.unwrap();
+        until_held(&running, 1).await;
+        until_free(&running).await;
+        assert!(running.log_line().contains(" 200 "));
+        assert!(answer.into_body().collect().await.is_err());
+    }
 }
 
 #[tokio::test]

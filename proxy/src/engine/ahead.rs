@@ -15,7 +15,7 @@ use std::future::pending;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,6 +34,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::pause::gone;
 use super::replay::{Messages, nobody};
+use super::request_body::in_time;
 use crate::buffers::Memory;
 
 /// A response that is being written to its client, whose session the task has. Dropping it ends the task.
@@ -84,8 +85,8 @@ struct Queue {
     why: Mutex<Option<Box<Error>>>,
 }
 
-/// Has a task write the response. The request must be at its end.
-pub(super) fn begin(session: &mut Session, most: usize, memory: Memory) -> Writing {
+/// Has a task write the response, until it is too late for the rest of it. The request must be at its end.
+pub(super) fn begin(session: &mut Session, most: usize, memory: Memory, until: Option<Instant>) -> Writing {
     let client = std::mem::replace(&mut *session.downstream_session, nobody());
     let (parts, waiting) = mpsc::unbounded_channel();
     let queue = Arc::new(Queue {
@@ -98,7 +99,7 @@ pub(super) fn begin(session: &mut Session, most: usize, memory: Memory) -> Writi
     let (request, truncated) = (client.req_header().clone(), client.retry_buffer_truncated());
     let ahead = Ahead { request, truncated, response: None, parts, queue: Arc::clone(&queue), most };
     *session.downstream_session = HttpSession::new_custom(Box::new(ahead));
-    Writing { task: tokio::spawn(write(client, waiting, Arc::clone(&queue))), queue }
+    Writing { task: tokio::spawn(write(client, waiting, Arc::clone(&queue), until)), queue }
 }
 
 impl Writing {
@@ -116,27 +117,32 @@ impl Writing {
     }
 }
 
-/// Writes what comes until no more does.
-async fn write(mut client: HttpSession, mut parts: mpsc::UnboundedReceiver<Part>, queue: Arc<Queue>) -> HttpSession {
+/// Writes what comes until no more does, or it is too late.
+async fn write(
+    mut client: HttpSession,
+    mut parts: mpsc::UnboundedReceiver<Part>,
+    queue: Arc<Queue>,
+    until: Option<Instant>,
+) -> HttpSession {
+    let written = in_time(until, write_all(&mut client, &mut parts, &queue)).await;
+    let too_late = || Err(Error::new(ErrorType::WriteTimedout));
+    if let Err(error) = written.unwrap_or_else(too_late) {
+        queue.break_off(error.into_down());
+    }
+    client
+}
+
+async fn write_all(client: &mut HttpSession, parts: &mut mpsc::UnboundedReceiver<Part>, queue: &Queue) -> Result<()> {
     loop {
         let next = tokio::select! {
             biased;
-            part = parts.recv() => Ok(part),
-            gone = gone(&mut client) => Err(gone),
+            part = parts.recv() => part,
+            gone = gone(client) => return Err(gone),
         };
-        let written = match next {
-            Ok(None) => return client,
-            Ok(Some(part)) => {
-                let written = client.response_duplex_vec(part.tasks).await;
-                queue.written(part.cost, part.counted);
-                written.map(drop)
-            }
-            Err(gone) => Err(gone),
-        };
-        if let Err(error) = written {
-            queue.break_off(error.into_down());
-            return client;
-        }
+        let Some(part) = next else { return Ok(()) };
+        let written = client.response_duplex_vec(part.tasks).await;
+        queue.written(part.cost, part.counted);
+        written?;
     }
 }
 

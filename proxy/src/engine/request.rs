@@ -91,7 +91,8 @@ impl Request {
     pub(super) fn read_ahead(&mut self, session: &mut Session, policy: ResponseBuffering) {
         if session.as_downstream_mut().is_body_done() {
             let most = usize::try_from(policy.max_size).unwrap_or(usize::MAX);
-            self.writing = Some(ahead::begin(session, most, self.exchange.memory()));
+            let until = self.exchange.whole_deadline();
+            self.writing = Some(ahead::begin(session, most, self.exchange.memory(), until));
         }
     }
 
@@ -102,7 +103,7 @@ impl Request {
         self.exchange.endpoint_done(Instant::now());
         if let Err(error) = writing.finish(session).await {
             if let Some(failure) = failure::read(&error, None) {
-                self.exchange.fail(failure);
+                self.exchange.writing_failed(failure, Instant::now());
             }
             // A response that is not whole must not look as if it were.
             session.set_keepalive(None);

@@ -139,8 +139,15 @@ impl AsyncWrite for EngineStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.gather.poll_drain(cx, &mut this.stream))?;
-        Pin::new(&mut this.stream).poll_shutdown(cx)
+        let ended = match this.gather.poll_drain(cx, &mut this.stream) {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.stream).poll_shutdown(cx),
+            drained => drained,
+        };
+        if ended.is_pending() {
+            // Nobody waits for a client that does not take the rest when its time is over.
+            this.poll_deadline(cx)?;
+        }
+        ended
     }
 }
 

@@ -1,11 +1,14 @@
 //! Buffering: which bodies are held, and how much of them.
 
+use std::time::Instant;
+
 use genkan_routing::policy::buffering::{RequestBuffering, ResponseBuffering};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::{Exchange, grpc};
 use crate::buffers::Memory;
+use crate::error::Failure;
 use crate::reply::Reply;
 
 /// With `no` a backend asks that its response is passed on as it comes (nginx).
@@ -47,11 +50,17 @@ impl Exchange {
     }
 
     /// Notes that the endpoint has given its whole response: it is free for others while the client still takes it.
-    pub(crate) fn endpoint_done(&mut self, now: std::time::Instant) {
+    pub(crate) fn endpoint_done(&mut self, now: Instant) {
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.end(now);
         }
         self.picked = None;
+    }
+
+    /// Notes why the client did not get all of a response that was read ahead, unless the request failed before.
+    pub(crate) fn writing_failed(&mut self, failure: Failure, now: Instant) {
+        let failure = self.explain(failure, now);
+        self.fail(failure);
     }
 
     /// The reply to a body for which there is no memory.

@@ -186,7 +186,8 @@ impl Exchange {
         self.whole_deadline().into_iter().chain(self.attempt_deadline()).min()
     }
 
-    fn whole_deadline(&self) -> Option<Instant> {
+    /// When the time of the request is over, whatever is under way; `None` without limit.
+    pub(crate) fn whole_deadline(&self) -> Option<Instant> {
         self.forward()?.timeouts.request.map(|limit| self.started + limit)
     }
 
