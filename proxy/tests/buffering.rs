@@ -226,6 +226,22 @@ async fn what_is_too_large_is_413_and_no_backend_is_asked() {
 }
 
 #[tokio::test]
+async fn nothing_is_held_of_a_request_that_is_refused_while_the_rest_of_it_comes() {
+    let refused = site(&[], requests(100_000, Otherwise::Refuse));
+    let empty = site(&[], requests(100_000, Otherwise::Stream));
+    let nobody = site(&[Backend::nobody().await], requests(100_000, Otherwise::Stream));
+    for (site, status) in [(refused, 413), (empty, 503), (nobody, 502)] {
+        let running = Running::start(site);
+        let mut client = running.connect().await;
+        // Its end does not come.
+        let body = chunks(&bytes(200_000));
+        client.send(CHUNKED).await.send(&body[..150_000]).await;
+        assert_eq!(client.answer().await.status, status);
+        assert_eq!(running.proxy.metrics().buffering.held(), 0, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn the_limit_of_bodies_counts_as_well() {
     let backend = Backend::http1(measure).await;
     for otherwise in [Otherwise::Refuse, Otherwise::Stream] {

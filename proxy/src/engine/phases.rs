@@ -130,6 +130,8 @@ impl ProxyHttp for Phases {
         }
         match taken {
             Ok(ControlFlow::Break(reply)) => {
+                // The rest of a body may still come for a while, to be thrown away.
+                request.forget_body();
                 say_close(session, &request.connection);
                 write_reply(session, reply).await?;
                 return Ok(true);
@@ -340,6 +342,7 @@ impl ProxyHttp for Phases {
             None => Failure::Internal(error.to_string()),
             Some(request) => {
                 request.restore(session).await;
+                request.forget_body();
                 request.connection.deadline.clear();
                 if let Some(failure) = failure::read(error, None) {
                     request.exchange.fail(failure);

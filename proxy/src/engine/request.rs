@@ -56,7 +56,7 @@ impl Request {
 
     /// No other endpoint is going to get it: the memory is free once this one has it.
     pub(super) fn forget_body(&mut self) {
-        self.forgotten = self.held.take().is_some();
+        self.forgotten |= self.held.take().is_some();
     }
 
     /// Whether there is more of the body than the parts before this one.
