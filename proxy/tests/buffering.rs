@@ -208,6 +208,50 @@ async fn a_large_body_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_body_is_kept_for_another_endpoint_only_where_one_may_get_it() {
+    let (sent, mut seen) = mpsc::unbounded_channel();
+    let (answer, answers) = mpsc::channel(1);
+    let answers = Arc::new(tokio::sync::Mutex::new(answers));
+    let backend = Backend::http1(move |request| {
+        let (sent, answers) = (sent.clone(), Arc::clone(&answers));
+        async move {
+            let answer = measure(request).await;
+            sent.send(()).unwrap();
+            answers.lock().await.recv().await.unwrap();
+            answer
+        }
+    })
+    .await;
+    let body = bytes(200_000);
+    for (method, non_idempotent, tries, kept) in [
+        ("POST", false, 3, false),
+        ("PATCH", false, 3, false),
+        ("POST", true, 3, true),
+        ("PUT", false, 3, true),
+        ("PUT", false, 1, false),
+    ] {
+        let change = |rule| {
+            requests(MIB, Otherwise::Refuse)(rule).retry(|retry| {
+                retry.non_idempotent = non_idempotent;
+                retry.tries = tries;
+            })
+        };
+        let running = Running::start(site(&[backend.address], change));
+        let mut client = running.connect().await;
+        client.send(post(body.len()).replacen("POST", method, 1)).await.send(&body).await;
+        seen.recv().await.unwrap();
+        if kept {
+            assert_eq!(running.proxy.metrics().buffering.held(), body.len(), "{method}");
+        } else {
+            until_free(&running).await;
+        }
+        answer.send(()).await.unwrap();
+        assert_eq!(client.answer().await.text(), measured(&body, Some(body.len())));
+        until_free(&running).await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_too_large_is_413_and_no_backend_is_asked() {
     let backend = Backend::http1(measure).await;
     let running = Running::start(site(&[backend.address], requests(100_000, Otherwise::Refuse)));

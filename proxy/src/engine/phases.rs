@@ -214,6 +214,9 @@ impl ProxyHttp for Phases {
         let request = ctx.request()?;
         if end {
             request.take_back(session);
+            if !request.exchange.sends_again(&session.req_header().method) || !request.is_replayable(session) {
+                request.forget_body();
+            }
         }
         let length = body.as_ref().map_or(0, Bytes::len);
         match request.exchange.request_body(length, end, Instant::now()) {

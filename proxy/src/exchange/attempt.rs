@@ -163,7 +163,7 @@ impl Situation<'_> {
         wanted
             && !self.answered
             && self.replayable
-            && (!self.sent || policy.non_idempotent || !changes_twice(self.method))
+            && (!self.sent || sends_again(policy, self.method))
             && self.tried < limit
             && policy.timeout.is_none_or(|timeout| self.elapsed < timeout)
     }
@@ -177,6 +177,11 @@ fn backoff(policy: &Retry, tried: u32, random: u64) -> Duration {
     let wait = least.saturating_mul(factor);
     let jitter = u64::try_from(wait.as_nanos() / 4).unwrap_or(u64::MAX);
     wait.saturating_add(Duration::from_nanos(random::below(jitter, random)))
+}
+
+/// Whether a request of this method that an endpoint may have seen can go to another one at all.
+pub(super) fn sends_again(policy: &Retry, method: &Method) -> bool {
+    policy.tries != 1 && (policy.non_idempotent || !changes_twice(method))
 }
 
 /// Whether sending a request twice may do something twice: the methods that nginx takes for such.
@@ -219,6 +224,18 @@ mod tests {
         assert!(Situation { sent: false, ..situation(&policy, &Method::POST) }.allows(Cause::Error));
         let policy = Retry { non_idempotent: true, ..Retry::default() };
         assert!(situation(&policy, &Method::POST).allows(Cause::Error));
+    }
+
+    #[test]
+    fn what_is_sent_again_follows_from_method_and_policy() {
+        let again = |change: fn(&mut Retry), method| {
+            let mut policy = Retry::default();
+            change(&mut policy);
+            sends_again(&policy, &method)
+        };
+        assert!(again(|_| {}, Method::PUT) && !again(|_| {}, Method::POST) && !again(|_| {}, Method::PATCH));
+        assert!(again(|policy| policy.non_idempotent = true, Method::POST));
+        assert!(again(|policy| policy.tries = 0, Method::PUT) && !again(|policy| policy.tries = 1, Method::PUT));
     }
 
     #[test]

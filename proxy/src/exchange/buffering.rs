@@ -6,7 +6,7 @@ use genkan_routing::policy::buffering::{RequestBuffering, ResponseBuffering};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use super::{Exchange, grpc};
+use super::{Exchange, attempt, grpc};
 use crate::buffers::Memory;
 use crate::error::Failure;
 use crate::reply::Reply;
@@ -22,6 +22,11 @@ impl Exchange {
     pub(crate) fn request_buffering(&self, head: &http::request::Parts) -> Option<RequestBuffering> {
         let policy = self.forward()?.buffering?.request?;
         (self.has_body && !self.upgrade && !grpc::is_call(&head.headers)).then_some(policy)
+    }
+
+    /// Whether a request that was sent as a whole may be sent again, so that its body has to be kept.
+    pub(crate) fn sends_again(&self, method: &Method) -> bool {
+        self.forward().is_some_and(|forward| attempt::sends_again(&forward.retry, method))
     }
 
     /// The most bytes that the request's body may have, whoever reads it.
