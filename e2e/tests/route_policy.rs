@@ -164,6 +164,12 @@ fn bodies_are_read_as_a_whole() {
     let genkan = serve(&[echo.address()], &hold("\"10\""));
     let post = || http1::request(genkan.http(), "POST", "web.test", "/", &[], &[b'a'; 100]).status;
     assert_eq!((post(), status(&genkan)), (413, 200));
+    // What a client says of its request takes it out of nothing.
+    let call = [("content-type", "application/grpc")];
+    let answer = http1::request(genkan.http(), "POST", "web.test", "/", &call, &[b'a'; 100]);
+    assert_eq!(answer.field("grpc-status"), Some("8"), "{answer:?}");
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+    assert_eq!(http1::request(genkan.http(), "POST", "web.test", "/", &upgrade, &[b'a'; 100]).status, 413);
     say(&genkan, &hold("\"100\""), "a larger size", || post() == 200);
     say(&genkan, &hold("\"99\""), "a smaller size", || post() == 413);
     // Nobody gets in by it who should not: what can't be understood is left out.

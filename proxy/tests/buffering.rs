@@ -450,6 +450,38 @@ async fn calls_of_grpc_and_upgrades_are_not_held() {
     }
 }
 
+#[tokio::test]
+async fn no_client_gets_around_it_by_what_it_says() {
+    let (one, two) = (Backend::http1(kit::backend::echo).await, Backend::h2c(measure).await);
+    let running = Running::start(site(&[one.address], requests(1000, Otherwise::Refuse)));
+    let call = "Content-Type: application/grpc\r\n";
+    let upgrade = "Connection: upgrade\r\nUpgrade: websocket\r\n";
+    for fields in [call, upgrade] {
+        for (length, status) in [(1001, 413), (1000, 200)] {
+            let mut client = running.connect().await;
+            let head = CHUNKED.replacen("\r\n\r\n", &format!("\r\n{fields}\r\n"), 1);
+            client.send(head).await.send(chunks(&[b'x'; 1001][..length])).await;
+            let answer = client.answer().await;
+            let grpc = answer.field("grpc-status").is_some_and(|status| status == "8");
+            assert_eq!(if grpc { 413 } else { answer.status }, status, "{fields}");
+            if status == 200 {
+                assert!(answer.text().contains("content-length: 1000\n"), "{}", answer.text());
+                assert!(!answer.text().contains("upgrade"), "{}", answer.text());
+            }
+        }
+    }
+    assert_eq!(one.requests(), 2);
+    // Over HTTP/2 it is a call where the backend can take one.
+    let h2_running = Running::start(h2_site(&[two.address], requests(1000, Otherwise::Refuse)));
+    for (running, refused) in [(&running, true), (&h2_running, false)] {
+        let mut sender = h2(running.address).await;
+        let request = Request::post("http://test/").header("content-type", "application/grpc");
+        let answer = sender.send_request(request.body(full(bytes(1001))).unwrap()).await.unwrap();
+        assert_eq!(answer.headers().get("grpc-status").is_some_and(|status| status == "8"), refused);
+    }
+    assert_eq!((one.requests(), two.requests()), (2, 1));
+}
+
 /// A backend of one large response for each request, and how many it has given away as a whole.
 async fn large(length: usize, fields: &'static str) -> (Backend, Arc<AtomicUsize>) {
     let given = Arc::new(AtomicUsize::new(0));

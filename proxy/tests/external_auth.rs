@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use genkan_routing::model::{Filter, HttpVersion};
 use genkan_routing::name::ClusterId;
+use genkan_routing::policy::buffering::{Otherwise, RequestBuffering};
 use genkan_routing::policy::canary::Canary;
 use genkan_routing::policy::cors::{Cors, CorsList, CorsOrigins, Preflights};
 use genkan_routing::policy::external_auth::{AuthCall, ExternalAuth, GrpcAuth, HttpAuth};
@@ -95,6 +96,26 @@ async fn a_yes_lets_pass_and_only_the_service_names_the_user() {
     }
     assert_eq!((service.requests(), service.connections()), (2, 1));
     assert!(counted(&running, "allowed") && !counted(&running, "denied"));
+}
+
+#[tokio::test]
+async fn a_body_that_the_service_has_seen_is_held_to_the_size_of_buffering() {
+    let (own, service) = (Backend::echo().await, Backend::http1(judge).await);
+    for (otherwise, large) in [(Otherwise::Refuse, 413), (Otherwise::Stream, 200)] {
+        let request = Some(RequestBuffering { max_size: 10, otherwise });
+        let rule = rule("/").to("own").filter(over_http(100));
+        let rule = rule.forward(|forward| forward.buffering.get_or_insert_default().request = request);
+        let running = Running::start(
+            Site::new().cluster("own", &[own.address]).cluster("auth", &[service.address]).rule(rule),
+        );
+        for (body, status) in [("0123456789", 200), ("0123456789a", large)] {
+            let mut client = running.connect().await;
+            let answer = client.send(post("", body)).await.answer().await;
+            assert_eq!(answer.status, status, "{body}");
+            assert!(status != 200 || answer.text().ends_with(&format!("\n\n{body}")), "{}", answer.text());
+        }
+    }
+    assert_eq!((service.requests(), own.requests()), (4, 3));
 }
 
 #[tokio::test]

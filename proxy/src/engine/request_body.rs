@@ -90,23 +90,28 @@ impl Held {
     }
 }
 
-/// Reads the body as the rule's policy wants it, unless it was read already. A reply answers the request.
+/// Reads the body as the rule's policy wants it, unless it was read already for somebody. A reply answers the request.
 pub(super) async fn buffer(
     session: &mut Session,
     exchange: &mut Exchange,
     held: &mut Option<Held>,
 ) -> Result<ControlFlow<Reply>> {
-    let Some(policy) = exchange.request_buffering(session.req_header()).filter(|_| held.is_none()) else {
+    let Some(policy) = exchange.request_buffering(session.req_header()) else {
         return Ok(ControlFlow::Continue(()));
     };
     let most = usize::try_from(policy.max_size).unwrap_or(usize::MAX);
-    if announced(session).is_some_and(|length| length > policy.max_size) {
-        // Not a byte of it need be read to know.
-        return Ok(match policy.otherwise {
-            Otherwise::Stream => ControlFlow::Continue(()),
-            Otherwise::Refuse => ControlFlow::Break(exchange.body_too_large(session.req_header())),
-        });
+    // Not a byte of it need be read to know that it is too large, if its length is announced.
+    let too_large = match &held {
+        Some(held) => held.length > most,
+        None => announced(session).is_some_and(|length| length > policy.max_size),
+    };
+    if too_large && policy.otherwise == Otherwise::Refuse {
+        return Ok(ControlFlow::Break(exchange.body_too_large(session.req_header())));
     }
+    if too_large || held.is_some() {
+        return Ok(ControlFlow::Continue(()));
+    }
+    exchange.ignore_upgrade();
     let (read, end) = read(session, exchange, most).await?;
     let over = exchange.body_limit().is_some_and(|limit| u64::try_from(read.length).unwrap_or(u64::MAX) > limit);
     let refused = match end {

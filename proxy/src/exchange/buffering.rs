@@ -2,14 +2,16 @@
 
 use std::time::Instant;
 
+use genkan_routing::model::HttpVersion;
 use genkan_routing::policy::buffering::{RequestBuffering, ResponseBuffering};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use super::{Exchange, attempt, grpc};
 use crate::buffers::Memory;
 use crate::error::Failure;
 use crate::reply::Reply;
+use crate::table::BackendEntry;
 
 /// With `no` a backend asks that its response is passed on as it comes (nginx).
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -21,7 +23,24 @@ impl Exchange {
     /// How the request's body is to be read before an endpoint is chosen; `None` when it is passed on as it comes.
     pub(crate) fn request_buffering(&self, head: &http::request::Parts) -> Option<RequestBuffering> {
         let policy = self.forward()?.buffering?.request?;
-        (self.has_body && !self.upgrade && !grpc::is_call(&head.headers)).then_some(policy)
+        (self.has_body && !self.is_call(head)).then_some(policy)
+    }
+
+    /// Goes on as if the request did not ask to leave HTTP, as every server may (RFC 9110, section 7.8): what is held of
+    /// its body would be between the client and the other protocol.
+    pub(crate) fn ignore_upgrade(&mut self) {
+        self.upgrade = false;
+    }
+
+    /// Whether it is a call of gRPC, by more than what the client says of it: both sides speak HTTP/2.
+    fn is_call(&self, head: &http::request::Parts) -> bool {
+        let http2 = |backend: &BackendEntry| {
+            let entry = backend.cluster.and_then(|cluster| self.table.cluster(cluster));
+            entry.is_some_and(|entry| entry.cluster.version == HttpVersion::Http2)
+        };
+        head.version == Version::HTTP_2
+            && grpc::is_call(&head.headers)
+            && self.rule_entry().is_some_and(|entry| entry.backends.iter().chain(entry.canary.as_deref()).any(http2))
     }
 
     /// Whether a request that was sent as a whole may be sent again, so that its body has to be kept.
@@ -45,7 +64,7 @@ impl Exchange {
         let bodiless = client.method == Method::HEAD
             || head.status.is_informational()
             || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let streams = self.upgrade || grpc::is_call(&client.headers) || is_stream(&head.headers);
+        let streams = self.upgrade || self.is_call(client) || is_stream(&head.headers);
         (!bodiless && !streams && !is_small(&head.headers)).then_some(policy)
     }
 

@@ -260,7 +260,7 @@ impl Exchange {
     /// Makes the head that the endpoint sees of a copy of the client's.
     pub(crate) fn upstream_head(&self, client: &http::request::Parts, head: &mut http::request::Parts) {
         let http2 = self.cluster().is_some_and(|cluster| cluster.cluster.version == HttpVersion::Http2);
-        let upgrade = hop_by_hop::upgrade(client).cloned().filter(|_| !http2);
+        let upgrade = hop_by_hop::upgrade(client).cloned().filter(|_| self.upgrade && !http2);
         let close = self.last_use && !http2 && upgrade.is_none();
         self.clean_head(head, upgrade, http2);
         if close {
