@@ -105,9 +105,8 @@ async fn a_body_that_the_service_has_seen_is_held_to_the_size_of_buffering() {
         let request = Some(RequestBuffering { max_size: 10, otherwise });
         let rule = rule("/").to("own").filter(over_http(100));
         let rule = rule.forward(|forward| forward.buffering.get_or_insert_default().request = request);
-        let running = Running::start(
-            Site::new().cluster("own", &[own.address]).cluster("auth", &[service.address]).rule(rule),
-        );
+        let running =
+            Running::start(Site::new().cluster("own", &[own.address]).cluster("auth", &[service.address]).rule(rule));
         for (body, status) in [("0123456789", 200), ("0123456789a", large)] {
             let mut client = running.connect().await;
             let answer = client.send(post("", body)).await.answer().await;

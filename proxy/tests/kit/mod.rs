@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 pub mod backend;
+pub mod buffering;
 pub mod client;
 pub mod model;
 pub mod running;
