@@ -10,6 +10,7 @@ use super::settings::Field;
 use crate::resources::{Key, NamespacedName};
 use crate::small_map::SmallSet;
 use crate::translate::assembly::Contribution;
+use crate::translate::gateway::naming::told_in;
 use crate::translate::gateway::parent::ParentKey;
 use crate::translate::gateway::ports::Parent;
 use crate::translate::gateway::reason::ACCEPTED;
@@ -37,34 +38,43 @@ pub(super) fn read(
         // Conflicts are in front, and one of each field is told.
         known.tell_conflicts(routes.lost.iter().filter_map(|(field, why)| Some((*field, why.keys().next()?))));
     }
-    let told = gateways.into_iter().map(|(gateway, routes)| (gateway, conditions(&known, routes))).collect();
+    let told =
+        gateways.into_iter().map(|(gateway, routes)| (gateway, conditions(&known, routes, &name.namespace))).collect();
     known.finish(told)
 }
 
-fn conditions(known: &Known<'_, Field>, routes: &Routes) -> Vec<Cond> {
+fn conditions(known: &Known<'_, Field>, routes: &Routes, namespace: &str) -> Vec<Cond> {
     let Routes { acting, lost, .. } = routes;
     let conflict = || acting.is_empty().then(|| known.conflict(lost.values().flat_map(BTreeMap::keys))).flatten();
     let accepted = known.refusal().or_else(conflict).unwrap_or_else(|| match acting.is_empty() {
         true => Cond::holds(CondKind::Accepted, ACCEPTED, "the policy acts on no route so far"),
-        false => Cond::holds(CondKind::Accepted, ACCEPTED, format!("the policy acts on {}", named(acting))),
+        false => Cond::holds(CondKind::Accepted, ACCEPTED, format!("the policy acts on {}", named(acting, namespace))),
     });
-    let overridden = (!lost.is_empty()).then(|| known.overridden(!acting.is_empty(), told(routes)));
+    let overridden = (!lost.is_empty()).then(|| known.overridden(!acting.is_empty(), told(routes, namespace)));
     [accepted, known.resolved()].into_iter().chain(overridden).collect()
 }
 
-/// `2 routes`, or their names while they are few.
-fn named(routes: &SmallSet<Key>) -> String {
-    if routes.len() > NAMED {
-        return format!("{} routes", routes.len());
+/// `2 routes`, or their names while they are few and all of the namespace where it is told.
+fn named(routes: &SmallSet<Key>, namespace: &str) -> String {
+    let count = routes.len();
+    if count > NAMED || routes.keys().any(|route| *route.name.namespace != *namespace) {
+        return format!("{count} {}", if count == 1 { "route" } else { "routes" });
     }
     routes.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What does not hold, and why. Each of thousands of routes may have a policy of its own that goes before a Gateway's:
 /// only the first few policies are named, and no more are looked at.
-fn told(routes: &Routes) -> String {
+fn told(routes: &Routes, namespace: &str) -> String {
     let all = routes.lost.iter().flat_map(|(field, why)| why.iter().map(move |(loss, at)| (*field, loss, at)));
-    let mut parts: Vec<_> = all.take(WINNERS).map(|(field, loss, at)| told_one(field, loss, at)).collect();
+    let mut parts = Vec::new();
+    for (field, loss, at) in all.take(WINNERS) {
+        let part = told_one(field, loss, at, namespace);
+        // Those of another namespace may be told alike.
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
     let count: usize = routes.lost.values().map(BTreeMap::len).sum();
     if count > WINNERS {
         parts.push(format!("and {} more", count - WINNERS));
@@ -72,12 +82,12 @@ fn told(routes: &Routes) -> String {
     parts.join("; ")
 }
 
-fn told_one(field: Field, loss: &Loss, at: &SmallSet<Key>) -> String {
+fn told_one(field: Field, loss: &Loss, at: &SmallSet<Key>, namespace: &str) -> String {
     let by = match loss {
-        Loss::Conflict(winner) | Loss::Overridden(winner) => format!("RoutePolicy {winner}"),
+        Loss::Conflict(winner) | Loss::Overridden(winner) => told_in(namespace, Field::KIND.as_str(), winner),
         Loss::Route => "the route itself".to_owned(),
     };
-    format!("{} by {by} ({})", field.as_str(), named(at))
+    format!("{} by {by} ({})", field.as_str(), named(at, namespace))
 }
 
 #[cfg(test)]
@@ -107,7 +117,7 @@ mod tests {
     }
 
     fn said(uses: &Uses) -> String {
-        uses.of(&policy()).map(|(_, routes)| told(routes)).collect()
+        uses.of(&policy()).map(|(_, routes)| told(routes, "shop")).collect()
     }
 
     #[test]
@@ -132,7 +142,8 @@ mod tests {
         assert!(uses.take_touched().is_empty());
         // It gets what another one has.
         uses.route_changed(&route(3), Some(&acts(3)), Some(&acts(0)));
-        let names = |uses: &Uses| uses.of(&policy()).map(|(_, routes)| named(&routes.acting)).collect::<String>();
+        let names =
+            |uses: &Uses| uses.of(&policy()).map(|(_, routes)| named(&routes.acting, "shop")).collect::<String>();
         assert_eq!(names(&uses), "HTTPRoute shop/r0000, HTTPRoute shop/r0002, HTTPRoute shop/r0003");
         assert!(
             said(&uses)
