@@ -11,6 +11,7 @@ use genkan_routing::name::{HostPattern, TableId};
 use rustc_hash::FxHashMap;
 
 use super::contest::{self, Claim};
+use super::hostname::covering;
 use super::route::RouteOutcome;
 use super::rule::RankedMatch;
 use crate::resources::{Key, Kind};
@@ -28,7 +29,7 @@ pub(crate) struct Hosts {
     touched: BTreeSet<HostKey>,
     /// How many hosts routes of each kind want of a table.
     wanted: BTreeMap<TableId, BTreeMap<Kind, usize>>,
-    /// Tables whose routes came, went or changed their hosts or age.
+    /// Tables whose routes came, went or changed their hosts or age, where a host of theirs is one of another kind too.
     unsettled: BTreeSet<TableId>,
     /// The routes that lost a table's hosts, and to whom; only tables where any did.
     lost: BTreeMap<TableId, BTreeMap<Key, Key>>,
@@ -70,7 +71,10 @@ impl Hosts {
         } else {
             Box::new(old.keys().chain(come()))
         };
-        self.unsettled.extend(unsettled.map(|(table, _)| table.clone()));
+        let is_news = |table| !self.unsettled.contains(table);
+        let unsettled: Vec<_> =
+            unsettled.filter(|host| is_news(&host.0) && self.meets_another_kind(host, key.kind)).collect();
+        self.unsettled.extend(unsettled.into_iter().map(|(table, _)| table.clone()));
         let matches = |outcome: &Option<Arc<RouteOutcome>>| {
             outcome.as_ref().map(|outcome| (outcome.matches.clone(), outcome.apart.clone()))
         };
@@ -79,6 +83,20 @@ impl Hosts {
         } else {
             self.touched.extend(old.keys().chain(come()).cloned());
         }
+    }
+
+    /// Whether a host of a route is one that routes of another kind want too: who gets what depends on no other hosts. Of
+    /// two routes that change one after the other the first meets what the second wanted, the second what the first wants.
+    fn meets_another_kind(&self, (table, host): &HostKey, kind: Kind) -> bool {
+        if self.wanted.get(table).is_none_or(|kinds| kinds.keys().all(|other| *other == kind)) {
+            return false;
+        }
+        // What a pattern covers is not looked for: patterns are few.
+        if !matches!(host, HostPattern::Exact(_)) {
+            return true;
+        }
+        let entries = covering(host).into_iter().filter_map(|pattern| self.entries.get(&(table.clone(), pattern)));
+        entries.flat_map(|entry| entry.routes.keys()).any(|route| route.kind != kind)
     }
 
     fn count(&mut self, table: &TableId, kind: Kind, more: bool) {
@@ -185,7 +203,88 @@ fn assemble(parts: &[&[RankedMatch]]) -> Option<Host> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use k8s_openapi::jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::super::rank::RouteAge;
     use super::*;
+
+    type World = BTreeMap<Key, Arc<RouteOutcome>>;
+
+    /// A route that comes or changes, or goes without hosts.
+    fn change(hosts: &mut Hosts, world: &mut World, key: Key, second: i64, wanted: &[&str]) {
+        let age = RouteAge::new(Timestamp::from_second(second).ok(), key.kind.as_str(), "default", &key.name.name);
+        let wanted = wanted.iter().map(|host| (table(), HostPattern::parse_suffix(host).unwrap()));
+        let outcome = RouteOutcome { age, hosts: wanted.collect(), ..RouteOutcome::default() };
+        let new = Some(Arc::new(outcome)).filter(|outcome| outcome.hosts.keys().next().is_some());
+        let old = match new.clone() {
+            Some(new) => world.insert(key.clone(), new),
+            None => world.remove(&key),
+        };
+        hosts.route_changed(&key, &Changed { old, new });
+    }
+
+    fn table() -> TableId {
+        TableId::new("t")
+    }
+
+    fn key(http: bool, name: &str) -> Key {
+        Key::new(if http { Kind::HttpRoute } else { Kind::GrpcRoute }, "default", name)
+    }
+
+    #[test]
+    fn a_host_that_no_other_kind_wants_settles_nothing_anew() {
+        let (mut hosts, mut world) = (Hosts::default(), World::new());
+        for number in 0..9 {
+            let host = format!("h{number}.test");
+            change(&mut hosts, &mut world, key(true, &format!("r{number}")), 1, &[host.as_str()]);
+        }
+        change(&mut hosts, &mut world, key(false, "calls"), 2, &["h0.test", "*.calls.test"]);
+        let asked = Cell::new(0);
+        let settle = |hosts: &mut Hosts, world: &World| {
+            asked.set(0);
+            let news = hosts.settle(|key| {
+                asked.set(asked.get() + 1);
+                world.get(key)
+            });
+            (news.len(), asked.get() > 0)
+        };
+        assert_eq!(settle(&mut hosts, &world), (1, true));
+        change(&mut hosts, &mut world, key(true, "r7"), 1, &["other.test", "calls.test"]);
+        assert_eq!(settle(&mut hosts, &world), (0, false));
+        change(&mut hosts, &mut world, key(true, "r7"), 1, &["a.calls.test"]);
+        assert_eq!(settle(&mut hosts, &world), (0, true));
+        change(&mut hosts, &mut world, key(true, "r0"), 1, &[]);
+        assert_eq!(settle(&mut hosts, &world), (1, true));
+    }
+
+    proptest! {
+        #[test]
+        fn who_loses_is_who_would_lose_if_all_were_looked_at(
+            rounds in prop::collection::vec(
+                prop::collection::vec(
+                    (any::<bool>(), 0..4usize, 0..3i64, prop::collection::vec(
+                        prop::sample::select(vec!["a.test", "b.test", "a.b.test", "*.b.test", "c.test", "d.test", "*.d.test"]),
+                        0..3,
+                    )),
+                    1..4,
+                ),
+                1..12,
+            ),
+        ) {
+            let (mut hosts, mut world) = (Hosts::default(), World::new());
+            for round in rounds {
+                for (http, number, second, wanted) in round {
+                    change(&mut hosts, &mut world, key(http, &format!("r{number}")), second, &wanted);
+                }
+                hosts.settle(|key| world.get(key));
+                let all = hosts.losers(&table(), |key| world.get(key));
+                prop_assert_eq!(hosts.lost.get(&table()).cloned().unwrap_or_default(), all);
+            }
+        }
+    }
 
     #[test]
     fn no_host_comes_before_the_least() {
