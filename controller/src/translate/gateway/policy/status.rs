@@ -109,7 +109,7 @@ mod tests {
 
     fn acts(index: usize) -> Acts {
         let lost = [(Field::RateLimit, Loss::Overridden(route(index).name))].into();
-        Acts([((policy(), policy()), Effect { lost, acts: index % 2 == 0 })].into())
+        Acts([((policy(), policy()), Effect { lost, acts: index.is_multiple_of(2) })].into())
     }
 
     fn policy() -> NamespacedName {
