@@ -9,9 +9,6 @@ use rustc_hash::FxHashMap;
 
 use crate::metrics::{Metrics, hold};
 
-/// A namespace has one part in so many of the memory.
-const SHARES: usize = 4;
-
 /// The memory of a process for what is held between clients and backends.
 #[derive(Debug)]
 pub(crate) struct Buffers {
@@ -50,10 +47,13 @@ impl Buffers {
 }
 
 impl Memory {
-    /// Makes room for so many bytes more. False, and nothing, where the process or the namespace has no more.
+    /// Makes room for so many bytes more. False, and nothing, where the process has no more, or the namespace would have
+    /// more than it leaves free. So one alone has half of the memory, and whoever comes later half of what is left: it
+    /// is never all taken by those who came first.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let buffering = &self.metrics.buffering;
-        if !hold(&self.of_namespace, bytes, self.most / SHARES) {
+        let of_others = buffering.held().saturating_sub(self.of_namespace.load(Ordering::Relaxed));
+        if !hold(&self.of_namespace, bytes, self.most.saturating_sub(of_others) / 2) {
             buffering.exhaust();
             return false;
         }
@@ -91,20 +91,21 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_has_its_share_and_all_together_have_the_whole() {
+    fn a_namespace_has_as_much_as_it_leaves_free() {
         let buffers = buffers(400);
         let begin = |number: usize| buffers.begin(&format!("tenant-{number}").into());
         let (mut first, mut again) = (begin(0), begin(0));
-        assert!(first.grow(60) && again.grow(40) && !first.grow(1) && !again.grow(1));
+        assert!(first.grow(120) && again.grow(80) && !first.grow(1) && !again.grow(1));
         let mut others: Vec<_> = (1..4).map(begin).collect();
-        assert!(others.iter_mut().all(|memory| memory.grow(100)));
-        assert_eq!(buffers.metrics.buffering.held(), 400);
+        for (memory, share) in others.iter_mut().zip([100, 50, 25]) {
+            assert!(!memory.grow(share + 1) && memory.grow(share) && !memory.grow(1));
+        }
         let mut late = begin(4);
-        assert!(!late.grow(1), "the process has no more");
+        assert!(late.grow(12), "there is always something for whoever comes");
         drop(others.pop());
-        assert!(late.grow(100) && !again.grow(1));
+        assert!(late.grow(7) && !again.grow(1));
         first.shrink(1000);
-        assert!(!late.grow(1) && again.grow(60));
+        assert!(late.grow(60) && again.grow(1));
         drop((first, again, others, late));
         assert_eq!(buffers.metrics.buffering.held(), 0);
     }

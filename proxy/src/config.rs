@@ -22,8 +22,8 @@ pub struct ProxyConfig {
     pub metrics_labels: ConstantLabels,
     /// How requests are counted; `None` when they are not, which costs nothing.
     pub metrics: Option<MetricSettings>,
-    /// The most bytes of requests and responses that are held in memory (`--buffer-memory`, 256 MiB); a quarter of it for the
-    /// rules of one namespace.
+    /// The most bytes of requests and responses that are held in memory (`--buffer-memory`, 256 MiB). The rules of one
+    /// namespace have no more than they leave free.
     pub buffer_memory: usize,
 }
 

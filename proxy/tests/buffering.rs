@@ -289,7 +289,7 @@ async fn without_memory_a_request_is_503_or_streamed() {
             .rule(requests(MIB, Otherwise::Refuse)(rule("/other").namespace("other").to("a")))
     };
     let site = rules(Site::new().cluster("a", &[backend.address]));
-    let running = Running::start_with(site, |config| config.buffer_memory = 400_000);
+    let running = Running::start_with(site, |config| config.buffer_memory = 200_000);
     let body = bytes(60_000);
     let to = |path: &str| post(body.len()).replacen('/', path, 1);
     let mut first = running.connect().await;

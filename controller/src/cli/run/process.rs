@@ -37,8 +37,8 @@ pub(super) struct ProcessFlags {
     #[arg(long, value_name = "SECONDS")]
     worker_shutdown_timeout: Option<u64>,
 
-    /// The most memory for bodies of requests and responses that are buffered, as in 64m; a namespace's routes have a quarter
-    /// of it. What is over it is streamed, or answered with 503 where a RoutePolicy wants it buffered
+    /// The most memory for bodies of requests and responses that are buffered, as in 64m; a namespace's routes have no more
+    /// than they leave free. What is over it is streamed, or answered with 503 where a RoutePolicy wants it buffered
     #[arg(long, value_name = "SIZE", default_value = "256m", value_parser = memory)]
     buffer_memory: usize,
 
