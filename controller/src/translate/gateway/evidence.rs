@@ -77,7 +77,7 @@ pub(crate) fn weigh<T: Copy + PartialEq>(recorded: &[T], shown: &[T], before: Op
     [proven.to_vec(), agreed, shown.to_vec(), recorded.to_vec(), given.to_vec()]
 }
 
-/// What the record and the status of a Gateway say. Empty when it has no record.
+/// What the record and the status of a Gateway say; nothing where there is none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Said<'a, T> {
     /// The record.
@@ -100,7 +100,8 @@ impl<T: PartialEq> Said<'_, T> {
 /// Takes back what was proven once and is no longer true: a replica that was not told of everything, or began with what a
 /// cache held, would keep it until it is started anew. It is no longer true when the Gateway's own record and status say
 /// nothing of it, and both say that another Gateway has the `thing`, or that this one has something `instead`. One of them
-/// alone refutes nothing: records are written by tenants, and statuses late.
+/// alone refutes nothing: records are written by tenants, and statuses late. A Gateway without a record may have lost it, or
+/// there was nothing left to give it: then what another has is the other's all the same.
 pub(crate) fn refute<T: PartialEq, K: Ord>(
     evidence: &mut [Evidence<T>],
     said: &[Said<'_, T>],
@@ -112,9 +113,6 @@ pub(crate) fn refute<T: PartialEq, K: Ord>(
         said.agreed().for_each(|it| holders.entry(thing(it)).or_default().push(index));
     }
     for (index, ([proven, ..], said)) in evidence.iter_mut().zip(said).enumerate() {
-        if said.recorded.is_empty() {
-            continue;
-        }
         proven.retain(|it| {
             let is_anothers = || holders.get(&thing(it)).is_some_and(|all| all.iter().any(|holder| *holder != index));
             said.has_any(it) || !(is_anothers() || said.agreed().any(|other| instead(other, it)))
@@ -154,7 +152,9 @@ mod tests {
         };
         let said = |recorded: &'static [Pair], shown: &'static [Pair]| Said { recorded, shown };
         let nothing = || said(&[], &[]);
-        assert!(after(nothing(), said(&[(80, 1)], &[(80, 1)])), "the record is lost");
+        assert!(after(said(&[], &[(80, 1)]), said(&[(80, 1)], &[(80, 1)])), "the record is lost");
+        assert!(after(nothing(), said(&[(80, 1)], &[])), "the record is lost, and another tenant wrote it");
+        assert!(!after(nothing(), said(&[(80, 1)], &[(80, 1)])), "it has none, and another Gateway has it");
         assert!(after(said(&[(80, 2)], &[]), nothing()), "a tenant wrote it");
         assert!(after(said(&[(80, 2)], &[(80, 1)]), said(&[(80, 1)], &[])), "two tenants wrote it");
         assert!(after(said(&[(80, 1)], &[(80, 2)]), said(&[(80, 1)], &[(80, 1)])), "its own record says it");
