@@ -10,6 +10,8 @@ mod gateway_parameters;
 mod health;
 mod ip_range;
 mod listener_policy;
+#[cfg(test)]
+mod reference;
 mod route_policy;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
