@@ -234,7 +234,7 @@ impl ProxyTable {
         self.clusters.get(number.0).map(AsRef::as_ref)
     }
 
-    /// A cluster by name, for what is asked once per connection.
+    /// A cluster by name: for connections, and requests that make another one, which costs far more than to look it up.
     pub(crate) fn cluster_of(&self, id: &ClusterId) -> Option<&ClusterEntry> {
         self.cluster(self.cluster_numbers.get(id)?)
     }

@@ -69,13 +69,6 @@ impl<K: Hash + Eq, V: Alive + Clone> Table<K, V> {
         self.entries.borrow().get(key).cloned()
     }
 
-    fn get_key_value(&self, key: &K) -> Option<(K, V)>
-    where
-        K: Clone,
-    {
-        self.entries.borrow().get_key_value(key).map(|(key, value)| (key.clone(), value.clone()))
-    }
-
     fn insert(&self, key: K, value: V) {
         let mut entries = self.entries.borrow_mut();
         if entries.len() >= self.sweep_at.get() {
@@ -86,14 +79,17 @@ impl<K: Hash + Eq, V: Alive + Clone> Table<K, V> {
     }
 }
 
-impl<T: Hash + Eq + Clone> Table<T, Weak<T>> {
-    /// An equal value that is alive, or this one.
-    fn share(&self, value: T) -> Arc<T> {
-        self.get(&value).and_then(|known| known.upgrade()).unwrap_or_else(|| {
-            let made = Arc::new(value.clone());
-            self.insert(value, Arc::downgrade(&made));
-            made
-        })
+impl<K: Hash + Eq + Clone, T: PartialEq> Table<K, Weak<T>> {
+    /// This value under its key, or an equal one that is alive under the same.
+    fn share(&self, key: K, value: T) -> (K, Arc<T>) {
+        if let Some((key, known)) = self.entries.borrow().get_key_value(&key)
+            && let Some(known) = known.upgrade().filter(|known| **known == value)
+        {
+            return (key.clone(), known);
+        }
+        let made = Arc::new(value);
+        self.insert(key.clone(), Arc::downgrade(&made));
+        (key, made)
     }
 }
 
@@ -129,39 +125,22 @@ impl MadeOnce {
 
     /// The same trust where it was made before.
     pub fn trust(&self, trust: Trust) -> Arc<Trust> {
-        match self.trusts.get(&trust.id).and_then(|known| known.upgrade()) {
-            Some(known) if *known == trust => known,
-            _ => {
-                let made = Arc::new(trust);
-                self.trusts.insert(Arc::clone(&made.id), Arc::downgrade(&made));
-                made
-            }
-        }
+        self.trusts.share(Arc::clone(&trust.id), trust).1
     }
-}
 
-impl MadeOnce {
     /// What a cluster is made from, and its id, the same where they were made before.
     pub fn cluster(&self, spec: ClusterSpec) -> (ClusterId, Arc<ClusterSpec>) {
-        let id = spec.id();
-        if let Some((id, known)) = self.clusters.get_key_value(&id)
-            && let Some(known) = known.upgrade().filter(|known| **known == spec)
-        {
-            return (id, known);
-        }
-        let made = Arc::new(spec);
-        self.clusters.insert(id.clone(), Arc::downgrade(&made));
-        (id, made)
+        self.clusters.share(spec.id(), spec)
     }
 
     /// The same time-outs where they were made before.
     pub fn timeouts(&self, timeouts: Timeouts) -> Arc<Timeouts> {
-        self.timeouts.share(timeouts)
+        self.timeouts.share(timeouts.clone(), timeouts).1
     }
 
     /// The same settings of retries where they were made before.
     pub fn retry(&self, retry: Retry) -> Arc<Retry> {
-        self.retries.share(retry)
+        self.retries.share(retry.clone(), retry).1
     }
 }
 

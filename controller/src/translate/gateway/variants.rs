@@ -158,7 +158,7 @@ impl Making<'_> {
     ) -> Rules {
         let id = |id: &RuleId| RuleId::new(format!("{id}{suffix}"));
         let (mut rules, mut clusters) = (Vec::new(), Vec::new());
-        let mut noting = Noting { acts, gateways: &group.gateways };
+        let (reader, mut noting) = (self.policies.reader, Noting { acts, gateways: &group.gateways });
         for (draft, own) in self.drafts.iter().zip(own) {
             let mut rule = Rule { id: id(&draft.rule.id), ..draft.rule.clone() };
             let show = |want: &ClusterWant| group.show(&want.spec, seeing);
@@ -179,7 +179,7 @@ impl Making<'_> {
             policy::apply(subject, &levels, self.policies, &mut noting);
             // Apart, as a mirror may be the Service that a backend is too.
             let [of_backends, of_filters] = [(specs, &draft.clusters), (aside, &draft.aside)].map(|(specs, wants)| {
-                let made = specs.into_iter().zip(wants).map(|(spec, want)| ClusterWant::new(spec, want.origin.clone()));
+                let made = specs.into_iter().zip(wants).map(|(spec, want)| reader.want(spec, want.origin.clone()));
                 let made: Vec<_> = made.collect();
                 let ids = wants.iter().zip(&made).map(|(want, made)| (want.id.clone(), made.id.clone())).collect();
                 clusters.extend(made);
